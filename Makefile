@@ -1,0 +1,87 @@
+# Every target but help and clean first makes .venv: the project and its locked dependencies.
+# What a target takes is written behind it, all of it optional:
+#
+#   make report PROFILE=quick OUT=report DATASET=digits
+#   make env PYTHON=/path/to/python3.12        the Python that .venv is made from
+#   make lab ARGS=--no-browser                 ARGS end the command of test-slow, lab, bench and results
+#   make lock UPGRADE=1                        the newest of everything, not just what has to change
+
+PROFILE ?= standard
+OUT     ?= report
+PYTHONS := python3 python python3.14 python3.13 python3.12 python3.11
+PY      := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
+INSTALL := $(PY) -m pip install --quiet --no-input
+
+# What the shell holds for other projects must not reach into this one.
+unexport PYTHONPATH PYTHONHOME PIP_REQUIRE_VIRTUALENV PIP_TARGET PIP_PREFIX PIP_CONSTRAINT
+export PIP_USER := 0
+export PIP_REQUIRE_HASHES := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# .venv/.locked is written last, and holds where .venv stands and which Python made it. A .venv that
+# was cut short, moved, lost its Python, or came from another than PYTHON now names is made anew.
+STALE := $(shell { read -r folder && read -r python; } 2>/dev/null <.venv/.locked && [ -x $(PY) ] \
+	&& [ "$$folder" = "$$(pwd -P)" ] && [ "$$python" = "$(or $(PYTHON),$$python)" ] || echo stale)
+
+.PHONY: help env report test test-slow lab notebooks bench results lock clean stale
+
+help:  ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+
+env: .venv/.installed  ## .venv with the project and its locked dependencies
+
+.venv/.locked: requirements.lock $(STALE)
+	@old=; for python in $(if $(PYTHON),"$(PYTHON)",$(PYTHONS)); do \
+	  version=$$("$$python" -V 2>&1) || { python=; continue; }; \
+	  "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' && break; \
+	  old=$${old:-$$python is $$version}; python=; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "Python 3.11 or newer is needed, and $${old:-$(or $(PYTHON),python3) is missing}:" \
+	    "install one, or name it, as in make PYTHON=/path/to/python3.12" >&2; exit 1; \
+	fi; \
+	if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
+	  package=$$("$$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'); \
+	  echo "$$python lacks the module venv: install the package $$package (its name on Debian and" \
+	    "Ubuntu), then run make again" >&2; exit 1; \
+	fi; \
+	echo "Making .venv from requirements.lock with $$version; this takes a minute or two." >&2; \
+	"$$python" -m venv --clear .venv && $(INSTALL) --require-hashes -r requirements.lock \
+	  && printf '%s\n' "$$(pwd -P)" "$$python" >$@
+
+.venv/.installed: .venv/.locked pyproject.toml
+	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+report: env  ## compute the report and publish it: report/index.html, report/nnlib-report.pdf
+	$(PY) -m nnlib report --profile "$(PROFILE)" $(if $(DATASET),--dataset "$(DATASET)") --out "$(OUT)"
+
+test: env  ## the linter, the unit tests and the quick report, all in under 10 minutes
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m pytest
+	@out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && set -x && \
+	$(PY) -m nnlib report --profile quick --out "$$out/report"
+
+test-slow: env  ## the long proofs
+	$(PY) -m pytest -m slow $(ARGS)
+
+lab: env  ## open the notebooks in JupyterLab
+	$(PY) -m jupyterlab --ServerApp.preferred_dir=notebooks $(ARGS)
+
+notebooks: env  ## execute the committed notebooks in place: notebooks/, figures/
+	$(PY) -m nnlib report --in-place
+
+bench: env  ## the benchmark table
+	$(PY) -m nnlib bench $(ARGS)
+
+results: env  ## recompute every stored long run: data/results/, data/models/ (hours)
+	$(PY) -m nnlib.results $(ARGS)
+
+lock: env  ## make requirements.lock from pyproject.toml, for every system
+	$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-header --no-annotate $(if $(UPGRADE),--upgrade) --extra dev pyproject.toml -o requirements.lock
+
+clean:  ## remove .venv, report/ and caches; data/ and runs/ stay
+	rm -rf .venv report .pytest_cache .ruff_cache .hypothesis .coverage
+	find nnlib tests benchmarks -name __pycache__ -exec rm -rf {} +

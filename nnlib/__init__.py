@@ -1,0 +1,31 @@
+"""A multi-layer perceptron from nothing but NumPy, and what the notebooks share around it.
+
+    data = nnlib.load_dataset("mnist")
+    model = nnlib.MLP([784, 128, 10])
+    history = nnlib.fit(model, data.train, data.val, epochs=5)
+    nnlib.evaluate(model, data.val).accuracy
+"""
+
+__version__ = "0.1.0"
+
+from nnlib.augment import Augment as Augment
+from nnlib.checks import InputError as InputError
+from nnlib.config import TrainConfig as TrainConfig
+from nnlib.data import Dataset as Dataset
+from nnlib.data import Split as Split
+from nnlib.data import load_dataset as load_dataset
+from nnlib.data import load_test_split as load_test_split
+from nnlib.losses import softmax as softmax
+from nnlib.losses import softmax_cross_entropy as softmax_cross_entropy
+from nnlib.network import MLP as MLP
+from nnlib.network import load_model as load_model
+from nnlib.network import save_model as save_model
+from nnlib.optim import SGD as SGD
+from nnlib.optim import AdamW as AdamW
+from nnlib.training import DivergedError as DivergedError
+from nnlib.training import History as History
+from nnlib.training import Trainer as Trainer
+from nnlib.training import evaluate as evaluate
+from nnlib.training import fit as fit
+from nnlib.training import resume as resume
+from nnlib.training import train as train

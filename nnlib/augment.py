@@ -1,0 +1,326 @@
+"""New training images from old: mirrored, moved, turned, bent or covered, and of the same class.
+
+A fully connected net does not know that a digit moved by a pixel is the same digit; it has to be
+shown. Every image gets its own draw each time it is seen, so that the net hardly meets the same
+picture twice (Simard, Steinkraus, Platt 2003; Cireşan, Meier, Gambardella, Schmidhuber 2010).
+
+All that moves pixels is one question: where in the input does output pixel p look?
+
+    q(p) = c + M (p − c) + t + d(p)
+
+with the image's centre c, a linear map M (mirror, shear, rotation, zoom), a shift t and a smooth
+random displacement d. The answer is read off by bilinear interpolation, with 0 outside the image.
+Positions are (row, column) in pixels, rows downwards; images are uint8 (N, h, w) throughout.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeVar
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from nnlib import checks
+from nnlib.checks import InputError
+
+PIECE = 2**16  # pixels handled at a time: what a piece needs stays in a core's own cache
+KEPT_VARIANCE = 0.9999  # of an elastic field, along each axis; 8 of 28 modes at 4 pixels
+LEAST_SIGMA = 0.5  # pixels; below, neighbours move independently and nothing is smooth
+Array = np.ndarray
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Augment:
+    """What may happen to an image; called on a batch, it draws and does it for each image.
+
+    flip      mirror left and right with probability ½
+    shift     t uniform in ±shift pixels along each axis; whole pixels, hence exact, where shift
+              is a whole number and nothing below is on
+    rotate    angle uniform in ±rotate degrees, about the centre
+    zoom      magnification uniform in 1 ± zoom, the same along both axes
+    shear     k uniform in ±shear: a row moves sideways by k pixels per row below the centre
+    elastic   root-mean-square displacement in pixels along each axis (√2 times that in length)
+              of a random field with correlation exp(−r² / 4σ²) at distance r: white noise
+              smoothed by a Gaussian of σ = elastic_sigma pixels, with equal strength up to the
+              image's border. Simard's α = 34, σ = 4 on 28×28 are 1.4; Cireşan's are about 1.1.
+    cutout    side in pixels of a square set to 0, its centre uniform over the pixels, so that it
+              may hang over the border (DeVries, Taylor 2017); done last
+
+    Raises InputError for a value that is negative, not finite or out of range.
+    """
+
+    flip: bool = False
+    shift: float = 0.0
+    rotate: float = 0.0
+    zoom: float = 0.0
+    shear: float = 0.0
+    elastic: float = 0.0
+    elastic_sigma: float = 4.0
+    cutout: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.flip, bool | np.bool_):
+            raise InputError(f"flip must be True or False, got {self.flip!r}")
+        checks.not_negative("shift", self.shift)
+        checks.fraction("zoom", self.zoom)
+        checks.fraction("shear", self.shear)
+        checks.not_negative("elastic", self.elastic)
+        checks.whole("cutout", self.cutout)
+        if checks.not_negative("rotate", self.rotate) > 180:
+            raise InputError(f"rotate must be at most 180 degrees, got {self.rotate!r}")
+        if checks.positive("elastic_sigma", self.elastic_sigma) < LEAST_SIGMA:
+            raise InputError(
+                f"elastic_sigma must be >= {LEAST_SIGMA} pixels, got {self.elastic_sigma!r}"
+            )
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is on."""
+        return bool(self.flip or self.shift or self.cutout or self._warps)
+
+    @property
+    def _warps(self) -> bool:
+        """Whether pixels must be interpolated, rather than only copied."""
+        fractional = self.shift != int(self.shift)
+        return bool(fractional or self.rotate or self.zoom or self.shear or self.elastic)
+
+    def __call__(self, images: Array, rng: np.random.Generator) -> Array:
+        """Return new images uint8 (N, h, w), each drawn on its own from `rng`.
+
+        The input is left as it is. The same generator state gives the same bytes.
+        Raises InputError for images of another kind, and for a shift, displacement or cut-out
+        that is larger than the image's shorter side.
+        """
+        self._check(images)
+        if not self.active:
+            return images.copy()
+        result = np.empty(images.shape, np.uint8)
+        step = max(1, PIECE // (images.shape[1] * images.shape[2]))
+        for start in range(0, len(images), step):
+            piece = slice(start, start + step)
+            result[piece] = self._apply(images[piece], rng)
+        return result
+
+    def _check(self, images: Array) -> None:
+        if images.dtype != np.uint8 or images.ndim != 3 or 0 in images.shape[1:]:
+            found = f"{images.dtype} {images.shape}"
+            raise InputError(f"images must be uint8 (N, height, width), got {found}")
+        for name in ("shift", "elastic", "cutout"):
+            if (value := getattr(self, name)) > (side := min(images.shape[1:])):
+                raise InputError(
+                    f"{name} must be at most the image's shorter side, {side} pixels, got {value}"
+                )
+
+    def _apply(self, images: Array, rng: np.random.Generator) -> Array:
+        """Draw for one piece of a batch, and do it."""
+        n = len(images)
+        flipped = rng.random(n) < self.flip / 2  # (N,)
+        if self._warps:
+            images = sample(images, self._positions(images.shape, flipped, rng))
+        else:
+            reach = int(self.shift)
+            images = _mirrored(images, flipped) if self.flip else images
+            images = _moved(images, rng.integers(-reach, reach, (n, 2), endpoint=True), reach)
+        return _covered(images, self.cutout, rng) if self.cutout else images
+
+    def _positions(self, shape: tuple, flipped: Array, rng: np.random.Generator) -> Array:
+        """Draw where the pixels of a piece look: (N, 2, h, w) float32."""
+        n, *size = shape
+        shift = rng.uniform(-self.shift, self.shift, (n, 2))  # (N, 2)
+        angle, zoom, shear = (
+            rng.uniform(middle - spread, middle + spread, n)  # (N,)
+            for middle, spread in ((0, self.rotate), (1, self.zoom), (0, self.shear))
+        )
+        waves = None
+        if self.elastic:
+            modes = [elastic_modes(side, self.elastic_sigma).shape[1] for side in size]
+            waves = rng.standard_normal((n, 2, *modes), dtype=np.float32)
+            waves *= np.float32(self.elastic)
+        matrix = linear_map(angle, zoom, shear, flipped)
+        return positions(tuple(size), matrix, shift, waves, self.elastic_sigma)
+
+
+def linear_map(angle: Array, zoom: Array, shear: Array, flipped: Array) -> Array:
+    """Return the maps M (N, 2, 2) from output to input positions, both relative to the centre.
+
+    M = F K R / zoom, with R = [[cos, sin], [−sin, cos]], K = [[1, 0], [−shear, 1]] and
+    F = diag(1, ±1) in (row, column). What is seen is the inverse: the image is mirrored where
+    `flipped`, sheared, turned anticlockwise by `angle` degrees, magnified by `zoom`; all (N,).
+    """
+    turn = np.deg2rad(angle)
+    cos, sin = np.cos(turn), np.sin(turn)
+    sign = np.where(flipped, -1, 1)
+    rows = np.stack([cos, sin], axis=1)  # (N, 2)
+    columns = np.stack([-sin - shear * cos, cos - shear * sin], axis=1) * sign[:, None]  # (N, 2)
+    return np.stack([rows, columns], axis=1) / np.reshape(zoom, (-1, 1, 1))  # (N, 2, 2)
+
+
+@lru_cache(maxsize=64)
+def elastic_modes(size: int, sigma: float) -> Array:
+    """Return the modes (size, R) of a smooth random function on `size` pixels.
+
+    White noise smoothed by a Gaussian of `sigma` pixels has covariance
+    C = exp(−(i − j)² / 4σ²) = U Λ Uᵀ. So U √Λ z with z standard normal is that function, and the
+    few modes that carry 0.9999 of its variance are enough: 64 random numbers draw a field on
+    28×28 with σ = 4, not 784. Scaled to a variance of 1 in the mean over the pixels.
+    """
+    distance = np.subtract.outer(np.arange(size), np.arange(size)) / sigma
+    variances, modes = np.linalg.eigh(np.exp(-(distance**2) / 4))
+    variances, modes = variances[::-1], modes[:, ::-1]  # largest first
+    kept = np.searchsorted(np.cumsum(variances), KEPT_VARIANCE * size) + 1
+    modes = modes[:, :kept] * np.sqrt(np.maximum(variances[:kept], 0))  # (size, R)
+    modes *= np.sqrt(size / np.sum(modes**2))
+    modes.flags.writeable = False  # shared by every caller
+    return modes
+
+
+def positions(
+    shape: tuple[int, int],
+    matrix: Array,
+    shift: Array,
+    waves: Array | None = None,
+    sigma: float = 4.0,
+) -> Array:
+    """Return where each output pixel looks, q = c + M (p − c) + t + d(p): (N, 2, h, w) float32.
+
+    shape (h, w); matrix M (N, 2, 2); shift t (N, 2) in pixels; waves (N, 2, R, S), the amplitudes
+    of d in the modes of `elastic_modes`, R along rows and S along columns. Rows come first.
+
+    1, row and column, and each wave of d, are products of a function of the row and one of the
+    column. So is their sum a product of three small matrices, A W Bᵀ for each image and axis.
+    """
+    h, w = shape
+    down, across = _axis(h, sigma, waves is not None), _axis(w, sigma, waves is not None)
+    terms = np.zeros((len(matrix), 2, down.shape[1], across.shape[1]), np.float32)
+    terms[:, :, 0, 0] = shift + np.array([h - 1, w - 1]) / 2
+    terms[:, :, 1, 0] = matrix[:, :, 0]
+    terms[:, :, 0, 1] = matrix[:, :, 1]
+    if waves is not None:
+        terms[:, :, 2:, 2:] = waves
+    # One small product an image: BLAS never splits it, whatever its number of threads.
+    return down @ (terms @ across.T)  # (h, 2+R) @ ((N, 2, 2+R, 2+S) @ (2+S, w))
+
+
+@lru_cache(maxsize=64)
+def _axis(size: int, sigma: float, elastic: bool) -> Array:
+    """Return the functions of one axis as columns: 1, distance from the centre, elastic modes."""
+    distance = np.arange(size) - (size - 1) / 2
+    columns = [np.ones(size), distance, *(elastic_modes(size, sigma).T if elastic else ())]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def sample(images: Array, positions: Array) -> Array:
+    """Return the images read at `positions` (N, 2, h', w') by bilinear interpolation.
+
+    Outside an image all is 0. Positions count in 1/256 of a pixel: the result, uint8
+    (N, h', w'), is within one grey level of exact interpolation, rounded.
+    """
+    n, h, w = images.shape
+    fixed = positions * np.float32(256)
+    fixed += np.float32(256 + 0.5)  # a border of one pixel, and rounding to nearest
+    for axis, size in enumerate((h, w)):
+        np.clip(fixed[:, axis], 0, (size + 1) * 256, out=fixed[:, axis])
+    fixed = fixed.astype(np.int32)
+    rows, columns = fixed[:, 0], fixed[:, 1]  # (N, h', w')
+    index = np.multiply(rows >> 8, w + 2, dtype=np.intp)
+    index += columns >> 8
+    index += (np.arange(n) * ((h + 2) * (w + 2)))[:, None, None]
+    # Every index is valid: "wrap" only spares NumPy's safety copy.
+    corners = np.take(_corners(images), index, mode="wrap")
+    return _blend(corners, (rows & 255).view(np.uint32), (columns & 255).view(np.uint32))
+
+
+def _corners(images: Array) -> Array:
+    """Pack each pixel, that to its right, and the two below into one uint32: one lookup gets all.
+
+    The images have a border of one pixel of 0 around them; the result is flat.
+    """
+    n, h, w = images.shape
+    bordered = np.zeros((n, h + 2, w + 2), np.uint32)
+    bordered[:, 1:-1, 1:-1] = images
+    flat = bordered.reshape(-1)
+    flat[:-1] |= flat[1:] << 8
+    flat[: -(w + 2)] |= flat[w + 2 :] << 16
+    return flat
+
+
+def _blend(corners: Array, down: Array, right: Array) -> Array:
+    """Interpolate packed corners at fractions of 1/256, both rows in one multiplication.
+
+    A number holds the upper pixel in its low and the lower in its high 16 bits. For a pair
+    (a, b), 256 a + f (b − a) is at most 256 · 255 in each half, so the halves never mix.
+    """
+    left = corners & 0x00FF00FF
+    corners >>= 8
+    corners &= 0x00FF00FF
+    both = _between(left, corners, right)  # 256 × (upper | lower << 16)
+    upper = both & 0xFFFF
+    both >>= 16
+    grey = _between(upper, both, down)  # 65536 × grey level
+    grey += 1 << 15
+    grey >>= 16
+    return grey.astype(np.uint8)
+
+
+def _between(a: Array, b: Array, fraction: Array) -> Array:
+    """Return 256 a + fraction · (b − a) modulo 2³², written over both arguments."""
+    b -= a
+    b *= fraction
+    a <<= 8
+    a += b
+    return a
+
+
+def _mirrored(images: Array, flipped: Array) -> Array:
+    """Mirror the flagged images left and right."""
+    result = images.copy()
+    chosen = np.flatnonzero(flipped)
+    result[chosen] = images[chosen, :, ::-1]
+    return result
+
+
+def _moved(images: Array, shift: Array, reach: int) -> Array:
+    """Let each image look `shift` (N, 2) whole pixels away, at most `reach`; 0 from outside."""
+    if not reach:
+        return images
+    n, h, w = images.shape
+    bordered = np.zeros((n, h + 2 * reach, w + 2 * reach), np.uint8)
+    bordered[:, reach:-reach, reach:-reach] = images
+    windows = sliding_window_view(bordered, (h, w), axis=(1, 2))  # (N, 2r+1, 2r+1, h, w)
+    return windows[np.arange(n), reach + shift[:, 0], reach + shift[:, 1]]
+
+
+def _covered(images: Array, side: int, rng: np.random.Generator) -> Array:
+    """Set a square of `side` pixels around a random pixel of each image to 0."""
+    inside = []
+    for size in images.shape[1:]:
+        first = rng.integers(size, size=(len(images), 1)) - side // 2
+        place = np.arange(size)
+        inside.append((place >= first) & (place < first + side))  # (N, size)
+    return images * ~(inside[0][:, :, None] & inside[1][:, None, :])
+
+
+def ahead(batches: Iterable[T], depth: int = 2) -> Iterator[T]:
+    """Yield the items of `batches` in order, while a second thread makes the next `depth`.
+
+    What making an item raises is raised here, in its place. When the consumer stops early,
+    closes the generator or is interrupted, the thread ends after the item it is at.
+    The thread draws ahead, so give it a random generator that nothing else uses.
+    """
+    return _ahead(iter(batches), checks.whole("depth", depth, 1))
+
+
+def _ahead(batches: Iterator[T], depth: int) -> Iterator[T]:
+    end = object()
+    thread = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+    try:
+        waiting = deque(thread.submit(next, batches, end) for _ in range(depth))
+        while (item := waiting.popleft().result()) is not end:
+            waiting.append(thread.submit(next, batches, end))
+            yield item
+    finally:
+        thread.shutdown(cancel_futures=True)

@@ -1,0 +1,288 @@
+"""The `nnlib` command: words on the command line in, one call of the library, words out.
+
+Results go to standard output, progress to standard error. A mistake of the user's ends with one
+line and exit status 2, anything else that fails with one line and 1. The flags of `train` are
+the fields of `TrainConfig`; no setting is named twice.
+"""
+
+import argparse
+import json
+import math
+import sys
+import types
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, Field, fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+from nnlib.checks import InputError
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaint is a single line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line and exit with status 2."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    options = make_parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 1)
+    except ValueError as error:
+        return _fail(error, 2)
+    except (OSError, ArithmeticError, RuntimeError, MemoryError) as error:
+        return _fail(error, 1)
+    return 0
+
+
+def _fail(error: object, status: int) -> int:
+    line = " ".join(str(error).split()) or type(error).__name__
+    print(f"nnlib: {line}", file=sys.stderr)
+    return status
+
+
+def make_parser() -> Parser:
+    """Return the parser of the whole command, a subparser for each verb."""
+    parser = Parser(prog="nnlib", description="A multi-layer perceptron in NumPy, and its report.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
+    for add in (_add_data, _add_train, _add_test, _add_predict, _add_report):
+        add(verbs)
+    return parser
+
+
+def _verb(verbs: Any, name: str, run: Callable, text: str, json_flag: bool = True) -> Parser:
+    # abbreviations would turn a new flag into a change of what old commands mean
+    verb = verbs.add_parser(name, help=text, description=text, allow_abbrev=False)
+    verb.set_defaults(run=run)
+    if json_flag:
+        verb.add_argument("--json", action="store_true", help="print one JSON object")
+    return verb
+
+
+def _add_data(verbs: Any) -> None:
+    from nnlib.data import DATASETS
+
+    verb = _verb(verbs, "data", run_data, "download and verify data sets", json_flag=False)
+    verb.add_argument("names", nargs="*", metavar="NAME", help=", ".join(DATASETS))
+
+
+def _add_train(verbs: Any) -> None:
+    verb = _verb(verbs, "train", run_train, "train a net and keep its best weights")
+    verb.add_argument("--out", metavar="DIR", help="a new folder; by default one under runs/")
+    verb.add_argument("--resume", metavar="DIR", help="go on from the last checkpoint in DIR")
+    add_settings(verb)
+
+
+def add_settings(verb: argparse.ArgumentParser) -> None:
+    """Give a subcommand one flag for each field of `TrainConfig`."""
+    from nnlib.config import TrainConfig
+
+    group = verb.add_argument_group("settings")
+    types_of = typing.get_type_hints(TrainConfig)
+    for setting in fields(TrainConfig):
+        _add_setting(group, setting, types_of[setting.name])
+
+
+def _add_setting(group: Any, setting: Field, kind: Any) -> None:
+    flag = "--" + setting.name.replace("_", "-")
+    options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help(setting)}
+    if kind is bool:
+        group.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
+    elif setting.name == "hidden":
+        group.add_argument(flag, nargs="+", type=int, metavar="N", **options)
+    else:
+        inner = [t for t in typing.get_args(kind) if t is not types.NoneType] or [kind]
+        choices = setting.metadata.get("choices")
+        if choices:
+            options["metavar"] = "|".join(choices)
+        else:
+            options["metavar"] = {int: "N", float: "X", str: "NAME"}[inner[0]]
+        group.add_argument(flag, type=inner[0], **options)
+
+
+def _help(setting: Field) -> str:
+    default = setting.default
+    text = setting.metadata["help"].replace("%", "%%")
+    if default is MISSING or default is None or default is False:
+        return text
+    shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
+    return f"{text} [{shown}]"
+
+
+def _add_test(verbs: Any) -> None:
+    verb = _verb(verbs, "test", run_test, "print a saved model's accuracy on the test images")
+    verb.add_argument("model", metavar="MODEL", help="a run's folder or a .safetensors file")
+    verb.add_argument("--dataset", metavar="NAME", help="by default the one it was trained on")
+
+
+def _add_predict(verbs: Any) -> None:
+    verb = _verb(verbs, "predict", run_predict, "say what a picture shows")
+    verb.add_argument("model", metavar="MODEL", help="a run's folder or a .safetensors file")
+    verb.add_argument("images", nargs="+", metavar="IMAGE", help="any picture file")
+
+
+def _add_report(verbs: Any) -> None:
+    verb = _verb(verbs, "report", run_report, "run the notebooks and publish the report", False)
+    verb.add_argument("--profile", default="standard", metavar="quick|standard")
+    verb.add_argument("--dataset", metavar="NAME", help="instead of the notebooks' own")
+    verb.add_argument("--out", default="report", metavar="DIR", help="where to publish [report]")
+    verb.add_argument("--in-place", action="store_true",
+                      help="refresh notebooks/ and figures/ instead of publishing")  # fmt: skip
+    verb.add_argument("--no-solutions", dest="solutions", action="store_false",
+                      help="publish without the exercises' solutions")  # fmt: skip
+    verb.add_argument("-p", dest="parameters", nargs=2, action="append", default=[],
+                      metavar=("NAME", "VALUE"), help="set a notebook's parameter")  # fmt: skip
+
+
+def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that were given on the command line, and no others."""
+    from nnlib.config import TrainConfig
+
+    return {
+        setting.name: getattr(options, setting.name)
+        for setting in fields(TrainConfig)
+        if hasattr(options, setting.name)
+    }
+
+
+def run_data(options: argparse.Namespace) -> None:
+    """Fetch and verify data sets, and say where they are."""
+    from nnlib.data import DATASETS, fetch
+
+    for name in options.names or DATASETS:
+        print(f"{name}: {fetch(name)}")
+
+
+def run_train(options: argparse.Namespace) -> None:
+    """Train a new run, or go on with one."""
+    from nnlib import training
+    from nnlib.config import TrainConfig
+
+    given = settings_of(options)
+    if options.resume is not None:
+        if given or options.out:
+            extra = next(iter(given), "out").replace("_", "-")
+            raise InputError(f"--resume takes its settings from the run; leave out --{extra}")
+        run = training.resume(options.resume, print_epoch)
+    elif "dataset" not in given:
+        raise InputError("no data set given: add --dataset fashion-mnist, or --resume DIR")
+    else:
+        run = training.train(TrainConfig(**given), options.out, print_epoch)
+    best = run.history.best
+    summary = {
+        "epochs": len(run.history.rows),
+        "seconds": run.seconds,
+        "val_accuracy": best["val_accuracy"],
+        "val_loss": best["val_loss"],
+        "best_epoch": best["epoch"],
+        "model": str(run.folder.model),
+    }
+    text = f"best epoch {best['epoch']}: validation accuracy {best['val_accuracy']:.2%}"
+    _answer(options, summary, f"{text}\n{run.folder.model}")
+
+
+def print_epoch(progress: Any) -> None:
+    """Write one line for each finished epoch to standard error."""
+    if (row := progress.row) is None:
+        return
+    print(
+        f"epoch {row['epoch']:>3}/{progress.epochs}"
+        f"  lr {row['lr']:<8.4g}"
+        f"  train {row['train_loss']:.4f} {row['train_accuracy']:7.2%}"
+        f"  validation {row['val_loss']:.4f} {row['val_accuracy']:7.2%}"
+        f"  {row['seconds']:.2f} s",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def run_test(options: argparse.Namespace) -> None:
+    """Print the accuracy of a saved model on the test images."""
+    from nnlib.data import load_test_split
+    from nnlib.network import load_model
+    from nnlib.training import evaluate
+
+    model = load_model(options.model)
+    dataset = options.dataset or model.info.get("config", {}).get("dataset")
+    if dataset is None:
+        raise InputError(f"{options.model} does not say what it was trained on: add --dataset NAME")
+    result = evaluate(model, load_test_split(dataset))
+    answer = {"accuracy": result.accuracy, "loss": result.loss, "n": result.n, "dataset": dataset}
+    text = f"test accuracy {result.accuracy:.2%}, loss {result.loss:.4f}"
+    _answer(options, answer, f"{text}, on {result.n:,} images of {dataset}")
+
+
+def run_predict(options: argparse.Namespace) -> None:
+    """Print what each picture shows, most likely first."""
+    from nnlib.network import load_model
+    from nnlib.pictures import load_picture
+
+    model = load_model(options.model)
+    shape, dataset = picture_format(model)
+    pictures = [load_picture(path, shape, dataset) for path in options.images]
+    answers = [
+        _ranked(path, model, picture)
+        for path, picture in zip(options.images, pictures, strict=True)
+    ]
+    lines = [
+        f"{a['image']}: " + ", ".join(f"{p['label']} {p['probability']:.1%}" for p in a["top"])
+        for a in answers
+    ]
+    _answer(options, {"predictions": answers}, "\n".join(lines))
+
+
+def picture_format(model: Any) -> tuple[tuple[int, int], str]:
+    """Return image shape and data set that a model was trained on; square if it does not say."""
+    side = math.isqrt(model.sizes[0])
+    height, width = model.info.get("image_shape", (side, side))
+    if height * width != model.sizes[0]:
+        raise InputError(f"the model's {model.sizes[0]} inputs are not a picture it describes")
+    return (height, width), model.info.get("dataset", "")
+
+
+def _ranked(path: str, model: Any, picture: Any) -> dict[str, Any]:
+    probabilities = model.predict_proba(model.scaling(picture[None]))[0]  # (K,)
+    names = model.info.get("classes") or [str(k) for k in range(len(probabilities))]
+    top = [
+        {"label": names[k], "probability": float(probabilities[k])}
+        for k in probabilities.argsort()[::-1][:3]
+    ]
+    return {"image": path, "label": top[0]["label"], "top": top}
+
+
+def run_report(options: argparse.Namespace) -> None:
+    """Execute the notebooks and publish the report, or refresh what is committed."""
+    from nnlib import report
+
+    if options.in_place:
+        report.refresh(options.profile)
+        return
+    parameters = {name: _literal(value) for name, value in options.parameters}
+    out = Path(options.out)
+    print(report.publish(options.profile, options.dataset, out, parameters, options.solutions))
+
+
+def _literal(text: str) -> Any:
+    """Read a parameter's value: a JSON value where it is one, else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _answer(options: argparse.Namespace, values: dict[str, Any], text: str) -> None:
+    """Print the result: JSON alone where asked for, words otherwise."""
+    print(json.dumps(_finite(values)) if options.json else text)
+
+
+def _finite(value: Any) -> Any:
+    """Replace what JSON cannot say, NaN, by None."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

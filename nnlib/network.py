@@ -1,0 +1,278 @@
+"""The multi-layer perceptron: layers in a row, their parameters under one set of names.
+
+`MLP` only arranges what `layers` and `losses` define. Weights are W1, b1, W2, b2, … counted from
+the input; with batch normalisation gamma1, beta1, … beside them. `save_model` writes one
+safetensors file that any reader of that format opens, with all that is needed to use the net
+again as readable JSON inside; `load_model` believes nothing in such a file before checking it.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from nnlib import checks, layers
+from nnlib.checks import InputError
+from nnlib.data import UNIT, Scaling
+from nnlib.files import load_tensors, save_tensors
+from nnlib.losses import log_softmax, softmax_cross_entropy
+
+FORMAT = 1
+PREDICT_ROWS = 2048  # rows at a time, so that memory does not grow with the data
+
+
+class MLP:
+    """A fully connected net: sizes [D, H₁, …, K], an activation after every layer but the last.
+
+    Each hidden layer is Linear, then BatchNorm if `batch_norm`, the activation, and Dropout with
+    probability `dropout`; `input_dropout` acts on the pixels. `init` is he, glorot or normal (by
+    default what suits the activation), its standard deviation multiplied by `init_scale`.
+    `scaling` says how bytes become inputs, and travels with the model; `info` is free metadata.
+    Raises InputError for sizes that are not at least two whole numbers > 0, an unknown activation
+    or initialiser, or a probability outside [0, 1).
+    """
+
+    def __init__(
+        self,
+        sizes: list[int],
+        activation: str = "relu",
+        dropout: float = 0.0,
+        seed: int = 0,
+        dtype: str = "float32",
+        *,
+        input_dropout: float = 0.0,
+        batch_norm: bool = False,
+        init: str | None = None,
+        init_scale: float = 1.0,
+        scaling: Scaling = UNIT,
+    ) -> None:
+        self.sizes = _checked_sizes(sizes)
+        self.activation, self.batch_norm = activation, bool(batch_norm)
+        self.dropout = checks.fraction("dropout", dropout)
+        self.input_dropout = checks.fraction("input dropout", input_dropout)
+        self.dtype = np.dtype(checks.one_of("dtype", dtype, ("float32", "float64")))
+        self.scaling, self.info = scaling, {}
+        self.rng = np.random.default_rng([checks.whole("seed", seed), 1])  # for dropout's masks
+        init = init or layers.default_initialiser(activation)
+        init_rng = np.random.default_rng([seed, 0])
+
+        def weights(inputs: int, outputs: int) -> np.ndarray:
+            return layers.initial_weights(inputs, outputs, init_rng, init, init_scale)
+
+        self.layers = self._build(weights)
+        self.parameters = self._collect("parameters")
+        self.statistics = self._collect("statistics")
+
+    def _build(self, weights: Callable[[int, int], np.ndarray]) -> list[layers.Layer]:
+        built: list[layers.Layer] = []
+        if self.input_dropout:
+            built.append(layers.Dropout(self.input_dropout, self.rng))
+        for inputs, outputs in self.shapes[:-1]:
+            built += self._hidden(weights(inputs, outputs).astype(self.dtype))
+        inputs, outputs = self.shapes[-1]
+        final = layers.Linear(
+            weights(inputs, outputs).astype(self.dtype), np.zeros(outputs, self.dtype)
+        )
+        return [*built, final]
+
+    def _hidden(self, weights: np.ndarray) -> Iterator[layers.Layer]:
+        width = weights.shape[1]
+        yield layers.Linear(weights, np.zeros(width, self.dtype))
+        if self.batch_norm:
+            yield layers.BatchNorm(np.ones(width, self.dtype), np.zeros(width, self.dtype))
+        yield layers.activation(self.activation)
+        if self.dropout:
+            yield layers.Dropout(self.dropout, self.rng)
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """The (inputs, outputs) of each linear layer."""
+        return list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
+
+    def _collect(self, kind: str) -> dict[str, np.ndarray]:
+        """Return the layers' parameters, gradients or statistics as {"W1": …, "b1": …}."""
+        collected, number = {}, 0
+        for layer in self.layers:
+            number += isinstance(layer, layers.Linear)
+            for name, array in getattr(layer, kind).items():
+                collected[f"{name}{number}"] = array
+        return collected
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        """Return the logits (N, K) for inputs x (N, D); `training` turns dropout on.
+
+        Raises InputError where x has another number of columns.
+        """
+        if x.ndim != 2 or x.shape[1] != self.sizes[0]:
+            raise InputError(f"inputs must have shape (N, {self.sizes[0]}), got {x.shape}")
+        for layer in self.layers:
+            x = layer.forward(x, training)
+        return x
+
+    def backward(self, gradient: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the gradient of every parameter from ∂loss/∂logits (N, K), last layer first."""
+        for layer in reversed(self.layers):
+            gradient = layer.backward(gradient)
+        return self._collect("gradients")
+
+    def loss_and_gradients(
+        self, x: np.ndarray, y: np.ndarray, weight_decay: float = 0.0, smoothing: float = 0.0
+    ) -> tuple[float, dict[str, np.ndarray]]:
+        """Return the loss of a batch in training mode and its exact gradient by name.
+
+        loss = mean softmax cross-entropy + ½ λ Σ ‖W‖² over the weight matrices, λ = weight_decay;
+        `smoothing` is label smoothing. x (N, D), y (N,) -> (float, {"W1": (D, H), "b1": (H,), …}).
+        """
+        loss, gradient = softmax_cross_entropy(self.forward(x, training=True), y, smoothing)
+        gradients = self.backward(gradient)
+        if weight_decay:
+            for name, weights in self.weight_matrices.items():
+                loss += 0.5 * weight_decay * float((weights * weights).sum())
+                gradients[name] = gradients[name] + weights.dtype.type(weight_decay) * weights
+        return loss, gradients
+
+    @property
+    def weight_matrices(self) -> dict[str, np.ndarray]:
+        """The parameters that weight decay acts on: W1, W2, … and nothing else."""
+        return {name: array for name, array in self.parameters.items() if name[0] == "W"}
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Return the most likely label of each row: (N, D) -> (N,) integers."""
+        return self.predict_proba(x).argmax(axis=1)
+
+    def predict_proba(self, x: np.ndarray) -> np.ndarray:
+        """Return the class probabilities softmax(logits): (N, D) -> (N, K)."""
+        parts = [np.exp(log_softmax(self.forward(rows))) for rows in in_pieces(x)]
+        return np.concatenate(parts) if parts else np.empty((0, self.sizes[-1]), self.dtype)
+
+    def hidden(self, x: np.ndarray) -> list[np.ndarray]:
+        """Return what each hidden layer's activation gives out: (N, D) -> [(N, H₁), …]."""
+        outputs = []
+        for layer in self.layers:
+            x = layer.forward(x)
+            if type(layer) in layers.ACTIVATIONS.values():
+                outputs.append(x)
+        return outputs
+
+    def summary(self) -> list[dict[str, object]]:
+        """Return the shape table: one row a layer with its kind, output width and parameters."""
+        rows, width = [], self.sizes[0]
+        for layer in self.layers:
+            if isinstance(layer, layers.Linear):
+                width = layer.parameters["W"].shape[1]
+            shapes = {name: array.shape for name, array in layer.parameters.items()}
+            rows.append(
+                {
+                    "layer": type(layer).__name__,
+                    "output": f"(N, {width})",
+                    "shapes": ", ".join(f"{name} {shape}" for name, shape in shapes.items()),
+                    "parameters": sum(array.size for array in layer.parameters.values()),
+                }
+            )
+        return rows
+
+    @property
+    def architecture(self) -> dict[str, object]:
+        """The arguments that build this net again, before its weights are put in."""
+        return {
+            "sizes": self.sizes,
+            "activation": self.activation,
+            "dropout": self.dropout,
+            "input_dropout": self.input_dropout,
+            "batch_norm": self.batch_norm,
+            "dtype": self.dtype.name,
+        }
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return all arrays that decide its predictions, by name (not copies)."""
+        return self.parameters | self.statistics
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        """Copy arrays in by name; names, shapes and types must be its own, values finite."""
+        own = self.state()
+        check_tensors(state, {name: array.shape for name, array in own.items()}, self.dtype)
+        for name, array in own.items():
+            array[...] = state[name]
+
+
+def in_pieces(rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the rows of an array in pieces that fit into the processor's cache."""
+    for start in range(0, len(rows), PREDICT_ROWS):
+        yield rows[start : start + PREDICT_ROWS]
+
+
+def save_model(model: MLP, path: str | os.PathLike) -> None:
+    """Write weights and metadata as one safetensors file, atomically.
+
+    The JSON holds architecture, scaling and `model.info` (data set, classes, training settings,
+    validation figures, library versions). Same model, same bytes.
+    """
+    metadata = {
+        "format": FORMAT,
+        "architecture": model.architecture,
+        "scaling": asdict(model.scaling),
+        "info": model.info,
+    }
+    save_tensors(path, model.state(), metadata)
+
+
+def load_model(path: str | os.PathLike) -> MLP:
+    """Read a model: a file of `save_model`, or a run's folder that holds one.
+
+    Raises InputError where the file is missing or damaged, its arrays do not fit its
+    architecture, or a value is not finite.
+    """
+    path = Path(path)
+    path = path / "model.safetensors" if path.is_dir() else path
+    tensors, metadata = load_tensors(path)
+    try:
+        return _assemble(tensors, metadata)
+    except InputError as error:
+        raise InputError(f"{path} cannot be used: {error}") from None
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise InputError(f"{path} lacks or garbles its description: {error!r}") from None
+
+
+def _assemble(tensors: dict[str, np.ndarray], metadata: dict) -> MLP:
+    """Build the net that the metadata describes, after its arrays were found to fit."""
+    architecture, info = dict(metadata["architecture"]), metadata["info"]
+    if metadata["format"] != FORMAT:
+        raise InputError(f"model format {metadata['format']} is not {FORMAT}; update the library")
+    if not isinstance(info, dict):
+        raise InputError(f"its info must be a table, got {type(info).__name__}")
+    sizes = _checked_sizes(architecture["sizes"])
+    for inputs, outputs, weights in zip(sizes, sizes[1:], _in_order(tensors, sizes), strict=False):
+        if weights.shape != (inputs, outputs):  # before the net is built: sizes may lie
+            raise InputError(f"a weight matrix is {weights.shape}, expected {(inputs, outputs)}")
+    model = MLP(**architecture, scaling=Scaling(**metadata["scaling"]))
+    model.load_state(tensors)
+    model.info = info
+    return model
+
+
+def _in_order(tensors: dict[str, np.ndarray], sizes: list[int]) -> list[np.ndarray]:
+    return [tensors[f"W{number}"] for number in range(1, len(sizes))]
+
+
+def check_tensors(
+    tensors: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]], dtype: np.dtype
+) -> None:
+    """Raise InputError unless names, shapes and type are as expected and all values finite."""
+    if set(tensors) != set(shapes):
+        odd = ", ".join(sorted(set(tensors) ^ set(shapes)))[:200]
+        raise InputError(f"array names differ from the architecture's: {odd}")
+    for name, array in tensors.items():
+        if array.shape != shapes[name] or array.dtype != dtype:
+            raise InputError(
+                f"array {name} is {array.dtype} {array.shape}, expected {dtype} {shapes[name]}"
+            )
+        if not np.isfinite(array).all():
+            raise InputError(f"array {name} holds values that are not finite")
+
+
+def _checked_sizes(sizes: list[int]) -> list[int]:
+    if not isinstance(sizes, list | tuple) or len(sizes) < 2:
+        raise InputError(f"layer sizes must be inputs, hidden … and classes, got {sizes!r}")
+    return [checks.whole("layer size", size, least=1) for size in sizes]

@@ -1,0 +1,100 @@
+"""A picture of one's own, made to look like the images that a net was trained on.
+
+A net knows nothing outside its training data: light ink on black, of one size, in one place. So a
+photograph or a scan is turned round if it is dark on light, trimmed to what it shows, and then
+scaled and centred the way the makers of the set did it.
+"""
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from nnlib.checks import InputError
+
+INK = 0.1  # fraction of the brightest pixel above which something counts as drawn
+DIGIT_BOX = 20 / 28  # MNIST fits each digit into 20 of its 28 pixels
+
+
+def load_picture(path: str | os.PathLike, shape: tuple[int, int], dataset: str = "") -> np.ndarray:
+    """Read any picture file as one image of a set: uint8 (height, width), light on black.
+
+    Raises InputError where the file is missing, no picture, too large, or shows nothing.
+    """
+    try:
+        with Image.open(path) as image:
+            return fit_picture(_grey(image), shape, dataset)
+    except FileNotFoundError:
+        raise InputError(f"picture {path} does not exist: name a PNG or JPEG file") from None
+    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
+        raise InputError(f"cannot read {path} as a picture ({error}); name a PNG or JPEG") from None
+    except OSError as error:
+        raise InputError(f"cannot read {path} as a picture: {error}; name another") from None
+    except InputError as error:
+        raise InputError(f"picture {path}: {error}") from None
+
+
+def _grey(image: Image.Image) -> np.ndarray:
+    """Return uint8 grey values as a viewer shows them: upright, transparent parts white."""
+    upright = ImageOps.exif_transpose(image).convert("RGBA")
+    white = Image.new("RGBA", upright.size, "white")
+    return np.asarray(Image.alpha_composite(white, upright).convert("L"))
+
+
+def fit_picture(grey: np.ndarray, shape: tuple[int, int], dataset: str = "") -> np.ndarray:
+    """Fit grey values (H, W) uint8 into one image (height, width) of the set.
+
+    mnist and digits: the ink is scaled into 20 of 28 pixels, and its centre of mass put in the
+    middle (LeCun et al. 1998). Other sets: scaled until the longer side fills the frame, as
+    Fashion-MNIST was made (Xiao et al. 2017). A picture that has the set's size is not moved.
+    """
+    ink = _light_on_black(grey)
+    if ink.shape == tuple(shape):
+        return ink
+    digit = dataset in ("mnist", "digits")
+    small = _shrink(_trimmed(ink), shape, DIGIT_BOX if digit else 1.0)
+    return _place(small, shape, _centre_of_mass if digit else _middle)
+
+
+def _light_on_black(grey: np.ndarray) -> np.ndarray:
+    """Turn the grey values round if the border, where nothing is drawn, is light."""
+    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    return 255 - grey if np.median(border) > 127 else grey
+
+
+def _trimmed(ink: np.ndarray) -> np.ndarray:
+    """Cut away the empty margins."""
+    drawn = ink > max(INK * float(ink.max()), 1)
+    if not drawn.any():
+        raise InputError("it shows nothing; draw with more contrast")
+    rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
+    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def _shrink(ink: np.ndarray, shape: tuple[int, int], box: float) -> np.ndarray:
+    """Scale into `box` times the frame, keeping the proportions, averaging where it shrinks."""
+    factor = min(box * side / length for side, length in zip(shape, ink.shape, strict=True))
+    height, width = (max(1, round(length * factor)) for length in ink.shape)
+    return np.asarray(Image.fromarray(ink).resize((width, height), Image.Resampling.BOX))
+
+
+def _place(
+    ink: np.ndarray, shape: tuple[int, int], centre: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Put the ink on a black frame with its centre in the middle, as far as it stays inside."""
+    room = np.array(shape) - ink.shape
+    corner = np.round((np.array(shape) - 1) / 2 - centre(ink)).astype(int).clip(0, room)
+    frame = np.zeros(shape, np.uint8)
+    frame[corner[0] : corner[0] + ink.shape[0], corner[1] : corner[1] + ink.shape[1]] = ink
+    return frame
+
+
+def _middle(ink: np.ndarray) -> np.ndarray:
+    return (np.array(ink.shape) - 1) / 2
+
+
+def _centre_of_mass(ink: np.ndarray) -> np.ndarray:
+    weights = ink.astype(float)
+    rows, columns = np.indices(ink.shape)
+    return np.array([(rows * weights).sum(), (columns * weights).sum()]) / weights.sum()

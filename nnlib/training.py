@@ -1,0 +1,474 @@
+"""Training: one loop, in which the caller may look and take part.
+
+`Trainer` is the loop, a generator that yields several times a second: whoever iterates it may
+draw, stop it, or change its learning rate, and the loop knows nothing of them. `fit` drives a
+`Trainer` to its end, and `train` does so for a `TrainConfig`, in a folder from which `resume`
+goes on to the byte.
+"""
+
+import copy
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from nnlib import checks, optim
+from nnlib.augment import Augment, ahead
+from nnlib.checks import InputError
+from nnlib.config import TrainConfig, versions
+from nnlib.data import Dataset, Split
+from nnlib.diagnostics import first_not_finite
+from nnlib.losses import softmax_cross_entropy
+from nnlib.network import MLP, in_pieces, save_model
+from nnlib.runs import RunFolder, default_folder
+
+CHUNK_ROWS = 1024  # rows gathered and scaled at once: 3 MB of float32, which stays in cache
+NORM_SAMPLES = 16  # steps an epoch at which the gradient's norm is taken
+Arrays = dict[str, np.ndarray]
+
+
+class DivergedError(ArithmeticError):
+    """Training met a loss that is not finite; its one line says where, and the likely cause."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a model does on a split: mean cross-entropy, fraction right, and of how many."""
+
+    loss: float
+    accuracy: float
+    n: int
+
+
+def evaluate(model: MLP, split: Split) -> Evaluation:
+    """Return loss, accuracy and n on a split, scaled as the model was trained, in pieces.
+
+    Raises InputError where the images are not of the size that the model takes. An empty split
+    gives NaN.
+    """
+    inputs = math.prod(split.images.shape[1:])
+    if inputs != model.sizes[0]:
+        raise InputError(
+            f"the model takes {model.sizes[0]} inputs but these images have {inputs} pixels: "
+            "name the data set it was trained on"
+        )
+    if len(split) and split.y.max() >= model.sizes[-1]:
+        raise InputError(f"label {split.y.max()} but the model knows {model.sizes[-1]} classes")
+    loss, hits, n = 0.0, 0, len(split)
+    for images, y in zip(in_pieces(split.images), in_pieces(split.y), strict=True):
+        logits = model.forward(model.scaling(images))  # (rows, K)
+        loss += softmax_cross_entropy(logits, y)[0] * len(y)
+        hits += int((logits.argmax(axis=1) == y).sum())
+    return Evaluation(loss / n, hits / n, n) if n else Evaluation(math.nan, math.nan, 0)
+
+
+class History:
+    """The table of a run: one row an epoch.
+
+    Losses leave the L2 penalty out; train figures are means over the epoch's batches as it
+    learned; `gradient_norm` is the mean over some 16 steps of the epoch; `lr` is the last step's.
+    """
+
+    def __init__(self, rows: list[dict] | None = None) -> None:
+        self.rows = rows or []
+
+    @property
+    def table(self):
+        """The rows as a pandas DataFrame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows)
+
+    @property
+    def best(self) -> dict:
+        """The row of the best epoch: first with the highest validation accuracy, else last."""
+        if not self.rows or math.isnan(self.rows[0]["val_accuracy"]):
+            return self.rows[-1] if self.rows else {}
+        return max(self.rows, key=lambda row: row["val_accuracy"])
+
+    def column(self, name: str) -> list[float]:
+        """Return one column, an entry an epoch."""
+        return [row[name] for row in self.rows]
+
+    def epochs_since_best(self) -> int:
+        """Return how many epochs have passed without a better one."""
+        return self.rows[-1]["epoch"] - self.best["epoch"] if self.rows else 0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the loop tells whoever watches: running means of this epoch, or its finished row."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    lr: float
+    loss: float
+    accuracy: float
+    row: dict | None = None
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def threads_for(model: MLP, batch_size: int) -> int:
+    """Return how many BLAS threads a step of this size deserves: 1, or 2 for large products.
+
+    Two threads wait for each other after every product; below about a hundred million
+    multiplications a step the waiting costs more than the help.
+    """
+    multiplications = batch_size * sum(inputs * outputs for inputs, outputs in model.shapes)
+    return min(2 if multiplications > 1e8 else 1, os.cpu_count() or 1)
+
+
+class Trainer:
+    """The loop. Iterate `run()`; between two of its yields everything may be looked at.
+
+    `lr_factor` multiplies the schedule and may be changed at any time; it is part of `state`.
+    After every epoch the best weights by validation accuracy are in `best`.
+    """
+
+    def __init__(
+        self,
+        model: MLP,
+        train: Split,
+        val: Split | None = None,
+        *,
+        epochs: int = 10,
+        batch_size: int = 64,
+        optimizer: optim.Optimizer | None = None,
+        schedule: optim.Schedule | None = None,
+        seed: int = 0,
+        label_smoothing: float = 0.0,
+        clip_norm: float = 0.0,
+        average: float = 0.0,
+        patience: int = 0,
+        augment: Augment | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self.model, self.train, self.val = model, train, val
+        self.epochs = checks.whole("epochs", epochs, least=1)
+        self.batch_size = checks.whole("batch size", batch_size, least=1)
+        self.seed, self.patience = checks.whole("seed", seed), patience
+        self.optimizer = optimizer or optim.SGD()
+        self.schedule = schedule or optim.constant(self.optimizer.lr)
+        self.label_smoothing, self.clip_norm = label_smoothing, clip_norm
+        self.augment = augment if augment and augment.active else None
+        self.judged = copy.deepcopy(model) if average else model  # whose accuracy counts
+        self.average = optim.Average(average, self.judged.state()) if average else None
+        self.threads = threads or threads_for(model, batch_size)
+        self.lr_factor, self.history, self.best = 1.0, History(), {}
+        self._must_fit()
+
+    def _must_fit(self) -> None:
+        if not len(self.train):
+            raise InputError("there is no training image; give a larger training set")
+        for split in (self.train, self.val):
+            if split is not None and len(split) and split.y.max() >= self.model.sizes[-1]:
+                raise InputError(
+                    f"label {split.y.max()} but the model has {self.model.sizes[-1]} classes"
+                )
+
+    @property
+    def epoch(self) -> int:
+        """How many epochs are finished."""
+        return len(self.history.rows)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches an epoch, the last one perhaps smaller."""
+        return -(-len(self.train) // self.batch_size)
+
+    @property
+    def finished(self) -> bool:
+        """True after the last epoch, or when patience has run out."""
+        stale = self.patience and self.history.epochs_since_best() >= self.patience
+        return self.epoch >= self.epochs or bool(stale)
+
+    def run(self) -> Iterator[Progress]:
+        """Train until finished, yielding after every chunk of about a thousand images."""
+        while not self.finished:
+            yield from self._run_epoch()
+
+    def _run_epoch(self) -> Iterator[Progress]:
+        start, totals, norms = time.perf_counter(), np.zeros(3), []
+        every = max(1, self.steps_per_epoch // NORM_SAMPLES)
+        step = self.epoch * self.steps_per_epoch
+        for x, y in self._chunks():
+            with self._limits():
+                for begin in range(0, len(y), self.batch_size):
+                    batch = slice(begin, begin + self.batch_size)
+                    norms_here = norms if step % every == 0 else None
+                    totals += self._step(step, x[batch], y[batch], norms_here)
+                    step += 1
+            yield self._progress(step, totals)
+        with self._limits():
+            row = self._close_epoch(step, totals, norms, start)
+        yield self._progress(step, totals, row)
+
+    def _limits(self):
+        """Hold BLAS to the run's threads; only while computing, never across a yield."""
+        return _Quiet(self.threads)
+
+    def _chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the epoch's rows in a fresh order, some batches at once: x (rows, D), y (rows,)."""
+        order = np.random.default_rng([self.seed, self.epoch, 0]).permutation(len(self.train))
+        rows = self.batch_size * max(1, CHUNK_ROWS // self.batch_size)
+        chunks = (order[start : start + rows] for start in range(0, len(order), rows))
+        if self.augment is None:
+            return ((self._scaled(chunk), self.train.y[chunk]) for chunk in chunks)
+        return ahead(self._augmented(chunks))
+
+    def _scaled(self, rows: np.ndarray) -> np.ndarray:
+        x = self.model.scaling(self.train.images[rows])  # (rows, D) float32
+        return x.astype(self.model.dtype, copy=False)
+
+    def _augmented(self, chunks: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for number, rows in enumerate(chunks):
+            rng = np.random.default_rng([self.seed, self.epoch, 1, number])
+            images = self.augment(self.train.images[rows], rng)
+            yield self.model.scaling(images), self.train.y[rows]
+
+    def _step(self, step: int, x: np.ndarray, y: np.ndarray, norms: list | None) -> np.ndarray:
+        """Learn from one batch; return (loss · n, hits, n) of it."""
+        logits = self.model.forward(x, training=True)  # (N, K)
+        loss, gradient = softmax_cross_entropy(logits, y, self.label_smoothing)
+        if not math.isfinite(loss):
+            raise DivergedError(self._diagnosis(step, loss, x))
+        gradients = self.model.backward(gradient)
+        if norms is not None:
+            norms.append(optim.gradient_norm(gradients))
+        if self.clip_norm:
+            optim.clip_by_norm(gradients, self.clip_norm)
+        self.optimizer.step(self.model.parameters, gradients, self._lr(step))
+        if self.average:
+            self.average.update(self.model.state())
+        return np.array([loss * len(y), (logits.argmax(axis=1) == y).sum(), len(y)])
+
+    def _lr(self, step: int) -> float:
+        return self.schedule(step) * self.lr_factor
+
+    def _progress(self, step: int, totals: np.ndarray, row: dict | None = None) -> Progress:
+        epoch, steps = -(-step // self.steps_per_epoch), self.epochs * self.steps_per_epoch
+        loss, hits, n = totals
+        return Progress(
+            epoch, self.epochs, step, steps, self._lr(step - 1), loss / n, hits / n, row
+        )
+
+    def _close_epoch(self, step: int, totals: np.ndarray, norms: list, start: float) -> dict:
+        loss, hits, n = totals.tolist()
+        val = Evaluation(math.nan, math.nan, 0)
+        if self.val is not None:
+            val = evaluate(self.judged, self.val)
+        row = {
+            "epoch": self.epoch + 1,
+            "lr": self._lr(step - 1),
+            "train_loss": loss / n,
+            "train_accuracy": hits / n,
+            "val_loss": val.loss,
+            "val_accuracy": val.accuracy,
+            "gradient_norm": float(np.mean(norms)),
+            "seconds": time.perf_counter() - start,
+        }
+        self.history.rows.append(row)
+        if self.history.best is row:
+            self.best = {name: array.copy() for name, array in self.judged.state().items()}
+        return row
+
+    def _diagnosis(self, step: int, loss: float, x: np.ndarray) -> str:
+        epoch, within = divmod(step, self.steps_per_epoch)
+        where = f"epoch {epoch + 1}, step {within + 1}"
+        return f"the loss is {loss} at {where}: {first_not_finite(self.model, x)}"
+
+    def restore_best(self) -> None:
+        """Put the best weights so far into the model, if an epoch has finished."""
+        if self.best:
+            self.model.load_state(self.best)
+
+    def state(self) -> tuple[Arrays, dict]:
+        """Return all that decides the future of the run: arrays, and JSON values."""
+        groups = {"model": self.model.state(), "best": self.best, "optimizer": self.optimizer.state}
+        if self.average:
+            groups["average"] = self.average.state
+        arrays = {f"{group}/{name}": a for group, d in groups.items() for name, a in d.items()}
+        return arrays, {
+            "rows": self.history.rows,
+            "optimizer_steps": self.optimizer.steps,
+            "average_steps": self.average.steps if self.average else 0,
+            "dropout_rng": self.model.rng.bit_generator.state,
+            "lr_factor": self.lr_factor,
+        }
+
+    def load_state(self, arrays: Arrays, values: dict) -> None:
+        """Continue from a `state`, as if there had been no interruption."""
+        groups: dict[str, Arrays] = {"model": {}, "best": {}, "optimizer": {}, "average": {}}
+        for name, array in arrays.items():
+            group, _, key = name.partition("/")
+            groups[group][key] = array.copy()
+        self.model.load_state(groups["model"])
+        self.best, self.optimizer.state = groups["best"], groups["optimizer"]
+        if self.average:
+            self.judged.load_state(groups["average"])
+            self.average.steps = values["average_steps"]
+        self.history.rows[:] = values["rows"]
+        self.optimizer.steps = values["optimizer_steps"]
+        self.model.rng.bit_generator.state = values["dropout_rng"]
+        self.lr_factor = values["lr_factor"]
+
+
+class _Quiet:
+    """Limit BLAS threads and silence floating-point warnings, which the loop checks itself."""
+
+    def __init__(self, threads: int) -> None:
+        self.contexts = (
+            _blas().limit(limits=threads, user_api="blas"),
+            np.errstate(all="ignore"),
+        )
+
+    def __enter__(self) -> None:
+        self.contexts[0].__enter__()
+        self.contexts[1].__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        self.contexts[1].__exit__(*error)
+        self.contexts[0].__exit__(*error)
+
+
+def fit(
+    model: MLP,
+    train: Split,
+    val: Split | None = None,
+    *,
+    out: str | os.PathLike | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    **settings: Any,
+) -> History:
+    """Train a model on a split and return its history; the model ends with its best weights.
+
+    `settings` are those of `Trainer`: epochs, batch_size, optimizer, schedule, seed, ….
+    `out` names a new folder for config.json, history.csv, model.safetensors and the checkpoints.
+    `on_progress` is called several times a second. Raises InputError for a setting out of range
+    and DivergedError when the loss stops being finite; the model then holds the best weights.
+    """
+    trainer = Trainer(model, train, val, **settings)
+    folder = RunFolder.create(out) if out is not None else None
+    if folder:
+        folder.save_config({"architecture": model.architecture, "threads": trainer.threads})
+    return _drive(trainer, folder, on_progress)
+
+
+def _drive(
+    trainer: Trainer, folder: RunFolder | None, on_progress: Callable[[Progress], None] | None
+) -> History:
+    """Run a trainer to its end, saving after every epoch; the model ends with its best weights."""
+    try:
+        for progress in trainer.run():
+            if progress.row and folder:
+                _save_epoch(trainer, folder)
+            if on_progress:
+                on_progress(progress)
+    finally:
+        trainer.restore_best()
+    return trainer.history
+
+
+def _save_epoch(trainer: Trainer, folder: RunFolder) -> None:
+    history = trainer.history
+    if history.best is history.rows[-1]:
+        best = {key: history.best[key] for key in ("epoch", "val_loss", "val_accuracy")}
+        trainer.judged.info = trainer.model.info | {"best": _without_nan(best)}
+        save_model(trainer.judged, folder.model)
+    folder.save_checkpoint(*trainer.state())
+    folder.save_history(history.rows)
+
+
+def _without_nan(values: dict) -> dict:
+    """Return the values with None for NaN, which JSON does not know."""
+    return {key: None if value != value else value for key, value in values.items()}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its settings, folder, history, model and seconds of work."""
+
+    config: TrainConfig
+    folder: RunFolder
+    history: History
+    model: MLP
+    seconds: float
+
+
+def train(
+    config: TrainConfig,
+    out: str | os.PathLike | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Run:
+    """Train by settings in a new folder (by default one under runs/) and return the run."""
+    data = config.load()
+    out = out or default_folder(config.dataset, config.hidden, config.activation)
+    folder = RunFolder.create(out)
+    trainer = make_trainer(config, data)
+    folder.save_config(
+        config.as_dict()
+        | {"threads": trainer.threads, "sha256": data.sha256, "versions": versions()}
+    )
+    return _finish(config, folder, trainer, on_progress)
+
+
+def resume(path: str | os.PathLike, on_progress: Callable[[Progress], None] | None = None) -> Run:
+    """Go on with a run from its last checkpoint, or from its beginning where there is none.
+
+    The weights and the history become those of a run that was never stopped. Raises InputError
+    where there is no run, it is damaged, or the data are no longer the same.
+    """
+    folder = RunFolder.open(path)
+    saved = folder.load_config()
+    config = TrainConfig.from_dict(saved)
+    data = config.load()
+    if saved.get("sha256") != data.sha256:
+        raise InputError(f"{config.dataset} is not the data that {path} was trained on")
+    trainer = make_trainer(config, data, saved.get("threads"))
+    if (checkpoint := folder.load_checkpoint()) is not None:
+        trainer.load_state(*checkpoint)
+    return _finish(config, folder, trainer, on_progress)
+
+
+def make_trainer(config: TrainConfig, data: Dataset, threads: int | None = None) -> Trainer:
+    """Return the loop that a `TrainConfig` describes, with a new model, before its first step."""
+    steps = -(-len(data.train) // config.batch_size)
+    return Trainer(
+        config.make_model(data),
+        data.train,
+        data.val,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        optimizer=config.make_optimizer(),
+        schedule=config.make_schedule(steps),
+        seed=config.seed,
+        label_smoothing=config.label_smoothing,
+        clip_norm=config.clip_norm,
+        average=config.average,
+        patience=config.patience,
+        augment=config.augmentation,
+        threads=threads,
+    )
+
+
+def _finish(
+    config: TrainConfig,
+    folder: RunFolder,
+    trainer: Trainer,
+    on_progress: Callable[[Progress], None] | None,
+) -> Run:
+    start = time.perf_counter()
+    history = _drive(trainer, folder, on_progress)
+    return Run(config, folder, history, trainer.model, time.perf_counter() - start)
