@@ -53,7 +53,7 @@ env: .venv/.installed  ## .venv with the project and its locked dependencies
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-report: env  ## compute the report and publish it: report/index.html, report/nnlib-report.pdf
+report: env  ## compute the report and publish it: report/index.html
 	$(PY) -m nnlib report --profile "$(PROFILE)" $(if $(DATASET),--dataset "$(DATASET)") --out "$(OUT)"
 
 test: env  ## the linter, the unit tests and the quick report, all in under 10 minutes
@@ -67,7 +67,7 @@ test-slow: env  ## the long proofs
 	$(PY) -m pytest -m slow $(ARGS)
 
 lab: env  ## open the notebooks in JupyterLab
-	$(PY) -m jupyterlab --ServerApp.preferred_dir=notebooks $(ARGS)
+	$(PY) -m jupyterlab --FileContentsManager.preferred_dir=notebooks $(ARGS)
 
 notebooks: env  ## execute the committed notebooks in place: notebooks/, figures/
 	$(PY) -m nnlib report --in-place

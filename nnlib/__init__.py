@@ -1,9 +1,9 @@
 """A multi-layer perceptron from nothing but NumPy, and what the notebooks share around it.
 
-    data = nnlib.load_dataset("mnist")
-    model = nnlib.MLP([784, 128, 10])
-    history = nnlib.fit(model, data.train, data.val, epochs=5)
-    nnlib.evaluate(model, data.val).accuracy
+data = nnlib.load_dataset("mnist")
+model = nnlib.MLP([784, 128, 10])
+history = nnlib.fit(model, data.train, data.val, epochs=5)
+nnlib.evaluate(model, data.val).accuracy
 """
 
 __version__ = "0.1.0"

@@ -209,13 +209,24 @@ def run_test(options: argparse.Namespace) -> None:
     from nnlib.training import evaluate
 
     model = load_model(options.model)
-    dataset = options.dataset or model.info.get("config", {}).get("dataset")
-    if dataset is None:
-        raise InputError(f"{options.model} does not say what it was trained on: add --dataset NAME")
+    dataset = options.dataset or trained_on(options.model, model)
     result = evaluate(model, load_test_split(dataset))
     answer = {"accuracy": result.accuracy, "loss": result.loss, "n": result.n, "dataset": dataset}
     text = f"test accuracy {result.accuracy:.2%}, loss {result.loss:.4f}"
     _answer(options, answer, f"{text}, on {result.n:,} images of {dataset}")
+
+
+def trained_on(path: str, model: Any) -> str:
+    """Return the data set of a run's folder or model file; InputError where it does not say."""
+    from nnlib.data import DATASETS
+    from nnlib.runs import RunFolder
+
+    folder = RunFolder(path if Path(path).is_dir() else Path(path).parent)
+    if folder.holds_a_run() and (name := folder.load_config().get("dataset")):
+        return name
+    if (name := model.info.get("dataset")) in DATASETS:
+        return name
+    raise InputError(f"{path} does not say what it was trained on: add --dataset NAME")
 
 
 def run_predict(options: argparse.Namespace) -> None:

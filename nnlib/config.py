@@ -131,7 +131,7 @@ class TrainConfig:
             "sha256": data.sha256,
             "image_shape": list(data.image_shape),
             "classes": list(data.classes),
-            "config": self.as_dict(),
+            "config": self.as_dict() | {"dataset": data.name},  # never a path
             "versions": versions(),
         }
         return model

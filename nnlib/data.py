@@ -505,7 +505,8 @@ def _receive(url: str, title: str) -> bytes:
     from tqdm import tqdm
 
     quiet = os.environ.get("TQDM_DISABLE") == "1" or not sys.stderr.isatty()
-    bar = tqdm(desc=title, unit="B", unit_scale=True, disable=quiet, file=sys.stderr)
+    # total=1 until the length is known: pooch asks whether the bar is true, and tqdm counts
+    bar = tqdm(desc=title, total=1, unit="B", unit_scale=True, disable=quiet, file=sys.stderr)
     with _Bounded() as received, bar:
         identity = {"Accept-Encoding": "identity"}  # the files are packed already
         get = HTTPDownloader(bar, chunk_size=2**16, timeout=TIMEOUT, headers=identity)
@@ -516,7 +517,7 @@ def _receive(url: str, title: str) -> bytes:
 SHORTLY = {  # by the names of requests' exceptions
     "ConnectTimeout": "no connection in time",
     "ReadTimeout": "no answer in time",
-    "ConnectionError": "no connection",
+    "ConnectionError": "connection failed",
     "ChunkedEncodingError": "connection cut",
 }
 

@@ -172,17 +172,19 @@ class BatchNorm(Layer):
     def forward(self, x: Array, training: bool = False) -> Array:
         """Return γ x̂ + β, (N, D), from the batch's statistics or the running ones."""
         self.training = training
-        mean, variance = self._batch_statistics(x) if training else self.statistics.values()
+        mean = x.mean(axis=0) if training else self.statistics["mean"]  # (D,)
+        centred = x - mean  # (N, D)
+        variance = (centred * centred).mean(axis=0) if training else self.statistics["variance"]
+        if training:
+            self._remember(len(x), mean, variance)
         self.scale = 1 / np.sqrt(variance + x.dtype.type(self.EPSILON))  # (D,)
-        self.normalised = (x - mean) * self.scale  # (N, D)
+        self.normalised = centred * self.scale  # (N, D)
         return self.parameters["gamma"] * self.normalised + self.parameters["beta"]
 
-    def _batch_statistics(self, x: Array) -> tuple[Array, Array]:
-        n, mean, variance = len(x), x.mean(axis=0), x.var(axis=0)
+    def _remember(self, n: int, mean: Array, variance: Array) -> None:
         for name, value in (("mean", mean), ("variance", variance * (n / max(n - 1, 1)))):
             running = self.statistics[name]
-            running += x.dtype.type(self.MOMENTUM) * (value - running)
-        return mean, variance
+            running += running.dtype.type(self.MOMENTUM) * (value.real - running)
 
     def backward(self, gradient: Array) -> Array:
         """Return ∂x = γ/√(σ²+ε) · (g - mean(g) - x̂ mean(g x̂)); the means only in training."""

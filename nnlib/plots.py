@@ -100,17 +100,28 @@ def images(ax: Axes, stack: np.ndarray, columns: int, row_labels: Sequence[str] 
 
 
 def weight_images(
-    ax: Axes, weights: np.ndarray, shape: tuple[int, int], columns: int, limit: float | None = None
-) -> Axes:
+    ax: Axes, weights: np.ndarray, shape: tuple[int, int], columns: int,
+    limit: float | None = None, unit: str = "weight",
+) -> Axes:  # fmt: skip
     """Draw the incoming weights (D, H) of each unit as an image on one symmetric scale.
 
     Blue is negative, white zero, red positive; `limit` is the value of full colour, by default
-    the 99.5th percentile of |w|. A colour bar says so.
+    the 99.5th percentile of |w|. A colour bar says so, in `unit`.
     """
     limit = limit or float(np.percentile(np.abs(weights), 99.5)) or 1.0
     sheet = tile(weights.T.reshape(-1, *shape), columns)
     drawn = ax.imshow(sheet, cmap="RdBu_r", vmin=-limit, vmax=limit)
-    ax.figure.colorbar(drawn, ax=ax, shrink=0.8, label="weight")
+    ax.figure.colorbar(drawn, ax=ax, shrink=0.8, label=unit)
+    return bare(ax)
+
+
+def signed_image(ax: Axes, image: np.ndarray, limit: float | None = None) -> Axes:
+    """Draw one image (h, w) of signed values: blue negative, white 0, red positive.
+
+    `limit` is the value of full colour, by default the largest.
+    """
+    limit = limit or float(np.abs(image).max()) or 1.0
+    ax.imshow(image, cmap="RdBu_r", vmin=-limit, vmax=limit)
     return bare(ax)
 
 
@@ -122,9 +133,13 @@ def heatmap(
     numbers: str = "",
     signed: bool = False,
     unit: str = "",
+    limit: float | None = None,
 ) -> Axes:
-    """Draw a matrix (R, C); `numbers` is a format such as ".0f" to print in the cells."""
-    limit = float(np.nanmax(np.abs(matrix))) if signed else None
+    """Draw a matrix (R, C); `numbers` is a format such as ".0f" to print in the cells.
+
+    `signed` makes 0 white; `limit` is then the value of full colour, by default the largest.
+    """
+    limit = (limit or float(np.nanmax(np.abs(matrix))) or 1.0) if signed else limit
     sns.heatmap(
         np.asarray(matrix), ax=ax, annot=bool(numbers), fmt=numbers or ".2g",
         cmap="RdBu_r" if signed else "Blues", vmin=-limit if signed else None, vmax=limit,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from nnlib.augment import Augment, ahead, elastic_modes, linear_map, positions, sample
+from nnlib.augment import Augment, ahead, bumps, linear_map, positions, sample
 from nnlib.checks import InputError
 
 EVERYTHING = Augment(flip=True, shift=2, rotate=15, zoom=0.15, shear=0.2, elastic=1.4, cutout=5)
@@ -103,7 +103,7 @@ def test_a_flip_inside_a_warp_is_the_flip():
     assert np.array_equal(warped(image, one_map(flipped=True)), image[:, ::-1])
 
 
-# --- what interpolates agrees with SciPy ----------------------------------------------------------
+# --- what interpolates agrees with SciPy ---------------------------------------------------------
 
 
 @pytest.mark.parametrize("quarter_turns", [1, 2, 3])
@@ -152,11 +152,11 @@ def test_magnification_and_shear_go_the_way_they_are_named():
 
 def test_elastic_fields_agree_with_scipy_within_one_grey_level():
     images, rng = noise_images(5, 20, 33), np.random.default_rng(1)
-    modes = [elastic_modes(side, 3.0) for side in (20, 33)]
-    waves = rng.normal(size=(5, 2, modes[0].shape[1], modes[1].shape[1]))
-    fields = modes[0] @ waves @ modes[1].T  # (N, 2, h, w)
+    bases = [bumps(side, 3.0) for side in (20, 33)]
+    weights = rng.normal(size=(5, 2, bases[0].shape[1], bases[1].shape[1]))
+    fields = bases[0] @ weights @ bases[1].T  # (N, 2, h, w)
     matrix = np.repeat(one_map(angle=10), 5, axis=0)
-    where = positions((20, 33), matrix, np.zeros((5, 2)), waves, sigma=3.0)
+    where = positions((20, 33), matrix, np.zeros((5, 2)), weights, sigma=3.0)
     still = positions((20, 33), matrix, np.zeros((5, 2)))
     assert np.allclose(where - still, fields, atol=1e-4)
     for image, at, ours in zip(images, where, sample(images, where), strict=True):
@@ -201,6 +201,13 @@ def test_the_axes_and_the_images_are_independent():
     assert abs(np.mean(fields[:-1] * fields[1:])) < 0.02
 
 
+@pytest.mark.parametrize(("size", "sigma"), [(28, 4.0), (28, 0.5), (8, 4.0), (33, 5.5), (1, 3.0)])
+def test_the_covariance_of_the_bumps_is_that_of_smoothed_noise(size, sigma):
+    distance = np.subtract.outer(np.arange(size), np.arange(size))
+    covariance = bumps(size, sigma) @ bumps(size, sigma).T
+    assert np.abs(covariance - np.exp(-(distance**2) / (4 * sigma**2))).max() < 2e-4
+
+
 def test_simards_alpha_is_the_displacement_named_in_the_docstring():
     rng = np.random.default_rng(0)
     smooth = 34 * ndimage.gaussian_filter(rng.uniform(-1, 1, (2000, 2000)), 4.0, mode="wrap")
@@ -229,7 +236,7 @@ def test_fractional_shifts_interpolate_and_whole_ones_do_not():
     assert len(np.unique(draw(Augment(shift=2, rotate=1), bright))) > 50
 
 
-# --- cut-out ---------------------------------------------------------------------------------------
+# --- cut-out -------------------------------------------------------------------------------------
 
 
 def test_cutout_covers_one_square_that_may_hang_over_the_border():
@@ -243,7 +250,7 @@ def test_cutout_covers_one_square_that_may_hang_over_the_border():
     assert inside == pytest.approx(16 / 140, rel=0.05)
 
 
-# --- manners ------------------------------------------------------------------------------------------
+# --- manners -------------------------------------------------------------------------------------
 
 
 def test_the_same_generator_state_gives_the_same_bytes_and_another_does_not():
@@ -352,7 +359,7 @@ def test_other_images_are_refused(images):
         draw(EVERYTHING, images)
 
 
-# --- drawing ahead -----------------------------------------------------------------------------------
+# --- drawing ahead -------------------------------------------------------------------------------
 
 
 def living_threads():
@@ -446,7 +453,7 @@ def test_augmenting_ahead_gives_the_same_batches():
         assert np.array_equal(here, there)
 
 
-# --- speed ---------------------------------------------------------------------------------------------
+# --- speed ---------------------------------------------------------------------------------------
 
 SPEEDS = [
     (Augment(shift=1, rotate=12, zoom=0.12, shear=0.1, elastic=1.1), 30_000),

@@ -67,6 +67,14 @@ def mutated(number):
     return mutate(packed, rng) if len(packed) > 16 else packed
 
 
+def attempt(path):
+    """Return the array or the ValueError; any other exception passes through."""
+    try:
+        return read_idx(path, 3)
+    except ValueError as error:
+        return error
+
+
 def test_a_thousand_mutants_are_refused_or_legal(tmp_path):
     path = tmp_path / "train-images-idx3-ubyte"
     accepted = []
@@ -74,15 +82,14 @@ def test_a_thousand_mutants_are_refused_or_legal(tmp_path):
     try:
         for number in range(COUNT):
             path.write_bytes(mutated(number))
-            try:
-                array = read_idx(path, 3)
-            except ValueError as error:
-                assert "\n" not in str(error)
-                assert str(path) in str(error)
+            outcome = attempt(path)
+            if isinstance(outcome, ValueError):
+                assert str(path) in str(outcome)
+                assert "\n" not in str(outcome)
             else:
-                assert array.dtype == np.uint8
-                assert array.ndim == 3
-                assert array.size > 0
+                assert outcome.dtype == np.uint8
+                assert outcome.ndim == 3
+                assert outcome.size > 0
                 accepted.append(number)
         _, peak = tracemalloc.get_traced_memory()
     finally:
@@ -127,8 +134,8 @@ def test_a_gzip_bomb_is_refused_by_its_header_and_stopped_by_its_data(tmp_path):
     try:
         with pytest.raises(ValueError, match=f"limit of {MAX_IDX_BYTES:,}"):
             read_idx(bomb, 3)
-        modest = bytes([0, 0, 8, 3]) + struct.pack(">3I", 10, 30, 30)  # and 900 MB behind it
-        write_bomb(bomb, modest, 900_000_000)
+        modest = bytes([0, 0, 8, 3]) + struct.pack(">3I", 10, 30, 30)  # and 200 MB behind it
+        write_bomb(bomb, modest, 200_000_000)
         with pytest.raises(ValueError, match="but more follow"):
             read_idx(bomb, 3)
         assert tracemalloc.get_traced_memory()[1] < 50e6

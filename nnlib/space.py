@@ -1,0 +1,355 @@
+"""Which settings a search tries: ranges, choices, and the list of configurations they give.
+
+A configuration is a dict of plain values (numbers, names, layers as "128x64"), one for each
+varied field of `TrainConfig`. For grid, random and quasi-random search the whole list is a pure
+function of space, sampler and seed, so that neither the number of processes nor a restart can
+change it; only a guided search has to wait for results.
+"""
+
+import itertools
+import math
+import types
+import typing
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from nnlib import checks
+from nnlib.checks import InputError
+from nnlib.config import TrainConfig
+
+SAMPLERS = ("random", "grid", "tpe", "qmc")
+FIXED = {
+    "dataset": "it decides what the accuracy is measured on; search each data set by itself",
+    "val_size": "it decides what the accuracy is measured on",
+    "train_size": "it decides what the accuracy is measured on",
+    "split_seed": "it decides what the accuracy is measured on",
+    "seed": "a lucky seed is not a better setting; ask for several seeds a configuration",
+}
+SWITCH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+ATTEMPTS = 1000  # draws without a new configuration after which a small space counts as used up
+
+Plain = int | float | str | bool | None
+Configuration = dict[str, Plain]
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, both included: uniform, or with `log` uniform in the logarithm.
+
+    `integer` keeps to whole numbers. Raises InputError for ends that are not finite or in the
+    wrong order, a log range that touches 0, and whole numbers asked for between broken ends.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    integer: bool = False
+
+    def __post_init__(self) -> None:
+        for end in (self.low, self.high):
+            if isinstance(end, bool) or not isinstance(end, int | float) or not math.isfinite(end):
+                raise InputError(f"the end of a range must be a finite number, got {end!r}")
+            if self.integer and end != int(end):
+                raise InputError(f"a range of whole numbers cannot end at {end!r}")
+        if self.low > self.high:
+            raise InputError(f"the low end {self.low!r} exceeds the high end {self.high!r}; swap")
+        if self.log and self.low <= 0:
+            raise InputError(f"a log range must begin above 0, got {self.low!r}; leave out log")
+        kind = int if self.integer else float
+        object.__setattr__(self, "low", kind(self.low))
+        object.__setattr__(self, "high", kind(self.high))
+
+    def at(self, u: float) -> float | int:
+        """Return the value at the quantile u in [0, 1)."""
+        low, high = self.low, self.high + self.integer
+        if self.log:
+            low, high = math.log(low), math.log(high)
+        value = low + u * (high - low)
+        value = math.exp(value) if self.log else value
+        value = math.floor(value) if self.integer else value
+        return min(max(value, self.low), self.high)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The two values that must both be possible."""
+        return self.low, self.high
+
+    def __str__(self) -> str:
+        kind = "-".join(["log"] * self.log + ["int"] * self.integer)
+        return f"{self.low:g}:{self.high:g}" + (f":{kind}" if kind else "")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A list of values, each as likely as any other; layers as "128x64" or (128, 64).
+
+    A value given twice counts once. Raises InputError for an empty list.
+    """
+
+    values: tuple[Plain, ...]
+
+    def __post_init__(self) -> None:
+        values = tuple(self.values) if not isinstance(self.values, str) else (self.values,)
+        if not values:
+            raise InputError("a choice needs at least one value, got none")
+        plain = (layers_text(value) if _is_layers(value) else value for value in values)
+        object.__setattr__(self, "values", tuple(dict.fromkeys(plain)))
+
+    def at(self, u: float) -> Plain:
+        """Return the value at the quantile u in [0, 1)."""
+        return self.values[min(int(u * len(self.values)), len(self.values) - 1)]
+
+    @property
+    def ends(self) -> tuple[Plain, ...]:
+        """The values that must all be possible."""
+        return self.values
+
+    def __str__(self) -> str:
+        return ",".join(map(str, self.values))
+
+
+Space = dict[str, Range | Choice]
+
+
+def _is_layers(value: object) -> bool:
+    return isinstance(value, tuple | list)
+
+
+def layers_text(layers: tuple[int, ...] | list[int]) -> str:
+    """Write layer sizes as 128x64; without a hidden layer, linear."""
+    return "x".join(map(str, layers)) or "linear"
+
+
+# ---------------------------------------------------------------- from text
+
+
+def parse_range(text: str) -> tuple[str, Range]:
+    """Read NAME=LOW:HIGH[:log|:int|:log-int] into a field of `TrainConfig` and its range.
+
+    Raises InputError for anything else. Whether the ends make sense is for `checked_space`.
+    """
+    name, value = _name_and_value(text, "--range NAME=LOW:HIGH[:log|:int|:log-int]")
+    low, _, rest = value.partition(":")
+    high, _, kind = rest.partition(":")
+    with _about(text):
+        checks.one_of("kind of range", kind or "int", ("log", "int", "log-int"))
+        span = Range(_number(low), _number(high), "log" in kind, "int" in kind)
+        return name, _of_type(name, span)
+
+
+def parse_choice(text: str) -> tuple[str, Choice]:
+    """Read NAME=V1,V2,… into a field of `TrainConfig` and its values; layers as 128x64.
+
+    Raises InputError for anything else. Whether the values make sense is for `checked_space`.
+    """
+    name, value = _name_and_value(text, "--choice NAME=V1,V2,...")
+    with _about(text):
+        values = tuple(_plain(name, part.strip()) for part in value.split(","))
+        return name, _of_type(name, Choice(values))
+
+
+@contextmanager
+def _about(what: str) -> Iterator[None]:
+    """Say which range or choice an error is about."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from None
+
+
+def _name_and_value(text: str, form: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not value:
+        raise InputError(f"cannot read {text!r}: write {form}")
+    return field_name(name), value
+
+
+def field_name(name: str) -> str:
+    """Return the field of `TrainConfig` that a name with - or _ means, if it may vary."""
+    known = [item.name for item in fields(TrainConfig)]
+    field = name.strip().lstrip("-").replace("-", "_")
+    if field not in known:
+        varied = ", ".join(item for item in known if item not in FIXED)
+        raise InputError(f"unknown hyperparameter {name!r}: use one of {varied}")
+    if field in FIXED:
+        raise InputError(f"{name} cannot be varied: {FIXED[field]}")
+    return field
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise InputError(f"{text!r} is not a number") from None
+    return int(value) if value.is_integer() else value
+
+
+def _kind(name: str) -> type:
+    """Return the plain type of a field: int, float, str or bool; layers are str."""
+    hint = typing.get_type_hints(TrainConfig)[name]
+    inner = [kind for kind in typing.get_args(hint) if kind is not types.NoneType]
+    return str if name == "hidden" else inner[0] if inner else hint
+
+
+def _plain(name: str, text: str) -> Plain:
+    """Convert one value of a choice to its field's type; InputError where it cannot be."""
+    kind = _kind(name)
+    if text in ("", "default"):
+        return _nothing(name, text)
+    if kind is bool:
+        return SWITCH[checks.one_of(f"value of {name}", text.lower(), SWITCH)]
+    if kind is str:
+        return text
+    return _number(text)
+
+
+def _nothing(name: str, text: str) -> None:
+    default = TrainConfig.__dataclass_fields__[name].default
+    if not text or default is not None:
+        raise InputError(f"{text!r} is not a value of {name}")
+
+
+# ---------------------------------------------------------------- checking
+
+
+def settings_of(configuration: Configuration) -> dict[str, Any]:
+    """Turn plain values into arguments of `TrainConfig`: layers into sizes, the rest as it is."""
+    settings: dict[str, Any] = dict(configuration)
+    if "hidden" in settings:
+        settings["hidden"] = _layers(settings["hidden"])
+    return settings
+
+
+def _layers(value: Plain) -> tuple[int, ...]:
+    if isinstance(value, int):
+        return (value,)
+    parts = [] if value == "linear" else str(value).split("x")
+    if not all(part.isdecimal() for part in parts):
+        raise InputError(f"cannot read layers {value!r}: write 128 or 128x64")
+    return tuple(int(part) for part in parts)
+
+
+def checked_space(config: TrainConfig, space: dict[str, Range | Choice]) -> Space:
+    """Return the space under field names, in alphabetical order, of their types.
+
+    Every end of a range and every value of a choice is put into `config`, so that a bad one is
+    found before anything runs. A value may depend on another (Nesterov needs momentum): it is
+    refused where it fails both beside the first and beside the last values of the rest. Raises
+    InputError for a name that is unknown or cannot vary, or given twice.
+    """
+    named: Space = {}
+    for name, dimension in space.items():
+        if (field := field_name(name)) in named:
+            raise InputError(f"{name} is varied twice; give it one range or one choice")
+        with _about(f"{field}={dimension}"):
+            named[field] = _of_type(field, dimension)
+    named = dict(sorted(named.items()))
+    for field, dimension in named.items():
+        for value in dimension.ends:
+            with _about(f"{field}={dimension}"):
+                _must_be_possible(config, named, field, value)
+    return named
+
+
+def _of_type(name: str, dimension: Range | Choice) -> Range | Choice:
+    """Return a range or choice in the type of its field."""
+    kind = int if name == "hidden" else _kind(name)
+    if isinstance(dimension, Range):
+        if kind in (bool, str):
+            raise InputError(f"{name} has no order: give a choice of its values")
+        return replace(dimension, integer=dimension.integer or kind is int)
+    if name == "hidden":
+        return Choice(tuple(layers_text(_layers(value)) for value in dimension.values))
+    if kind is float:
+        return Choice(tuple(_as_float(value) for value in dimension.values))
+    return dimension
+
+
+def _as_float(value: Plain) -> Plain:
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _must_be_possible(config: TrainConfig, space: Space, name: str, value: Plain) -> None:
+    problems = []
+    for which in (0, -1):
+        beside = {other: dimension.ends[which] for other, dimension in space.items()}
+        for others in ({}, beside):
+            try:
+                replace(config, **settings_of(others | {name: value}))
+                return
+            except InputError as error:
+                problems.append(error)
+    raise problems[0]
+
+
+# ---------------------------------------------------------------- configurations
+
+
+def configurations(
+    space: Space, sampler: str, trials: int | None, seed: int = 0
+) -> list[Configuration]:
+    """Return the configurations to try, the same for the same arguments, each of them once.
+
+    grid     every combination of the choices, in an order drawn by seed, at most `trials`
+    random   independent draws, number i from a generator of its own made from [seed, i]
+    qmc      a scrambled Sobol sequence, which fills the space more evenly (Sobol 1967; Owen 1998)
+    tpe      {} for each trial: results decide
+
+    A longer list begins with the shorter one. A finite space may hold fewer than `trials`.
+    Raises InputError for an empty space, fewer than one trial, or a range in a grid.
+    """
+    checks.one_of("sampler", sampler, SAMPLERS)
+    if not space:
+        raise InputError("nothing varies: give at least one range or choice")
+    if trials is not None or sampler != "grid":
+        checks.whole("trials", trials, least=1)
+    seed = checks.whole("seed", seed)
+    if sampler == "tpe":
+        return [{} for _ in range(trials)]
+    if sampler == "grid":
+        return _grid(space, seed)[:trials]
+    points = _random(len(space), seed) if sampler == "random" else _sobol(len(space), seed, trials)
+    drawn = ({n: d.at(u) for (n, d), u in zip(space.items(), p, strict=True)} for p in points)
+    return list(itertools.islice(_distinct(drawn), trials))
+
+
+def _grid(space: Space, seed: int) -> list[Configuration]:
+    for name, dimension in space.items():
+        if isinstance(dimension, Range):
+            raise InputError(f"a grid takes choices alone, and {name} is a range {dimension}")
+    every = list(itertools.product(*(dimension.values for dimension in space.values())))
+    order = np.random.default_rng(seed).permutation(len(every))
+    return [dict(zip(space, every[i], strict=True)) for i in order]
+
+
+def _random(dimensions: int, seed: int) -> Iterator[np.ndarray]:
+    for number in itertools.count():
+        yield np.random.default_rng([seed, number]).random(dimensions)
+
+
+def _sobol(dimensions: int, seed: int, trials: int) -> Iterator[np.ndarray]:
+    """Yield points in [0, 1)^d; whole powers of 2 at a time, as the sequence is balanced."""
+    from scipy.stats import qmc
+
+    engine = qmc.Sobol(dimensions, scramble=True, rng=np.random.default_rng(seed))
+    first = max(trials - 1, 1).bit_length()
+    yield from engine.random_base2(first)
+    for power in range(first, 20):
+        yield from engine.random_base2(power)
+
+
+def _distinct(drawn: Iterator[Configuration]) -> Iterator[Configuration]:
+    """Yield each configuration at its first appearance, until none comes for a long time."""
+    seen, idle = set(), 0
+    for configuration in drawn:
+        key = tuple(configuration.values())
+        idle = idle + 1 if key in seen else 0
+        if idle == 0:
+            seen.add(key)
+            yield configuration
+        elif idle >= ATTEMPTS:
+            return

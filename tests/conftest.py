@@ -1,0 +1,63 @@
+"""What several tests share: a tiny data set on disk, and small problems in float64."""
+
+import gzip
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nnlib import Split
+
+OFFICIAL = {
+    "train-images-idx3-ubyte": "train",
+    "train-labels-idx1-ubyte": "train",
+    "t10k-images-idx3-ubyte": "test",
+    "t10k-labels-idx1-ubyte": "test",
+}
+
+
+def idx_bytes(array: np.ndarray) -> bytes:
+    """Return an array of bytes as an IDX file."""
+    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+    return header + array.astype(np.uint8).tobytes()
+
+
+def striped(n: int, classes: int, shape: tuple[int, int], seed: int) -> Split:
+    """Images whose class is the brightest column: learnable, and made here."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(classes, size=n)
+    images = rng.integers(0, 120, size=(n, *shape)).astype(np.uint8)
+    images[np.arange(n), :, y] += 100
+    return Split(images, y)
+
+
+@pytest.fixture(scope="session")
+def own_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of one's own: 600 + 100 images of 6x5 pixels, 4 classes, labels gzipped."""
+    folder = tmp_path_factory.mktemp("stripes")
+    for prefix, n, seed in (("train", 600, 1), ("t10k", 100, 2)):
+        split = striped(n, 4, (6, 5), seed)
+        (folder / f"{prefix}-images-idx3-ubyte").write_bytes(idx_bytes(split.images))
+        labels = gzip.compress(idx_bytes(split.y), mtime=0)
+        (folder / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(labels)
+    return folder
+
+
+@pytest.fixture
+def stripes() -> tuple[Split, Split]:
+    """Training and validation images of the striped problem."""
+    return striped(600, 4, (6, 5), 1), striped(200, 4, (6, 5), 3)
+
+
+@pytest.fixture
+def batch() -> tuple[np.ndarray, np.ndarray]:
+    """Seven examples of five inputs and three classes, in float64."""
+    rng = np.random.default_rng(7)
+    return rng.normal(size=(7, 5)), rng.integers(3, size=7)
+
+
+needs_official = pytest.mark.skipif(
+    not os.environ.get("NNLIB_DATA"), reason="NNLIB_DATA does not name the official files"
+)

@@ -1,0 +1,166 @@
+"""The command as a user meets it: a process, its exit status, one line, one JSON object."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nnlib import MLP, save_model
+
+
+def nnlib(*arguments: object, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "nnlib", *map(str, arguments)], capture_output=True, text=True,
+        cwd=cwd, env=os.environ | env, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def refused(*arguments: object, status: int = 2, cwd: Path | None = None) -> str:
+    """Run a command that must fail with one line; return the line."""
+    done = nnlib(*arguments, cwd=cwd)
+    assert done.returncode == status, done.stderr
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def run(own_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    done = nnlib("train", "--dataset", own_folder, "--epochs", 8, "--hidden", 16, 8,
+                 "--out", folder, "--json")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["epochs"] == 8
+    assert 0.5 < answer["val_accuracy"] <= 1
+    assert 1 <= answer["best_epoch"] <= 8
+    assert answer["seconds"] > 0
+    assert answer["model"] == str(folder / "model.safetensors")
+    assert len(done.stderr.splitlines()) == 8
+    return folder
+
+
+def test_a_run_s_folder_holds_what_it_should(run: Path, own_folder: Path) -> None:
+    names = {"config.json", "history.csv", "model.safetensors", "checkpoint.safetensors"}
+    assert names <= {path.name for path in run.iterdir()}
+    config = json.loads((run / "config.json").read_text())
+    assert config["hidden"] == [16, 8]
+    assert config["dataset"] == str(own_folder)
+    assert config["threads"] == 1
+    assert len((run / "history.csv").read_text().splitlines()) == 9
+
+
+@pytest.mark.parametrize("form", ["folder", "file"])
+def test_a_model_is_tested(run: Path, form: str) -> None:
+    model = run if form == "folder" else run / "model.safetensors"
+    answer = json.loads(nnlib("test", model, "--json").stdout)
+    assert answer["n"] == 100
+    assert answer["accuracy"] > 0.5
+    assert answer["loss"] > 0
+    assert Path(answer["dataset"]).name.startswith("stripes")
+    assert "test accuracy" in nnlib("test", model).stdout
+
+
+def test_a_picture_is_recognised(run: Path, tmp_path: Path) -> None:
+    image = np.full((6, 5), 60, np.uint8)
+    image[:, 2] = 210
+    Image.fromarray(image).save(tmp_path / "two.png")
+    answer = json.loads(nnlib("predict", run, tmp_path / "two.png", "--json").stdout)
+    (prediction,) = answer["predictions"]
+    assert prediction["label"] == "2"
+    assert sum(p["probability"] for p in prediction["top"]) <= 1.000001
+    assert "two.png: 2 " in nnlib("predict", run, tmp_path / "two.png").stdout
+
+
+def test_resume_continues_and_repeats_nothing(run: Path) -> None:
+    before = (run / "model.safetensors").read_bytes()
+    done = nnlib("train", "--resume", run, "--json")
+    assert json.loads(done.stdout)["epochs"] == 8
+    assert done.stderr == ""
+    assert (run / "model.safetensors").read_bytes() == before
+
+
+def test_a_folder_s_default_name_tells_its_content(own_folder: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        assert nnlib("train", "--dataset", own_folder, "--epochs", 1, "--hidden", 7, 3,
+                     cwd=tmp_path).returncode == 0  # fmt: skip
+    names = [path.name for path in (tmp_path / "runs").iterdir()]
+    assert len(names) == 2
+    assert all(name.startswith(f"{own_folder.name}-7x3-relu-2") for name in names)
+
+
+BAD_SETTINGS = {
+    "--lr 0": "learning rate must be > 0, got 0.0",
+    "--lr -0.1": "learning rate must be > 0, got -0.1",
+    "--lr nan": "learning rate must be > 0, got nan",
+    "--lr fast": "invalid float value: 'fast'",
+    "--batch-size 0": "batch size must be a whole number >= 1, got 0",
+    "--batch-size x": "invalid int value: 'x'",
+    "--hidden 0": "hidden size must be a whole number >= 1, got 0",
+    "--hidden -3": "hidden size must be a whole number >= 1, got -3",
+    "--hidden 1.5": "invalid int value: '1.5'",
+    "--activation swish": "unknown activation 'swish'",
+    "--val-size 600": "600",
+    "--val-size -1": "-1",
+    "--epochs 0": "epochs must be a whole number >= 1, got 0",
+    "--momentum 1": "momentum must be at least 0 and below 1, got 1.0",
+    "--unknown 1": "unrecognized arguments: --unknown 1",
+}
+
+
+@pytest.mark.parametrize("words", BAD_SETTINGS)
+def test_bad_settings_get_one_line(own_folder: Path, tmp_path: Path, words: str) -> None:
+    out = tmp_path / "run"
+    line = refused("train", "--dataset", own_folder, "--out", out, *words.split())
+    assert BAD_SETTINGS[words] in line
+    assert not out.exists() or not any(out.iterdir())
+
+
+def test_bad_places_get_one_line(run: Path, own_folder: Path, tmp_path: Path) -> None:
+    assert "already holds a run" in refused("train", "--dataset", own_folder, "--out", run)
+    blocked = tmp_path / "file"
+    blocked.touch()
+    line = refused("train", "--dataset", own_folder, "--out", blocked / "run")
+    assert "cannot write" in line
+    assert "holds no run" in refused("train", "--resume", tmp_path)
+    assert "leave out --lr" in refused("train", "--resume", run, "--lr", "0.1")
+    assert "no data set given" in refused("train")
+    assert "unknown data set 'minst'" in refused("train", "--dataset", "minst")
+
+
+@pytest.mark.parametrize("content", [None, b"", os.urandom(500), b"\x80\x04\x95\x05.", b"{}"])
+def test_bad_models_get_one_line(own_folder: Path, tmp_path: Path, content) -> None:
+    path = tmp_path / "m.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    assert "m.safetensors" in refused("test", path, "--dataset", own_folder)
+    assert "m.safetensors" in refused("predict", path, path)
+
+
+def test_a_model_for_other_images_gets_one_line(own_folder: Path, tmp_path: Path) -> None:
+    save_model(MLP([784, 4]), tmp_path / "m.safetensors")
+    line = refused("test", tmp_path / "m.safetensors", "--dataset", own_folder)
+    assert "takes 784 inputs but these images have 30 pixels" in line
+    assert "add --dataset NAME" in refused("test", tmp_path / "m.safetensors")
+
+
+def test_divergence_is_one_line_and_status_1(own_folder: Path, tmp_path: Path) -> None:
+    done = nnlib("train", "--dataset", own_folder, "--lr", "1e30", "--out", tmp_path / "run")
+    assert done.returncode == 1
+    assert "lower the learning rate" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_help_names_every_setting() -> None:
+    from dataclasses import fields
+
+    from nnlib import TrainConfig
+
+    text = nnlib("train", "--help").stdout
+    for setting in fields(TrainConfig):
+        assert "--" + setting.name.replace("_", "-") in text
