@@ -1,15 +1,78 @@
-"""What is wrong with a net that does not learn: where the first bad number stands, and why."""
+"""What goes on inside a net as it learns, and what is wrong with one that does not.
+
+Three numbers tell most of it: how large the gradients are, by how much a step changes the weights
+(about a thousandth is healthy), and how many units have fallen silent. They are taken a few times
+an epoch, so that they cost next to nothing.
+"""
+
+from typing import Any
 
 import numpy as np
 
+from nnlib import optim
+from nnlib.layers import ReLU
 from nnlib.network import MLP
+
+Arrays = dict[str, np.ndarray]
+
+
+def gradient_norms(gradients: Arrays) -> dict[str, float]:
+    """Return ‖g‖ of each parameter, and of all together: {"gradient": …, "gradient W1": …}."""
+    norms = {"gradient": optim.gradient_norm(gradients)}
+    return norms | {f"gradient {n}": float(np.linalg.norm(g)) for n, g in gradients.items()}
+
+
+def relative_changes(before: Arrays, after: Arrays) -> dict[str, float]:
+    """Return ‖w' - w‖ / ‖w‖ of each weight matrix, the size of a step: {"change W1": …}."""
+    return {
+        f"change {name}": float(np.linalg.norm(after[name] - w) / max(np.linalg.norm(w), 1e-30))
+        for name, w in before.items()
+    }
+
+
+def dead_units(model: MLP, x: np.ndarray) -> dict[str, float]:
+    """Return the fraction of each ReLU layer's units that no row of x (N, D) turns on.
+
+    {"dead 1": …} counts from the input; other activations have no dead units and no entry.
+    """
+    relus = [isinstance(layer, ReLU) for layer in model.activations]
+    if not any(relus):
+        return {}
+    return {
+        f"dead {number}": float((h <= 0).all(axis=0).mean())
+        for number, (h, relu) in enumerate(zip(model.hidden(x), relus, strict=True), start=1)
+        if relu
+    }
+
+
+def range_test(trainer: Any, low: float = 1e-5, high: float = 10.0) -> tuple[list, list]:
+    """Return (rates, losses) of a run whose learning rate grows from `low` to `high`.
+
+    The rate is multiplied by the same factor at every step of the trainer's epochs; the loss is
+    that of the step's own batch. It stops where the loss is four times its lowest, or not finite
+    (Smith 2017, section 3.3). The trainer is used up.
+    """
+    steps = trainer.epochs * trainer.steps_per_epoch
+    trainer.schedule = lambda step: low * (high / low) ** (step / max(steps - 1, 1))
+    trainer.chunk_rows = 1  # a yield after every step
+    rates, losses = [], []
+    try:
+        for progress in trainer.run():
+            if progress.row is None:
+                rates.append(progress.lr)
+                losses.append(progress.recent_loss)
+                if progress.recent_loss > 4 * min(losses):
+                    break
+    except ArithmeticError:
+        pass  # it diverged: that is what the test looks for
+    return rates, losses
 
 
 def first_not_finite(model: MLP, x: np.ndarray) -> str:
     """Say in which input, weight or layer the first value that is not finite stands, and why."""
     if not np.isfinite(x).all():
         return "the inputs hold values that are not finite; check the data"
-    for name, array in model.parameters.items():
+    for name, array in model.state().items():
         if not np.isfinite(array).all():
             return f"{name} is not finite after an update; lower the learning rate"
     for number, layer in enumerate(model.layers, start=1):

@@ -90,7 +90,7 @@ class _Exporter(TemplateExporter):
 
     def _init_preprocessors(self) -> None:
         super()._init_preprocessors()
-        self.register_preprocessor(self._prepare, enabled=True)
+        self.register_preprocessor(lambda nb, known: self._prepare(nb, known), enabled=True)
 
     def _prepare(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
         """Choose and number what is shown, and tell the template what `resources.nnlib` holds."""

@@ -149,12 +149,18 @@ class MLP:
 
     def hidden(self, x: np.ndarray) -> list[np.ndarray]:
         """Return what each hidden layer's activation gives out: (N, D) -> [(N, H₁), …]."""
-        outputs = []
+        outputs, last = [], self.activations
         for layer in self.layers:
             x = layer.forward(x)
-            if type(layer) in layers.ACTIVATIONS.values():
+            if layer in last:
                 outputs.append(x)
         return outputs
+
+    @property
+    def activations(self) -> list[layers.Layer]:
+        """The activation layers, one for each hidden layer."""
+        kinds = tuple(layers.ACTIVATIONS.values())
+        return [layer for layer in self.layers if isinstance(layer, kinds)]
 
     def summary(self) -> list[dict[str, object]]:
         """Return the shape table: one row a layer with its kind, output width and parameters."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from ipykernel.kernelspec import get_kernel_dict
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbformat import NotebookNode
@@ -45,8 +46,9 @@ class _Kernel(AsyncKernelManager):
 
     @property
     def kernel_spec(self) -> KernelSpec:
-        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        return KernelSpec(argv=[*argv, "--HistoryManager.enabled=False"], language="python")
+        spec = KernelSpec(**get_kernel_dict())
+        spec.argv += ["--log-level=ERROR", "--HistoryManager.enabled=False"]
+        return spec
 
     async def shutdown_kernel(self, *args: Any, **kwargs: Any) -> None:
         _Kernel.was_alive = bool(self.has_kernel and await self.is_alive())

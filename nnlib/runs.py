@@ -2,6 +2,7 @@
 
     config.json                      every setting, the threads, the data's hash
     history.csv                      one row an epoch
+    diagnostics.csv                  a few rows an epoch: norms, relative changes, dead units
     model.safetensors                the best weights by validation accuracy
     checkpoint.safetensors           all that decides the future, after the last whole epoch
     checkpoint.previous.safetensors  the same one epoch earlier, should the last be damaged
@@ -12,12 +13,14 @@ safe on disk, so that at any moment at least one of the two is whole.
 
 import csv
 import io
+import math
 import os
 import secrets
 import warnings
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +28,91 @@ from nnlib.checks import InputError
 from nnlib.files import load_tensors, make_folder, read_json, save_tensors, write_atomic, write_json
 
 CONFIG, HISTORY, MODEL = "config.json", "history.csv", "model.safetensors"
+DIAGNOSTICS = "diagnostics.csv"
 CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
+
+
+class History:
+    """The table of a run: `rows`, one an epoch, and `samples`, a few an epoch.
+
+    Losses leave the L2 penalty out; train figures are means over the epoch's batches as it
+    learned; `gradient_norm` is the mean over the epoch's samples; `lr` is the last step's.
+    """
+
+    def __init__(self, rows: list[dict] | None = None, samples: list[dict] | None = None) -> None:
+        self.rows, self.samples = rows or [], samples or []
+
+    @property
+    def table(self) -> Any:
+        """The rows as a pandas DataFrame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows)
+
+    @property
+    def diagnostics(self) -> Any:
+        """The samples as a pandas DataFrame: step, gradient norms, relative changes, dead units."""
+        import pandas as pd
+
+        return pd.DataFrame(self.samples)
+
+    @property
+    def best(self) -> dict:
+        """The row of the best epoch: first with the highest validation accuracy, else last."""
+        if not self.rows or math.isnan(self.rows[0]["val_accuracy"]):
+            return self.rows[-1] if self.rows else {}
+        return max(self.rows, key=lambda row: row["val_accuracy"])
+
+    def column(self, name: str) -> list[float]:
+        """Return one column, an entry an epoch."""
+        return [row[name] for row in self.rows]
+
+    def epochs_since_best(self) -> int:
+        """Return how many epochs have passed without a better one."""
+        return self.rows[-1]["epoch"] - self.best["epoch"] if self.rows else 0
+
+    def mean_gradient_norm(self, epoch: int) -> float:
+        """Return the mean norm of the whole gradient over an epoch's samples."""
+        norms = [s["gradient"] for s in self.samples if s["epoch"] == epoch]
+        return sum(norms) / len(norms)
+
+
+def load_history(path: str | os.PathLike) -> History:
+    """Read the history of a saved run from its folder; InputError where there is none."""
+    folder = Path(path)
+    return History(*(_read_table(folder / name) for name in (HISTORY, DIAGNOSTICS)))
+
+
+def _read_table(path: Path) -> list[dict]:
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            return [{k: _number(v) for k, v in row.items()} for row in csv.DictReader(stream)]
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; name a run's folder") from None
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path} is not a table of numbers ({error}); restore it") from None
+
+
+def _number(text: str) -> float:
+    return int(text) if text.lstrip("-").isdigit() else float(text)
+
+
+def compare(paths: Sequence[str | os.PathLike]) -> list[dict]:
+    """Return one row a saved run: its name, the settings in which they differ, its best epoch.
+
+    Best runs come first. Raises InputError where a folder holds no run.
+    """
+    folders = [RunFolder.open(path) for path in paths]
+    configs = [folder.load_config() for folder in folders]
+    names = {name for config in configs for name in config}
+    differing = [n for n in sorted(names) if len({repr(c.get(n)) for c in configs}) > 1]
+    rows = []
+    for folder, config in zip(folders, configs, strict=True):
+        best = load_history(folder.path).best
+        row = {"run": folder.path.name} | {name: config.get(name) for name in differing}
+        keys = ("epoch", "train_accuracy", "val_accuracy", "val_loss")
+        rows.append(row | {key: best.get(key) for key in keys})
+    return sorted(rows, key=lambda row: row["val_accuracy"] or 0, reverse=True)
 
 
 def default_folder(dataset: str, hidden: Sequence[int], activation: str) -> Path:
@@ -80,9 +167,10 @@ class RunFolder:
             raise InputError(f"{self.path / CONFIG} is not a table of settings; restore it")
         return config
 
-    def save_history(self, rows: list[dict]) -> None:
-        """Write history.csv, one row an epoch, numbers to the last digit."""
-        write_atomic(self.path / HISTORY, rows_to_csv(rows))
+    def save_history(self, history: History) -> None:
+        """Write history.csv and diagnostics.csv, numbers to the last digit."""
+        write_atomic(self.path / HISTORY, rows_to_csv(history.rows))
+        write_atomic(self.path / DIAGNOSTICS, rows_to_csv(history.samples))
 
     def save_checkpoint(self, tensors: dict[str, np.ndarray], metadata: dict) -> None:
         """Keep the last checkpoint as the previous one, then write the new one."""

@@ -313,7 +313,9 @@ def configurations(
     if sampler == "grid":
         return _grid(space, seed)[:trials]
     points = _random(len(space), seed) if sampler == "random" else _sobol(len(space), seed, trials)
-    drawn = ({n: d.at(u) for (n, d), u in zip(space.items(), p, strict=True)} for p in points)
+    drawn = (
+        {n: d.at(u) for (n, d), u in zip(space.items(), p.tolist(), strict=True)} for p in points
+    )
     return list(itertools.islice(_distinct(drawn), trials))
 
 

@@ -18,18 +18,18 @@ from typing import Any
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from nnlib import checks, optim
+from nnlib import checks, diagnostics, optim
 from nnlib.augment import Augment, ahead
 from nnlib.checks import InputError
 from nnlib.config import TrainConfig, versions
 from nnlib.data import Dataset, Split
-from nnlib.diagnostics import first_not_finite
 from nnlib.losses import softmax_cross_entropy
 from nnlib.network import MLP, in_pieces, save_model
-from nnlib.runs import RunFolder, default_folder
+from nnlib.runs import History, RunFolder, default_folder
 
 CHUNK_ROWS = 1024  # rows gathered and scaled at once: 3 MB of float32, which stays in cache
-NORM_SAMPLES = 16  # steps an epoch at which the gradient's norm is taken
+SAMPLES = 8  # steps an epoch at which the net is looked at from inside
+PROBE_ROWS = 256  # images on which a unit must be silent to count as dead
 Arrays = dict[str, np.ndarray]
 
 
@@ -68,42 +68,12 @@ def evaluate(model: MLP, split: Split) -> Evaluation:
     return Evaluation(loss / n, hits / n, n) if n else Evaluation(math.nan, math.nan, 0)
 
 
-class History:
-    """The table of a run: one row an epoch.
-
-    Losses leave the L2 penalty out; train figures are means over the epoch's batches as it
-    learned; `gradient_norm` is the mean over some 16 steps of the epoch; `lr` is the last step's.
-    """
-
-    def __init__(self, rows: list[dict] | None = None) -> None:
-        self.rows = rows or []
-
-    @property
-    def table(self):
-        """The rows as a pandas DataFrame."""
-        import pandas as pd
-
-        return pd.DataFrame(self.rows)
-
-    @property
-    def best(self) -> dict:
-        """The row of the best epoch: first with the highest validation accuracy, else last."""
-        if not self.rows or math.isnan(self.rows[0]["val_accuracy"]):
-            return self.rows[-1] if self.rows else {}
-        return max(self.rows, key=lambda row: row["val_accuracy"])
-
-    def column(self, name: str) -> list[float]:
-        """Return one column, an entry an epoch."""
-        return [row[name] for row in self.rows]
-
-    def epochs_since_best(self) -> int:
-        """Return how many epochs have passed without a better one."""
-        return self.rows[-1]["epoch"] - self.best["epoch"] if self.rows else 0
-
-
 @dataclass(frozen=True)
 class Progress:
-    """What the loop tells whoever watches: running means of this epoch, or its finished row."""
+    """What the loop tells whoever watches: means of this epoch so far, and its row at its end.
+
+    `recent_loss` is the mean over the images since the last yield.
+    """
 
     epoch: int
     epochs: int
@@ -112,6 +82,7 @@ class Progress:
     lr: float
     loss: float
     accuracy: float
+    recent_loss: float
     row: dict | None = None
 
 
@@ -154,6 +125,7 @@ class Trainer:
         patience: int = 0,
         augment: Augment | None = None,
         threads: int | None = None,
+        chunk_rows: int = CHUNK_ROWS,
     ) -> None:
         self.model, self.train, self.val = model, train, val
         self.epochs = checks.whole("epochs", epochs, least=1)
@@ -167,7 +139,9 @@ class Trainer:
         self.average = optim.Average(average, self.judged.state()) if average else None
         self.threads = threads or threads_for(model, batch_size)
         self.lr_factor, self.history, self.best = 1.0, History(), {}
+        self.chunk_rows = chunk_rows  # images between two yields
         self._must_fit()
+        self.probe = self._scaled(np.arange(min(PROBE_ROWS, len(train))))
 
     def _must_fit(self) -> None:
         if not len(self.train):
@@ -200,20 +174,19 @@ class Trainer:
             yield from self._run_epoch()
 
     def _run_epoch(self) -> Iterator[Progress]:
-        start, totals, norms = time.perf_counter(), np.zeros(3), []
-        every = max(1, self.steps_per_epoch // NORM_SAMPLES)
+        start, totals = time.perf_counter(), np.zeros(3)
         step = self.epoch * self.steps_per_epoch
         for x, y in self._chunks():
+            before = totals.copy()
             with self._limits():
                 for begin in range(0, len(y), self.batch_size):
                     batch = slice(begin, begin + self.batch_size)
-                    norms_here = norms if step % every == 0 else None
-                    totals += self._step(step, x[batch], y[batch], norms_here)
+                    totals += self._step(step, x[batch], y[batch])
                     step += 1
-            yield self._progress(step, totals)
+            yield self._progress(step, totals, totals - before)
         with self._limits():
-            row = self._close_epoch(step, totals, norms, start)
-        yield self._progress(step, totals, row)
+            row = self._close_epoch(step, totals, start)
+        yield self._progress(step, totals, totals, row)
 
     def _limits(self):
         """Hold BLAS to the run's threads; only while computing, never across a yield."""
@@ -222,7 +195,7 @@ class Trainer:
     def _chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield the epoch's rows in a fresh order, some batches at once: x (rows, D), y (rows,)."""
         order = np.random.default_rng([self.seed, self.epoch, 0]).permutation(len(self.train))
-        rows = self.batch_size * max(1, CHUNK_ROWS // self.batch_size)
+        rows = self.batch_size * max(1, self.chunk_rows // self.batch_size)
         chunks = (order[start : start + rows] for start in range(0, len(order), rows))
         if self.augment is None:
             return ((self._scaled(chunk), self.train.y[chunk]) for chunk in chunks)
@@ -238,33 +211,58 @@ class Trainer:
             images = self.augment(self.train.images[rows], rng)
             yield self.model.scaling(images), self.train.y[rows]
 
-    def _step(self, step: int, x: np.ndarray, y: np.ndarray, norms: list | None) -> np.ndarray:
+    def _step(self, step: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Learn from one batch; return (loss · n, hits, n) of it."""
         logits = self.model.forward(x, training=True)  # (N, K)
         loss, gradient = softmax_cross_entropy(logits, y, self.label_smoothing)
         if not math.isfinite(loss):
-            raise DivergedError(self._diagnosis(step, loss, x))
+            raise DivergedError(self._diagnosis(step, f"the loss is {loss}", x))
         gradients = self.model.backward(gradient)
-        if norms is not None:
-            norms.append(optim.gradient_norm(gradients))
+        if step % max(1, self.steps_per_epoch // SAMPLES):
+            self._update(step, gradients)
+        else:
+            self._update_watched(step, gradients)
+        return np.array([loss * len(y), (logits.argmax(axis=1) == y).sum(), len(y)])
+
+    def _update(self, step: int, gradients: Arrays) -> None:
         if self.clip_norm:
             optim.clip_by_norm(gradients, self.clip_norm)
         self.optimizer.step(self.model.parameters, gradients, self._lr(step))
         if self.average:
             self.average.update(self.model.state())
-        return np.array([loss * len(y), (logits.argmax(axis=1) == y).sum(), len(y)])
+
+    def _update_watched(self, step: int, gradients: Arrays) -> None:
+        """Update, and note norms, relative changes and silent units on the way."""
+        sample = {"epoch": self.epoch + 1, "step": step + 1}
+        sample |= diagnostics.gradient_norms(gradients)
+        before = {name: array.copy() for name, array in self.model.weight_matrices.items()}
+        self._update(step, gradients)
+        sample |= diagnostics.relative_changes(before, self.model.weight_matrices)
+        sample |= diagnostics.dead_units(self.model, self.probe)
+        self.history.samples.append(sample)
 
     def _lr(self, step: int) -> float:
         return self.schedule(step) * self.lr_factor
 
-    def _progress(self, step: int, totals: np.ndarray, row: dict | None = None) -> Progress:
-        epoch, steps = -(-step // self.steps_per_epoch), self.epochs * self.steps_per_epoch
-        loss, hits, n = totals
+    def _progress(
+        self, step: int, totals: np.ndarray, recent: np.ndarray, row: dict | None = None
+    ) -> Progress:
+        loss, hits, n = totals.tolist()
         return Progress(
-            epoch, self.epochs, step, steps, self._lr(step - 1), loss / n, hits / n, row
+            epoch=-(-step // self.steps_per_epoch),
+            epochs=self.epochs,
+            step=step,
+            steps=self.epochs * self.steps_per_epoch,
+            lr=self._lr(step - 1),
+            loss=loss / n,
+            accuracy=hits / n,
+            recent_loss=recent[0].item() / recent[2].item(),
+            row=row,
         )
 
-    def _close_epoch(self, step: int, totals: np.ndarray, norms: list, start: float) -> dict:
+    def _close_epoch(self, step: int, totals: np.ndarray, start: float) -> dict:
+        if not all(np.isfinite(array).all() for array in self.model.state().values()):
+            raise DivergedError(self._diagnosis(step - 1, "a weight is not finite", self.probe))
         loss, hits, n = totals.tolist()
         val = Evaluation(math.nan, math.nan, 0)
         if self.val is not None:
@@ -276,7 +274,7 @@ class Trainer:
             "train_accuracy": hits / n,
             "val_loss": val.loss,
             "val_accuracy": val.accuracy,
-            "gradient_norm": float(np.mean(norms)),
+            "gradient_norm": self.history.mean_gradient_norm(self.epoch + 1),
             "seconds": time.perf_counter() - start,
         }
         self.history.rows.append(row)
@@ -284,10 +282,10 @@ class Trainer:
             self.best = {name: array.copy() for name, array in self.judged.state().items()}
         return row
 
-    def _diagnosis(self, step: int, loss: float, x: np.ndarray) -> str:
+    def _diagnosis(self, step: int, what: str, x: np.ndarray) -> str:
         epoch, within = divmod(step, self.steps_per_epoch)
         where = f"epoch {epoch + 1}, step {within + 1}"
-        return f"the loss is {loss} at {where}: {first_not_finite(self.model, x)}"
+        return f"{what} at {where}: {diagnostics.first_not_finite(self.model, x)}"
 
     def restore_best(self) -> None:
         """Put the best weights so far into the model, if an epoch has finished."""
@@ -302,6 +300,7 @@ class Trainer:
         arrays = {f"{group}/{name}": a for group, d in groups.items() for name, a in d.items()}
         return arrays, {
             "rows": self.history.rows,
+            "samples": self.history.samples,
             "optimizer_steps": self.optimizer.steps,
             "average_steps": self.average.steps if self.average else 0,
             "dropout_rng": self.model.rng.bit_generator.state,
@@ -319,7 +318,7 @@ class Trainer:
         if self.average:
             self.judged.load_state(groups["average"])
             self.average.steps = values["average_steps"]
-        self.history.rows[:] = values["rows"]
+        self.history.rows[:], self.history.samples[:] = values["rows"], values["samples"]
         self.optimizer.steps = values["optimizer_steps"]
         self.model.rng.bit_generator.state = values["dropout_rng"]
         self.lr_factor = values["lr_factor"]
@@ -388,7 +387,7 @@ def _save_epoch(trainer: Trainer, folder: RunFolder) -> None:
         trainer.judged.info = trainer.model.info | {"best": _without_nan(best)}
         save_model(trainer.judged, folder.model)
     folder.save_checkpoint(*trainer.state())
-    folder.save_history(history.rows)
+    folder.save_history(history)
 
 
 def _without_nan(values: dict) -> dict:

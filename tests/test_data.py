@@ -236,6 +236,7 @@ def test_scaling_a_row_does_not_depend_on_its_batch(kind):
 @pytest.mark.parametrize("value", [0, 7, 255])
 def test_a_constant_pixel_stays_finite_under_every_scaling(value):
     images = np.full((3, 2, 2), value, dtype=np.uint8)
+    assert make_scaling("standard", images) == Scaling(value, 1.0)
     assert make_scaling("standard", images)(images).tolist() == [[0.0] * 4] * 3
     assert make_scaling("none", images)(images).tolist() == [[value] * 4] * 3
     np.testing.assert_allclose(make_scaling("unit", images)(images), value / 255, rtol=1e-6)
@@ -307,6 +308,12 @@ def test_256_classes_and_one(tmp_path):
     assert (len(load_dataset(one).train), len(load_dataset(one).val)) == (1, 0)
 
 
+def test_where_a_file_is_there_twice_the_official_name_counts(tmp_path):
+    folder = write_folder(tmp_path / "twice", made_up_files(0))
+    write_folder(folder, made_up_files(1, n=60), packed=False)
+    assert len(load_dataset(folder, val_size=0).train) == 120
+
+
 def test_a_folder_that_lacks_files_names_them(tmp_path):
     folder = write_folder(tmp_path / "half", made_up_files(0))
     (folder / f"{NAMES[1]}.gz").unlink()
@@ -321,9 +328,9 @@ def test_files_that_do_not_belong_together(tmp_path):
     folder = write_folder(tmp_path / "counts", {**contents, NAMES[1]: other[NAMES[1]]})
     with pytest.raises(ValueError, match=r"holds 120 images but .*labels-idx1.* 60 labels"):
         load_dataset(folder)
-    classes = idx_bytes((np.arange(30) % 5).astype(np.uint8))
+    classes = idx_bytes((np.arange(30) % 4).astype(np.uint8))
     folder = write_folder(tmp_path / "classes", {**contents, NAMES[3]: classes})
-    with pytest.raises(ValueError, match=r"labels in .* must be below 3, .* got 4"):
+    with pytest.raises(ValueError, match=r"labels in .* must be below 3, .* got 3"):
         load_test_split(folder)
 
 
@@ -557,6 +564,13 @@ def test_a_damaged_file_that_cannot_be_replaced_is_named_and_kept(project):
     assert str(path) in str(caught.value)
     assert "NNLIB_DATA" in str(caught.value)
     assert files_below(path.parent) == {path.name: b"damaged"}
+
+
+def test_an_unreadable_file_is_named(project):
+    path = project / "data" / "fashion-mnist" / f"{NAMES[0]}.gz"
+    path.mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"cannot read .*train-images.*; replace the file"):
+        load_dataset("fashion-mnist")
 
 
 def test_a_file_is_hashed_once(project, monkeypatch):
