@@ -13,6 +13,8 @@ random displacement d. The answer is read off by bilinear interpolation, with 0 
 Positions are (row, column) in pixels, rows downwards; images are uint8 (N, h, w) throughout.
 """
 
+import math
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +33,23 @@ ONE_THREAD = 10**5  # multiplications in a matrix product that BLAS does not sha
 LEAST_SIGMA = 0.5  # pixels; below, neighbours move independently and nothing is smooth
 Array = np.ndarray
 T = TypeVar("T")
+
+
+class _Scratch(threading.local):
+    """Arrays that a thread uses again and again: fresh memory costs as much as the work in it."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Array] = {}
+
+    def __call__(self, name: str, shape: tuple[int, ...], dtype: type) -> Array:
+        """Return an array with anything in it, valid until the name is asked for again."""
+        size = math.prod(shape)
+        if name not in self.kept or self.kept[name].size < size:
+            self.kept[name] = np.empty(size, dtype)
+        return self.kept[name][:size].reshape(shape)
+
+
+_scratch = _Scratch()
 
 
 @dataclass(frozen=True)
@@ -102,7 +121,7 @@ class Augment:
         step = max(1, PIECE // (images.shape[1] * images.shape[2]))
         for start in range(0, len(images), step):
             piece = slice(start, start + step)
-            result[piece] = self._apply(images[piece], rng)
+            self._apply(images[piece], rng, result[piece])
         return result
 
     def _check(self, images: Array) -> None:
@@ -115,17 +134,18 @@ class Augment:
                     f"{name} must be at most the image's shorter side, {side} pixels, got {value}"
                 )
 
-    def _apply(self, images: Array, rng: np.random.Generator) -> Array:
-        """Draw for one piece of a batch, and do it."""
+    def _apply(self, images: Array, rng: np.random.Generator, out: Array) -> None:
+        """Draw for one piece of a batch, and do it into `out`."""
         n = len(images)
         flipped = rng.random(n) < self.flip / 2  # (N,)
         if self._warps:
-            images = sample(images, self._positions(images.shape, flipped, rng))
+            sample(images, self._positions(images.shape, flipped, rng), out)
         else:
             reach = int(self.shift)
             images = _mirrored(images, flipped) if self.flip else images
-            images = _moved(images, rng.integers(-reach, reach, (n, 2), endpoint=True), reach)
-        return _covered(images, self.cutout, rng) if self.cutout else images
+            _move(images, rng.integers(-reach, reach, (n, 2), endpoint=True), reach, out)
+        if self.cutout:
+            _cover(out, self.cutout, rng)
 
     def _positions(self, shape: tuple, flipped: Array, rng: np.random.Generator) -> Array:
         """Draw where the pixels of a piece look: (N, 2, h, w) float32."""
@@ -135,13 +155,18 @@ class Augment:
             rng.uniform(middle - spread, middle + spread, n)  # (N,)
             for middle, spread in ((0, self.rotate), (1, self.zoom), (0, self.shear))
         )
-        weights = None
-        if self.elastic:
-            numbers = [bumps(side, self.elastic_sigma).shape[1] for side in size]
-            weights = rng.standard_normal((n, 2, *numbers), dtype=np.float32)
-            weights *= np.float32(self.elastic)
         matrix = linear_map(angle, zoom, shear, flipped)
-        return positions(tuple(size), matrix, shift, weights, self.elastic_sigma)
+        weights = self._weights(n, size, rng) if self.elastic else None
+        out = _scratch("positions", (n, 2, *size), np.float32)
+        return positions(tuple(size), matrix, shift, weights, self.elastic_sigma, out)
+
+    def _weights(self, n: int, size: list[int], rng: np.random.Generator) -> Array:
+        """Draw the weights of the bumps of n displacements: (N, 2, R, S) float32."""
+        numbers = [bumps(side, self.elastic_sigma).shape[1] for side in size]
+        weights = _scratch("weights", (n, 2, *numbers), np.float32)
+        rng.standard_normal(dtype=np.float32, out=weights)
+        weights *= np.float32(self.elastic)
+        return weights
 
 
 def linear_map(angle: Array, zoom: Array, shear: Array, flipped: Array) -> Array:
@@ -182,35 +207,45 @@ def positions(
     shift: Array,
     weights: Array | None = None,
     sigma: float = 4.0,
+    out: Array | None = None,
 ) -> Array:
     """Return where each output pixel looks, q = c + M (p − c) + t + d(p): (N, 2, h, w) float32.
 
     shape (h, w); matrix M (N, 2, 2); shift t (N, 2) in pixels; weights (N, 2, R, S), those of
-    the products of `bumps` that sum to d, R along rows and S along columns. Rows come first.
+    the products of `bumps` that sum to d, R along rows and S along columns; float32 `out`
+    takes the result. Rows come first.
 
     1, row, column and each term of d are products of a function of the row and a function of the
     column. So their sum is a product of three small matrices, A W Bᵀ, for each image and axis.
     """
     h, w = shape
     down, across = _axis(h, sigma, weights is not None), _axis(w, sigma, weights is not None)
-    terms = np.zeros((len(matrix), 2, down.shape[1], across.shape[1]), np.float32)
+    n, r, s = len(matrix), down.shape[1], across.shape[1]
+    terms = _scratch("terms", (n, 2, r, s), np.float32)
+    terms[...] = 0
     terms[:, :, 0, 0] = shift + np.array([h - 1, w - 1]) / 2
     terms[:, :, 1, 0] = matrix[:, :, 0]
     terms[:, :, 0, 1] = matrix[:, :, 1]
     if weights is not None:
         terms[:, :, 2:, 2:] = weights
-    return _product(down, _product(terms, across.T))  # (h, 2+R) ((N, 2, 2+R, 2+S) (2+S, w))
+    along_rows = _scratch("along rows", (n, 2, r, w), np.float32)
+    _product(terms, across.T, along_rows)  # (N, 2, 2+R, 2+S) (2+S, w)
+    out = np.empty((n, 2, h, w), np.float32) if out is None else out
+    return _product(down, along_rows, out)  # (h, 2+R) (N, 2, 2+R, w)
 
 
-def _product(a: Array, b: Array) -> Array:
-    """Return a @ b, to the same last bit however many threads BLAS has.
+def _product(a: Array, b: Array, out: Array) -> Array:
+    """Write a @ b to `out`, to the same last bit however many threads BLAS has.
 
     BLAS rounds a product that it shares among threads differently, and one below about 10⁵
     multiplications it does not share. Products for 28×28 images are below, others are cut up.
     """
     (m, k), n = a.shape[-2:], b.shape[-1]
-    strips = np.array_split(a, min(m, 1 + m * k * n // ONE_THREAD), axis=-2)
-    return np.concatenate([strip @ b for strip in strips], axis=-2)
+    step = max(1, min(m, ONE_THREAD // (k * n)))
+    for start in range(0, m, step):
+        strip = slice(start, start + step)
+        np.matmul(a[..., strip, :], b, out=out[..., strip, :])
+    return out
 
 
 @lru_cache(maxsize=64)
@@ -221,25 +256,40 @@ def _axis(size: int, sigma: float, elastic: bool) -> Array:
     return np.stack(columns, axis=1).astype(np.float32)
 
 
-def sample(images: Array, positions: Array) -> Array:
+def sample(images: Array, positions: Array, out: Array | None = None) -> Array:
     """Return the images read at `positions` (N, 2, h', w') by bilinear interpolation.
 
     Outside an image all is 0. Positions count in 1/256 of a pixel: the result, uint8
-    (N, h', w'), is within one grey level of exact interpolation, rounded.
+    (N, h', w'), written to `out` if given, is within one grey level of exact interpolation,
+    rounded.
     """
-    n, h, w = images.shape
-    fixed = positions * np.float32(256)
-    fixed += np.float32(256 + 0.5)  # a border of one pixel, and rounding to nearest
-    for axis, size in enumerate((h, w)):
-        np.clip(fixed[:, axis], 0, (size + 1) * 256, out=fixed[:, axis])
-    fixed = fixed.astype(np.int32)
-    rows, columns = fixed[:, 0], fixed[:, 1]  # (N, h', w')
-    index = np.multiply(rows >> 8, w + 2, dtype=np.intp)
-    index += columns >> 8
-    index += (np.arange(n) * ((h + 2) * (w + 2)))[:, None, None]
+    shape = (len(images), *positions.shape[2:])
+    pixel, fraction = _split(positions, images.shape)  # both (N, 2, h', w')
+    index = _scratch("index", shape, np.intp)
+    _, h, w = images.shape
+    np.multiply(pixel[:, 0], w + 2, out=index, dtype=np.intp)
+    index += pixel[:, 1]
+    index += (np.arange(len(images)) * ((h + 2) * (w + 2)))[:, None, None]
     # Every index is valid: "wrap" only spares NumPy's safety copy.
-    corners = np.take(_corners(images), index, mode="wrap")
-    return _blend(corners, (rows & 255).view(np.uint32), (columns & 255).view(np.uint32))
+    corners = _scratch("found", shape, np.uint32)
+    np.take(_corners(images), index, out=corners, mode="wrap")
+    out = np.empty(shape, np.uint8) if out is None else out
+    np.copyto(out, _blend(corners, fraction[:, 0], fraction[:, 1]), casting="unsafe")
+    return out
+
+
+def _split(positions: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
+    """Return the upper left pixel, counted with a border of one, and how far on, in 1/256."""
+    fixed = _scratch("fixed", positions.shape, np.float32)
+    np.multiply(positions, np.float32(256), out=fixed)
+    fixed += np.float32(256 + 0.5)  # the border, and rounding to nearest
+    for axis, size in enumerate(shape[1:]):
+        np.clip(fixed[:, axis], 0, (size + 1) * 256, out=fixed[:, axis])
+    pixel = _scratch("pixel", positions.shape, np.int32)
+    np.copyto(pixel, fixed, casting="unsafe")
+    fraction = np.bitwise_and(pixel, 255, out=fixed.view(np.int32))
+    pixel >>= 8
+    return pixel, fraction.view(np.uint32)
 
 
 def _corners(images: Array) -> Array:
@@ -248,11 +298,12 @@ def _corners(images: Array) -> Array:
     The images have a border of one pixel of 0 around them; the result is flat.
     """
     n, h, w = images.shape
-    bordered = np.zeros((n, h + 2, w + 2), np.uint32)
-    bordered[:, 1:-1, 1:-1] = images
-    flat = bordered.reshape(-1)
-    flat[:-1] |= flat[1:] << 8
-    flat[: -(w + 2)] |= flat[w + 2 :] << 16
+    flat = _scratch("corners", (n * (h + 2) * (w + 2),), np.uint32)
+    neighbour = _scratch("neighbour", flat.shape, np.uint32)
+    flat[:] = 0
+    flat.reshape(n, h + 2, w + 2)[:, 1:-1, 1:-1] = images
+    for step, bits in ((1, 8), (w + 2, 16)):
+        flat[:-step] |= np.left_shift(flat[step:], bits, out=neighbour[step:])
     return flat
 
 
@@ -262,16 +313,17 @@ def _blend(corners: Array, down: Array, right: Array) -> Array:
     A number holds the upper pixel in its low and the lower in its high 16 bits. For a pair
     (a, b), 256 a + f (b − a) is at most 256 · 255 in each half, so the halves never mix.
     """
-    left = corners & 0x00FF00FF
+    left = _scratch("left", corners.shape, np.uint32)
+    np.bitwise_and(corners, 0x00FF00FF, out=left)
     corners >>= 8
     corners &= 0x00FF00FF
     both = _between(left, corners, right)  # 256 × (upper | lower << 16)
-    upper = both & 0xFFFF
+    upper = np.bitwise_and(both, 0xFFFF, out=corners)
     both >>= 16
     grey = _between(upper, both, down)  # 65536 × grey level
     grey += 1 << 15
     grey >>= 16
-    return grey.astype(np.uint8)
+    return grey
 
 
 def _between(a: Array, b: Array, fraction: Array) -> Array:
@@ -291,25 +343,24 @@ def _mirrored(images: Array, flipped: Array) -> Array:
     return result
 
 
-def _moved(images: Array, shift: Array, reach: int) -> Array:
+def _move(images: Array, shift: Array, reach: int, out: Array) -> None:
     """Let each image look `shift` (N, 2) whole pixels away, at most `reach`; 0 from outside."""
-    if not reach:
-        return images
     n, h, w = images.shape
-    bordered = np.zeros((n, h + 2 * reach, w + 2 * reach), np.uint8)
-    bordered[:, reach:-reach, reach:-reach] = images
+    bordered = _scratch("bordered", (n, h + 2 * reach, w + 2 * reach), np.uint8)
+    bordered[...] = 0
+    bordered[:, reach : reach + h, reach : reach + w] = images
     windows = sliding_window_view(bordered, (h, w), axis=(1, 2))  # (N, 2r+1, 2r+1, h, w)
-    return windows[np.arange(n), reach + shift[:, 0], reach + shift[:, 1]]
+    out[...] = windows[np.arange(n), reach + shift[:, 0], reach + shift[:, 1]]
 
 
-def _covered(images: Array, side: int, rng: np.random.Generator) -> Array:
-    """Set a square of `side` pixels around a random pixel of each image to 0."""
+def _cover(images: Array, side: int, rng: np.random.Generator) -> None:
+    """Set a square of `side` pixels around a random pixel of each image to 0, in place."""
     inside = []
     for size in images.shape[1:]:
         first = rng.integers(size, size=(len(images), 1)) - side // 2
         place = np.arange(size)
         inside.append((place >= first) & (place < first + side))  # (N, size)
-    return images * ~(inside[0][:, :, None] & inside[1][:, None, :])
+    images *= ~(inside[0][:, :, None] & inside[1][:, None, :])
 
 
 def ahead(batches: Iterable[T], depth: int = 2) -> Iterator[T]:

@@ -49,8 +49,8 @@ def range_test(trainer: Any, low: float = 1e-5, high: float = 10.0) -> tuple[lis
     """Return (rates, losses) of a run whose learning rate grows from `low` to `high`.
 
     The rate is multiplied by the same factor at every step of the trainer's epochs; the loss is
-    that of the step's own batch. It stops where the loss is four times its lowest, or not finite
-    (Smith 2017, section 3.3). The trainer is used up.
+    that of the step's own batch. It stops where the loss is twice that of the untrained net, or
+    not finite (after Smith 2017, section 3.3). The trainer is used up.
     """
     steps = trainer.epochs * trainer.steps_per_epoch
     trainer.schedule = lambda step: low * (high / low) ** (step / max(steps - 1, 1))
@@ -61,7 +61,7 @@ def range_test(trainer: Any, low: float = 1e-5, high: float = 10.0) -> tuple[lis
             if progress.row is None:
                 rates.append(progress.lr)
                 losses.append(progress.recent_loss)
-                if progress.recent_loss > 4 * min(losses):
+                if progress.recent_loss > 2 * losses[0]:
                     break
     except ArithmeticError:
         pass  # it diverged: that is what the test looks for

@@ -29,6 +29,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 READER = "commonmark_x-emoji-subscript-superscript-alerts"
 SEPARATOR = "\n\n<!--next-->\n\n"
 IMAGES = {"image/svg+xml": "svg", "image/png": "png", "image/jpeg": "jpg"}
+UPRIGHT = {code: code - 0x68 for code in range(0x1D468, 0x1D49C)}  # bold italic to bold letters
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -260,6 +261,13 @@ def _tidy_math(soup: BeautifulSoup, math: Any) -> None:
     if tex := math.find("annotation"):
         math["alttext"] = tex.get_text().strip()
         tex.decompose()
+    for letter in math.find_all(mathvariant="bold-italic"):  # pandoc's \\mathbf, upright in TeX
+        if "boldsymbol" not in math.get("alttext", ""):
+            letter.string = letter.get_text().translate(UPRIGHT)
+            letter["mathvariant"] = "bold"
+    for apply in math.find_all("mo", string="\u2061"):  # TeX leaves a thin space after log, exp
+        if (after := apply.find_next_sibling()) and after.get("form") != "prefix":
+            apply.insert_after(soup.new_tag("mspace", attrs={"width": "0.17em"}))
     if math.get("display") == "block":
         math.wrap(_scrollable(soup, "Equation", "equation", "span"))
 

@@ -1,0 +1,327 @@
+"""The ledger of a search: an Optuna study in which every configuration is done exactly once.
+
+The configurations wait in the study, each under its number. Whoever runs trials claims one after
+the other. A trial counts while it waits, runs, or has a result (a failure with its reason is one);
+a trial that was given up has neither, its number is missing from the ledger, and `repair` queues
+it again. Where several machines share a storage, each shows that it is alive by a counter in the
+study; one whose counter stands still is dead, and what it ran is given up. Of two trials of one
+number, which two machines may have queued at the same moment, the first counts.
+"""
+
+import json
+import math
+import os
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from nnlib.checks import InputError
+from nnlib.space import Configuration, Range, Space
+
+NAME = "search"  # of the study in its storage
+BEAT, GRACE = 5.0, 30.0  # seconds between two signs of life; after so many without, dead
+CONNECT = 10  # seconds to reach a database
+COUNTING = (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
+PRUNERS = ("none", "median", "halving", "hyperband")
+
+
+class FileLock:
+    """A lock that the operating system lets go when its holder dies, however it dies."""
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path, self.descriptor = Path(path), -1
+
+    def acquire(self, wait: bool = True) -> bool:
+        """Take the lock; without `wait`, return False where another process has it."""
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT)
+        while not (taken := _try_lock(descriptor)) and wait:
+            time.sleep(0.01)
+        if taken:
+            self.descriptor = descriptor
+        else:
+            os.close(descriptor)
+        return taken
+
+    def release(self) -> None:
+        """Let the lock go."""
+        os.close(self.descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+class Journal(JournalFileBackend):
+    """A study as a file of JSON lines, whole again after a crash in the middle of a line."""
+
+    def __init__(self, path: Path) -> None:
+        self.lock = FileLock(path.with_name(f"{path.name}.lock"))
+        self.lock.acquire()
+        _drop_torn_line(path)
+        self.lock.release()
+        super().__init__(str(path), self.lock)
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Cut off a last line that its writer did not finish; the next one would be glued to it."""
+    if not path.exists():
+        return
+    with open(path, "r+b") as stream:
+        whole = stream.read().rfind(b"\n") + 1
+        stream.truncate(whole)
+
+
+def open_storage(address: str | os.PathLike) -> JournalStorage | RDBStorage:
+    """Open a journal file, or the database that a URL names; InputError where that fails."""
+    if "://" not in str(address):
+        return _open_journal(Path(address))
+    return _open_database(str(address))
+
+
+def _open_journal(path: Path) -> JournalStorage:
+    try:
+        return JournalStorage(Journal(path))
+    except OSError as error:
+        raise InputError(f"cannot use {path} as storage: {error.strerror or error}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is not the journal of a study; name another file") from error
+
+
+def _open_database(url: str) -> RDBStorage:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+    start = time.monotonic()
+    try:
+        parsed = make_url(url)
+        options = {} if parsed.drivername.startswith("sqlite") else {"connect_timeout": CONNECT}
+        return RDBStorage(url, engine_kwargs={"connect_args": options})
+    except (ArgumentError, ImportError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"cannot use {url.partition('@')[2] or url}: {reason}") from error
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        cause = getattr(error, "__cause__", None) or error
+        reason = str(getattr(cause, "orig", None) or cause).strip().splitlines()[0]
+        shown, waited = parsed.render_as_string(hide_password=True), time.monotonic() - start
+        raise InputError(
+            f"cannot reach the storage {shown}: {reason} (waited {waited:.1f} s); start it, or "
+            "name another"
+        ) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Optuna from telling every trial; its warnings stay."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def make_pruner(name: str, epochs: int) -> optuna.pruners.BasePruner:
+    """Return the pruner of a name for trials of `epochs` epochs.
+
+    median: below the median of the finished trials at the same epoch (Golovin et al. 2017).
+    halving: asynchronous successive halving, the best quarter goes on (Li et al. 2020).
+    hyperband: halving in brackets that begin it later or sooner (Li et al. 2018).
+    """
+    first = max(1, round(epochs / 16))  # epochs before the first decision
+    if name == "median":
+        return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=first)
+    if name == "halving":
+        return optuna.pruners.SuccessiveHalvingPruner(min_resource=first, reduction_factor=4)
+    if name == "hyperband":
+        return optuna.pruners.HyperbandPruner(first, epochs, reduction_factor=3)
+    return optuna.pruners.NopPruner()
+
+
+def _sampler(name: str, seed: int, number: int) -> optuna.samplers.BaseSampler:
+    """Return a sampler for one trial, seeded by its number, so that a restart repeats nothing."""
+    if name != "tpe":
+        return optuna.samplers.RandomSampler()  # never asked: every value is queued
+    mixed = (seed * 1_000_003 + number) % 2**32
+    return optuna.samplers.TPESampler(seed=mixed, n_startup_trials=10)
+
+
+class Ledger:
+    """The trials of one search, by number, in an Optuna study that others may share.
+
+    `settings` say what the search is; InputError where the study holds another. `owner` names
+    whoever runs trials here, for ever: after a restart it knows its own trials.
+    """
+
+    def __init__(
+        self,
+        storage: JournalStorage | RDBStorage,
+        settings: dict[str, str],
+        space: Space,
+        plan: list[Configuration],
+        sampler: tuple[str, int],
+        pruner: optuna.pruners.BasePruner,
+        owner: str,
+    ) -> None:
+        self.study = optuna.create_study(
+            storage=storage, study_name=NAME, direction="maximize", pruner=pruner,
+            load_if_exists=True,
+        )  # fmt: skip
+        self.space, self.plan, self.sampler, self.owner = space, plan, sampler, owner
+        self.beats, self.last_beat = 0, -math.inf
+        self.signs: dict[str, tuple[Any, float]] = {}  # owner: counter, and when it was new
+        self.mine: dict[int, int] = {}  # trials that run here: the last epoch reported
+        there = self.study.user_attrs.get("settings")
+        if there is None:
+            self.study.set_user_attr("settings", settings)
+        else:
+            same_settings("the storage", there, settings)
+
+    def trials(self) -> dict[int, FrozenTrial]:
+        """Return the trial that counts for each number of the plan; missing ones are to do."""
+        counting: dict[int, FrozenTrial] = {}
+        for trial in self.study.get_trials(deepcopy=False):
+            number = trial.user_attrs.get("number", len(self.plan))
+            counts = trial.state in COUNTING or "reason" in trial.user_attrs
+            if counts and number < len(self.plan):
+                counting.setdefault(number, trial)
+        return counting
+
+    @property
+    def done(self) -> bool:
+        """Whether every number has a result."""
+        trials = self.trials()
+        finished = [trial for trial in trials.values() if trial.state.is_finished()]
+        return len(finished) == len(self.plan)
+
+    def repair(self) -> None:
+        """Give up the trials of the dead, and queue every number that is missing."""
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if self._is_stale(trial):
+                self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+        trials = self.trials()
+        for number, configuration in enumerate(self.plan):
+            if number not in trials:
+                fixed = configuration or self._tried(number)
+                self.study.enqueue_trial(fixed, user_attrs={"number": number})
+
+    def _tried(self, number: int) -> Configuration:
+        """Return what a sampler had proposed for a number whose trial was given up."""
+        for trial in reversed(self.study.get_trials(deepcopy=False)):
+            if trial.user_attrs.get("number") == number and set(trial.params) == set(self.space):
+                return trial.params
+        return {}
+
+    def _is_stale(self, trial: FrozenTrial) -> bool:
+        owner = trial.user_attrs.get("owner", f"trial {trial.number}")
+        if owner == self.owner:
+            return trial.number not in self.mine
+        sign, now = self.study.user_attrs.get(f"alive {owner}"), time.monotonic()
+        if owner not in self.signs or self.signs[owner][0] != sign:
+            self.signs[owner] = (sign, now)
+        return now - self.signs[owner][1] > GRACE
+
+    def beat(self) -> None:
+        """Show that this process is alive, and look after the others; every few seconds."""
+        if time.monotonic() - self.last_beat >= BEAT:
+            self.beats, self.last_beat = self.beats + 1, time.monotonic()
+            self.study.set_user_attr(f"alive {self.owner}", self.beats)
+            self.repair()
+
+    def claim(self) -> Trial | None:
+        """Take the next number in the queue and return its trial, or None if nothing waits."""
+        while waiting := self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            name, seed = self.sampler
+            self.study.sampler = _sampler(name, seed, waiting[0].user_attrs.get("number", 0))
+            trial = self.study.ask()
+            if self._is_first(trial):
+                return self._begin(trial)
+            self.give_up(trial)
+        return None
+
+    def _is_first(self, trial: Trial) -> bool:
+        counting = self.trials().get(trial.user_attrs.get("number"))
+        return counting is not None and counting.number == trial.number
+
+    def _begin(self, trial: Trial) -> Trial:
+        self.mine[trial.number] = 0
+        trial.set_user_attr("owner", self.owner)
+        for name, dimension in self.space.items():
+            if not isinstance(dimension, Range):
+                trial.suggest_categorical(name, dimension.values)
+            elif dimension.integer:
+                trial.suggest_int(name, dimension.low, dimension.high, log=dimension.log)
+            else:
+                trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log)
+        return trial
+
+    def report(self, trial: Trial, epoch: int, accuracy: float) -> bool:
+        """Note an epoch's validation accuracy; return whether the trial should go on.
+
+        Epochs that an earlier attempt of the same trial reported are known already.
+        """
+        if epoch <= self.mine.get(trial.number, 0):
+            return True
+        self.mine[trial.number] = epoch
+        with suppress(UpdateFinishedTrialError):
+            trial.report(accuracy, epoch)
+            return not trial.should_prune()
+        return False  # given up by another machine, which thought this one dead
+
+    def finish(self, trial: Trial, outcome: dict[str, Any]) -> None:
+        """Note the result of a trial: its seeds' accuracies, pruned or not."""
+        state = TrialState.PRUNED if outcome["pruned"] else TrialState.COMPLETE
+        value = None if outcome["pruned"] else statistics.fmean(accuracies(outcome))
+        self._close(trial, "outcome", outcome, state, value)
+
+    def fail(self, trial: Trial, reason: str) -> None:
+        """Note why a trial has no result; it will not run again."""
+        self._close(trial, "reason", reason, TrialState.FAIL)
+
+    def _close(
+        self, trial: Trial, key: str, what: Any, state: TrialState, value: float | None = None
+    ) -> None:
+        with suppress(UpdateFinishedTrialError):
+            trial.set_user_attr(key, what)
+            self.study.tell(trial, value, state, skip_if_finished=True)
+        self.mine.pop(trial.number, None)
+
+    def give_up(self, trial: Trial) -> None:
+        """Let a trial go without a result; its number will be queued again."""
+        self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+        self.mine.pop(trial.number, None)
+
+
+def accuracies(outcome: dict[str, Any]) -> list[float]:
+    """Return the best validation accuracy of each seed."""
+    return [seed["accuracy"] for seed in outcome["seeds"].values()]
+
+
+def same_settings(where: str, there: dict[str, str], here: dict[str, str]) -> None:
+    """Raise InputError naming the first setting in which two searches differ."""
+    for name in sorted(there.keys() | here.keys()):
+        old, new = there.get(name, "not set"), here.get(name, "not set")
+        if old != new:
+            raise InputError(
+                f"{where} holds another search, with {name} {old} and not {new}: "
+                "name another folder or storage, or repeat that search's settings"
+            )
