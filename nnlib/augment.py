@@ -360,7 +360,8 @@ def _cover(images: Array, side: int, rng: np.random.Generator) -> None:
         first = rng.integers(size, size=(len(images), 1)) - side // 2
         place = np.arange(size)
         inside.append((place >= first) & (place < first + side))  # (N, size)
-    images *= ~(inside[0][:, :, None] & inside[1][:, None, :])
+    outside = ~(inside[0][:, :, None] & inside[1][:, None, :])  # (N, h, w)
+    images *= outside.view(np.uint8)
 
 
 def ahead(batches: Iterable[T], depth: int = 2) -> Iterator[T]:

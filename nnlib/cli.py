@@ -156,7 +156,8 @@ def run_data(options: argparse.Namespace) -> None:
     from nnlib.data import DATASETS, fetch
 
     for name in options.names or DATASETS:
-        print(f"{name}: {fetch(name)}")
+        folders = {str(path.parent) for path in fetch(name).values()}
+        print(f"{name}: {' and '.join(folders) or 'comes with scikit-learn'}")
 
 
 def run_train(options: argparse.Namespace) -> None:

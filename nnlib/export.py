@@ -116,7 +116,7 @@ class _Exporter(TemplateExporter):
             cell.outputs = [output for output in cell.get("outputs", []) if self._shown(output)]
             for output in cell.outputs:
                 about = self._describe(output)
-                if about["kind"] in counts:
+                if about["kind"] in counts and about["caption"]:
                     counts[about["kind"]] += 1
                     about["number"] = "" if front else f"{prefix}{counts[about['kind']]}"
                 output.metadata = NotebookNode(nnlib=NotebookNode(about))
@@ -266,7 +266,8 @@ def _tidy_math(soup: BeautifulSoup, math: Any) -> None:
             letter.string = letter.get_text().translate(UPRIGHT)
             letter["mathvariant"] = "bold"
     for apply in math.find_all("mo", string="\u2061"):  # TeX leaves a thin space after log, exp
-        if (after := apply.find_next_sibling()) and after.get("form") != "prefix":
+        after = apply.find_next_sibling() or apply.parent.find_next_sibling()
+        if after and after.get("form") != "prefix":
             apply.insert_after(soup.new_tag("mspace", attrs={"width": "0.17em"}))
     if math.get("display") == "block":
         math.wrap(_scrollable(soup, "Equation", "equation", "span"))
@@ -377,7 +378,8 @@ def typeset(show: str, body: str, folder: Path) -> bytes:
     import matplotlib
     import typst
 
-    shutil.copy(TEMPLATES / "nnlib" / "report.typ", folder)
+    for file in ("report.typ", "code.tmTheme"):
+        shutil.copy(TEMPLATES / "nnlib" / file, folder)
     source = folder / "main.typ"
     source.write_text(f'#import "report.typ": *\n#show: {show}\n{body}\n', encoding="utf-8")
     fonts = [Path(matplotlib.get_data_path()) / "fonts" / "ttf"]  # for DejaVu Sans, as in figures

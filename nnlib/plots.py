@@ -45,6 +45,7 @@ STYLE: dict[str, Any] = {
     "lines.linewidth": 1.6,
     "axes.prop_cycle": mpl.cycler(color=COLOURS, linestyle=DASHES),
     "image.cmap": "gray",
+    "image.interpolation": "nearest",  # pixels stay pixels, and files small
     "svg.fonttype": "none",  # text stays text: small files, and readable by machines
     "svg.hashsalt": "nnlib",  # the same figure gives the same bytes
 }
@@ -115,13 +116,15 @@ def weight_images(
     return bare(ax)
 
 
-def signed_image(ax: Axes, image: np.ndarray, limit: float | None = None) -> Axes:
-    """Draw one image (h, w) of signed values: blue negative, white 0, red positive.
+def signed_image(
+    ax: Axes, image: np.ndarray, limit: float | None = None, aspect: str = "equal"
+) -> Axes:
+    """Draw signed values (h, w) as pixels: blue negative, white 0, red positive.
 
-    `limit` is the value of full colour, by default the largest.
+    `limit` is the value of full colour, by default the largest; `aspect` "auto" fills the ax.
     """
     limit = limit or float(np.abs(image).max()) or 1.0
-    ax.imshow(image, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    ax.imshow(image, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect=aspect)
     return bare(ax)
 
 
@@ -133,13 +136,9 @@ def heatmap(
     numbers: str = "",
     signed: bool = False,
     unit: str = "",
-    limit: float | None = None,
 ) -> Axes:
-    """Draw a matrix (R, C); `numbers` is a format such as ".0f" to print in the cells.
-
-    `signed` makes 0 white; `limit` is then the value of full colour, by default the largest.
-    """
-    limit = (limit or float(np.nanmax(np.abs(matrix))) or 1.0) if signed else limit
+    """Draw a matrix (R, C); `numbers` is a format such as ".0f" to print in the cells."""
+    limit = float(np.nanmax(np.abs(matrix))) if signed else None
     sns.heatmap(
         np.asarray(matrix), ax=ax, annot=bool(numbers), fmt=numbers or ".2g",
         cmap="RdBu_r" if signed else "Blues", vmin=-limit if signed else None, vmax=limit,
@@ -264,5 +263,13 @@ def boundary(
     ax.contourf(*grid, answer, levels=np.arange(answer.max() + 2) - 0.5,
                 colors=COLOURS, alpha=0.25)  # fmt: skip
     points(ax, x[:, 0], x[:, 1], y)
+    ax.grid(False)
+    return ax
+
+
+def surface(ax: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray) -> Axes:
+    """Shade the plane by a function's values (len(y), len(x)) on a grid: darker is larger."""
+    ax.contourf(x, y, values, levels=12, cmap="Blues")
+    ax.set_aspect("equal")
     ax.grid(False)
     return ax

@@ -252,6 +252,7 @@ def _write_report(
             nb, name = notebooks[entry["name"]], entry["name"]
             known = about(name, number=entry["number"], previous=before, next=after)
             write_atomic(out / f"{name}.html", page.from_notebook_node(nb, known)[0])
+            chapters.append(f"#counter(heading).update({entry['number'] - 1})")
             chapters.append(document.chapter(nb, known, folder)[0])
         show = _typst_call(banner, document.chapter(*front, folder)[0])
         write_atomic(out / PDF_NAME, typeset(show, "\n\n".join(chapters), folder))

@@ -30,6 +30,12 @@ local function html_blocks(raw)
   return pandoc.read(raw.text, "html").blocks
 end
 
+local function picture(el) -- one that cannot be had here is told in words
+  local local_file = not el.src:find("^%a+://")
+  if local_file and pcall(pandoc.mediabag.fetch, el.src) then return nil end
+  return #el.caption > 0 and el.caption or pandoc.Str(el.src)
+end
+
 local function math(el)
   local body = typst({ pandoc.Plain({ el }) })
   if body:sub(1, 1) ~= "$" then return el end -- TeX that pandoc cannot read stays as it is
@@ -63,12 +69,16 @@ end
 local function numbered_table(div)
   local about = unpack_about(div)
   local caption = pandoc.read(about.caption or "", "commonmark_x").blocks
-  local body = div.content:walk({ Table = function(el)
-    el.caption = { long = {} }
-    return el
-  end })
-  return pandoc.RawBlock("typst", "#numbered([" .. typst(body) .. "], kind: table, number: "
-    .. text(about.number) .. ", caption: [" .. (#caption > 0 and typst({ inlines(caption) }) or "") .. "])")
+  if #caption == 0 then return div.content end
+  return pandoc.RawBlock("typst", "#numbered([" .. typst(div.content) .. "], kind: table, number: "
+    .. text(about.number) .. ", caption: [" .. typst({ inlines(caption) }) .. "])")
+end
+
+local function fitted_table(el) -- pandoc makes a figure around each, which is not wanted here
+  el.caption = { long = {} }
+  local plain = typst({ el }):gsub("^#figure%(%s*align%(center%)%[", "#fitted[", 1)
+    :gsub("%]%s*,%s*kind: table%s*%)$", "]")
+  return pandoc.RawBlock("typst", plain)
 end
 
 local function box(div)
@@ -80,8 +90,8 @@ local function box(div)
 end
 
 function Pandoc(doc)
-  prefix = (os.getenv("NNLIB_CHAPTER") or "") .. "-"
-  for name in (os.getenv("NNLIB_CHAPTERS") or ""):gmatch("%S+") do chapters[name] = true end
+  prefix = pandoc.utils.stringify(doc.meta.chapter or "") .. "-"
+  for name in pandoc.utils.stringify(doc.meta.chapters or ""):gmatch("%S+") do chapters[name] = true end
   doc = doc:walk({ RawBlock = html_blocks })
   local first = chapters[prefix:sub(1, -2)]
   doc = doc:walk({
@@ -97,5 +107,5 @@ function Pandoc(doc)
       if el.classes:includes("figure") then targets[unpack_about(el).id or ""] = true end
     end,
   })
-  return doc:walk({ Math = math, Link = link }):walk({ Div = box })
+  return doc:walk({ Math = math, Link = link, Image = picture }):walk({ Table = fitted_table }):walk({ Div = box })
 end
