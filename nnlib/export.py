@@ -191,7 +191,7 @@ class Page(_Exporter, HTMLExporter):
 
     def _render(self, sources: Sequence[str]) -> dict[str, str]:
         """Convert all Markdown of a page in one call of pandoc, which takes longer to start."""
-        options = ("--mathml", "--syntax-highlighting=none")
+        options = ("--mathml", "--syntax-highlighting=none", "--wrap=none")
         ready = [_for_pandoc(source) for source in sources]
         parts = _pandoc(SEPARATOR.join(ready), "html", *options).split(SEPARATOR.strip())
         if len(parts) != len(ready):  # an unclosed fence or tag swallowed what follows it
@@ -297,7 +297,7 @@ def _tidy_table(soup: BeautifulSoup, table: Any) -> None:
             cell.name = "td"
             continue
         cell["scope"] = "col" if cell.find_parent("thead") else "row"
-    caption = table.caption.get_text(strip=True) if table.caption else "Table"
+    caption = table.caption.get_text().strip() if table.caption else "Table"
     table.wrap(_scrollable(soup, caption, "table"))
 
 

@@ -176,12 +176,13 @@ class BatchNorm(Layer):
         centred = x - mean  # (N, D)
         variance = (centred * centred).mean(axis=0) if training else self.statistics["variance"]
         if training:
-            self._remember(len(x), mean, variance)
+            self.remember(len(x), mean, variance)
         self.scale = 1 / np.sqrt(variance + x.dtype.type(self.EPSILON))  # (D,)
         self.normalised = centred * self.scale  # (N, D)
         return self.parameters["gamma"] * self.normalised + self.parameters["beta"]
 
-    def _remember(self, n: int, mean: Array, variance: Array) -> None:
+    def remember(self, n: int, mean: Array, variance: Array) -> None:
+        """Move the running statistics towards those of a batch of n; the variance unbiased."""
         for name, value in (("mean", mean), ("variance", variance * (n / max(n - 1, 1)))):
             running = self.statistics[name]
             running += running.dtype.type(self.MOMENTUM) * (value.real - running)

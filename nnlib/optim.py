@@ -36,9 +36,12 @@ class Optimizer:
     def _update(self, name: str, w: np.ndarray, g: np.ndarray, lr: float, decay: float) -> None:
         raise NotImplementedError
 
-    def _memory(self, kind: str, name: str, like: np.ndarray) -> np.ndarray:
+    def memory(self, kind: str, name: str, like: np.ndarray) -> np.ndarray:
         """Return the array that remembers `kind` for a parameter, zeros the first time."""
-        return self.state.setdefault(f"{kind}.{name}", np.zeros_like(like))
+        key = f"{kind}.{name}"
+        if key not in self.state:
+            self.state[key] = np.zeros_like(like)
+        return self.state[key]
 
 
 class SGD(Optimizer):
@@ -66,7 +69,7 @@ class SGD(Optimizer):
         if decay:
             g = g + w.dtype.type(decay) * w
         if self.momentum:
-            v = self._memory("velocity", name, w)
+            v = self.memory("velocity", name, w)
             v *= v.dtype.type(self.momentum)
             v += g
             g = g + v.dtype.type(self.momentum) * v if self.nesterov else v
@@ -92,7 +95,7 @@ class AdamW(Optimizer):
         self.betas = tuple(checks.fraction("beta", beta) for beta in betas)
 
     def _update(self, name: str, w: np.ndarray, g: np.ndarray, lr: float, decay: float) -> None:
-        m, v = self._memory("mean", name, w), self._memory("square", name, w)
+        m, v = self.memory("mean", name, w), self.memory("square", name, w)
         beta1, beta2 = self.betas
         m += w.dtype.type(1 - beta1) * (g - m)
         v += w.dtype.type(1 - beta2) * (g * g - v)

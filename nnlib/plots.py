@@ -273,3 +273,53 @@ def surface(ax: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray) -> Axes:
     ax.set_aspect("equal")
     ax.grid(False)
     return ax
+
+
+def landscape(
+    ax: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray, unit: str = "", levels: int = 10
+) -> Axes:
+    """Shade the plane between scattered points (N,) on log axes by their values, darker larger.
+
+    Interpolated over triangles in the logarithms; the points themselves are drawn, too, and the
+    highest is marked by a cross. `unit` names the colour bar.
+    """
+    triangles = mpl.tri.Triangulation(np.log(x), np.log(y)).triangles
+    mesh = mpl.tri.Triangulation(x, y, triangles)
+    drawn = ax.tricontourf(mesh, values, levels=levels, cmap="Blues")
+    ax.figure.colorbar(drawn, ax=ax, label=unit)
+    points(ax, x, y)
+    best = int(np.argmax(values))
+    ax.plot(x[best], y[best], "X", color=COLOURS[1], markersize=10, markeredgecolor="white")
+    ax.set(xscale="log", yscale="log")
+    return ax
+
+
+def parallel(
+    ax: Axes, columns: Mapping[str, np.ndarray], values: np.ndarray, unit: str = "",
+    log: Sequence[str] = (), numbers: str = "{:.3g}",
+) -> Axes:  # fmt: skip
+    """Draw each row of the columns (N,) as a line across one upright axis a column.
+
+    Each axis runs from its column's smallest to its largest, which stand at its ends, on a
+    logarithmic scale for the names in `log`. Lines are darker, and on top, where `values` (N,)
+    are larger; `unit` names the colour bar.
+    """
+    heights = np.stack([
+        _unit_range(np.log(column) if name in log else np.asarray(column))
+        for name, column in columns.items()
+    ])  # fmt: skip
+    norm, colours = mpl.colors.Normalize(values.min(), values.max()), mpl.colormaps["Blues"]
+    for row in np.argsort(values):
+        share = norm(values[row])
+        ax.plot(heights[:, row], color=colours(0.2 + 0.8 * share), lw=0.8 + share, ls="-")
+    for place, column in enumerate(columns.values()):
+        ax.axvline(place, color="#444444", lw=0.8, ls="-", zorder=0)
+        for height, value in ((-0.05, min(column)), (1.05, max(column))):
+            ax.text(place, height, numbers.format(value), ha="center", va="center", fontsize=8)
+    bare(ax).set(ylim=(-0.12, 1.12), xticks=range(len(columns)), xticklabels=list(columns))
+    ax.figure.colorbar(mpl.cm.ScalarMappable(norm, colours), ax=ax, label=unit)
+    return ax
+
+
+def _unit_range(values: np.ndarray) -> np.ndarray:
+    return (values - values.min()) / (np.ptp(values) or 1.0)

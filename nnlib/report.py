@@ -42,7 +42,7 @@ PDF_NAME = "nnlib-report.pdf"
 class _Kernel(AsyncKernelManager):
     """A kernel of this very interpreter, whatever kernels the machine or its user registered."""
 
-    was_alive = False  # when it was last told to stop: a kernel that died by itself was not
+    told_to_stop = False  # a kernel that dies by itself is never told to
 
     @property
     def kernel_spec(self) -> KernelSpec:
@@ -51,7 +51,7 @@ class _Kernel(AsyncKernelManager):
         return spec
 
     async def shutdown_kernel(self, *args: Any, **kwargs: Any) -> None:
-        _Kernel.was_alive = bool(self.has_kernel and await self.is_alive())
+        _Kernel.told_to_stop = True
         await super().shutdown_kernel(*args, **kwargs)
 
 
@@ -68,7 +68,11 @@ def _parameter_names(nb: NotebookNode) -> set[str]:
     """Return the names that the cell tagged `parameters` sets."""
     source = "\n".join(cell.source for cell in nb.cells if "parameters" in tags_of(cell))
     found = set()
-    for node in ast.parse(source).body:
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:  # the cell will say so itself, better, when it runs
+        return found
+    for node in tree.body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         found |= {target.id for target in targets if isinstance(target, ast.Name)}
     return found
@@ -108,6 +112,7 @@ def _execute(name: str, nb: NotebookNode, parameters: Mapping[str, Any], work: P
 
     own = {key: parameters[key] for key in parameters if key in _parameter_names(nb)}
     work.mkdir()
+    _Kernel.told_to_stop = False
     try:
         return papermill.execute_notebook(
             nb, None, own, kernel_name="python3", language="python", progress_bar=False,
@@ -116,7 +121,7 @@ def _execute(name: str, nb: NotebookNode, parameters: Mapping[str, Any], work: P
     except papermill.PapermillExecutionError as error:
         raise ReportError(_failure(name, nb, error, bool(own))) from error
     except (DeadKernelError, CellExecutionError) as error:
-        if _Kernel.was_alive:  # nbclient takes Ctrl-C for itself, and stops the kernel
+        if _Kernel.told_to_stop:  # nbclient takes Ctrl-C for itself, and stops the kernel
             raise KeyboardInterrupt from error
         raise ReportError(f"{name}: its kernel died, perhaps for want of memory") from error
 

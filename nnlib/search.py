@@ -185,11 +185,13 @@ def _own_folder(
         raise InputError(f"{folder} is being searched by another process; name another folder")
     try:
         yield folder, _owner(folder, settings)
+    except InputError:
+        if not existed:
+            rmtree(folder)
+        raise
     finally:
         lock.release()
         rmtree(folder / "images", ignore_errors=True)
-        if not existed and not (folder / "search.json").exists():
-            rmtree(folder, ignore_errors=True)
 
 
 def _owner(folder: Path, settings: dict[str, str]) -> str:

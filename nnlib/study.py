@@ -165,6 +165,20 @@ def _sampler(name: str, seed: int, number: int) -> optuna.samplers.BaseSampler:
     return optuna.samplers.TPESampler(seed=mixed, n_startup_trials=10)
 
 
+def _open_study(storage: JournalStorage | RDBStorage, pruner: Any) -> optuna.Study:
+    """Load the study, without writing to it, or create it."""
+    try:
+        return optuna.load_study(study_name=NAME, storage=storage, pruner=pruner)
+    except KeyError:
+        return optuna.create_study(
+            study_name=NAME,
+            storage=storage,
+            pruner=pruner,
+            direction="maximize",
+            load_if_exists=True,  # another machine may just have done so
+        )
+
+
 class Ledger:
     """The trials of one search, by number, in an Optuna study that others may share.
 
@@ -182,10 +196,7 @@ class Ledger:
         pruner: optuna.pruners.BasePruner,
         owner: str,
     ) -> None:
-        self.study = optuna.create_study(
-            storage=storage, study_name=NAME, direction="maximize", pruner=pruner,
-            load_if_exists=True,
-        )  # fmt: skip
+        self.study = _open_study(storage, pruner)
         self.space, self.plan, self.sampler, self.owner = space, plan, sampler, owner
         self.beats, self.last_beat = 0, -math.inf
         self.signs: dict[str, tuple[Any, float]] = {}  # owner: counter, and when it was new

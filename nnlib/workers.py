@@ -83,7 +83,7 @@ def _save(trainer: Trainer, config: TrainConfig, path: Path) -> None:
     best = {key: trainer.history.best[key] for key in ("epoch", "val_loss", "val_accuracy")}
     trainer.model.info = trainer.model.info | {"best": best}
     save_model(trainer.model, folder.model)
-    folder.save_history(trainer.history.rows)
+    folder.save_history(trainer.history)
     folder.save_config(config.as_dict() | {"threads": 1, "sha256": trainer.model.info["sha256"]})
 
 
@@ -107,7 +107,7 @@ def _listen(inbox: queue.SimpleQueue) -> None:
 def _serve(task: Task, data: Dataset, inbox: queue.SimpleQueue, send: Callable[..., None]) -> None:
     def report(seed: int, epoch: int, accuracy: float) -> bool:
         asking = task["ask"] and seed == task["seeds"][0]
-        send("report", task["id"], {"seed": seed, "epoch": epoch, "accuracy": accuracy})
+        send("report", task["id"], (seed, epoch, accuracy))
         return inbox.get() if asking else True
 
     send(*finished(task, data, report))

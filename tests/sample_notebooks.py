@@ -31,8 +31,9 @@ def data_notebook():
         code("fig, ax = plots.figure(height=2.2)\nx = np.linspace(-3, 3, 50)\n"
              "ax.plot(x, np.tanh(x), label='tanh')\nax.legend()\n"
              "plots.label(ax, 'input', 'output')\n"
-             "notebook.show(fig, 'tanh', caption='The hyperbolic tangent *saturates* at $\\\\pm 1$.',"
-             " alt='A curve rising from -1 to \"1\" & flat at both ends')", "cover"),
+             "notebook.show(fig, 'tanh', caption='The hyperbolic tangent *saturates* at '\n"
+             "              '$\\\\pm 1$.', alt='A curve rising from -1 '\n"
+             "              'to \"1\" & flat at both ends')", "cover"),
         text("## A table of classes\n\n### Counts\n\nThe counts are equal."),
         code("rows = [{'class': name, 'examples': 6000, 'share': 0.1} for name in "
              "('T-shirt/top', 'Trouser', 'Pullover')]\n"
@@ -55,8 +56,8 @@ def network_notebook():
         code("import pandas as pd\n\nfrom nnlib import notebook, plots"),
         code(PARAMETERS, "parameters"),
         text("## Backpropagation\n\n\\begin{align}\n\\delta^{(L)} &= p - y \\\\\n"
-             "\\frac{\\partial L}{\\partial W^{(l)}} &= \\left(a^{(l-1)}\\right)^\\top \\delta^{(l)}"
-             " + \\lambda W^{(l)}\n\\end{align}\n\nand a long one\n\n"
+             "\\frac{\\partial L}{\\partial W^{(l)}} &= \\left(a^{(l-1)}\\right)^\\top "
+             "\\delta^{(l)} + \\lambda W^{(l)}\n\\end{align}\n\nand a long one\n\n"
              "$$L = -\\frac{1}{N}\\sum_{n} \\log \\frac{\\exp z_{n, y_n}}{\\sum_k \\exp z_{nk}}"
              " + \\tfrac12 \\lambda \\sum_l \\lVert W^{(l)} \\rVert_F^2"
              " = \\begin{cases} 0 & \\text{if all is right} \\\\ \\mathbb{E}[\\ell(z)] &"
@@ -83,12 +84,17 @@ def results_notebook():
     ]  # fmt: skip
 
 
-def write(root: Path, **changed: list) -> Path:
-    """Write the three notebooks below `root`, some of them `changed`, and return `root`."""
-    cells = {"01_data": data_notebook(), "02_network": network_notebook(),
-             "06_results": results_notebook()} | changed  # fmt: skip
+SAMPLE = {
+    "01_data": data_notebook(),
+    "02_network": network_notebook(),
+    "06_results": results_notebook(),
+}
+
+
+def write(root: Path, notebooks: dict[str, list] | None = None) -> Path:
+    """Write notebooks, by default the three samples, below `root`, and return `root`."""
     folder = root / "notebooks"
     folder.mkdir(parents=True)
-    for name, content in cells.items():
-        nbformat.write(new_notebook(cells=content), folder / f"{name}.ipynb")
+    for name, cells in (notebooks or SAMPLE).items():
+        nbformat.write(new_notebook(cells=cells), folder / f"{name}.ipynb")
     return root

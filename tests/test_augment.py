@@ -98,6 +98,15 @@ def test_half_a_pixel_is_the_mean_of_two():
     assert warped(image, np.eye(2)[None], (0.5, 0)).tolist() == [[5, 10, 125]]
 
 
+def test_positions_are_rounded_to_the_nearest_of_256():
+    image = np.array([[0, 255]], np.uint8)
+    at = np.arange(7 * 256 + 1) / (7 * 256)  # seven steps to each of the 256, dark to bright
+    where = np.stack([np.zeros_like(at), at])[None, :, None, :]  # (1, 2, 1, 1793)
+    error = sample(image[None], where)[0, 0] - 255 * at
+    assert np.abs(error).max() < 1.01
+    assert abs(error.mean()) < 0.01
+
+
 def test_a_flip_inside_a_warp_is_the_flip():
     image = noise_images(1, 5, 8)[0]
     assert np.array_equal(warped(image, one_map(flipped=True)), image[:, ::-1])
@@ -138,6 +147,15 @@ def test_affine_maps_agree_with_scipy_within_one_grey_level(kind, shape):
     ours = warped(image, matrix, shift).astype(float)
     assert np.abs(ours - np.rint(expected)).max() <= 1
     assert np.abs(ours - expected).mean() < 0.5  # a rounding error's mean is 0.25
+
+
+def test_a_map_is_the_mirrored_shear_of_the_rotation_over_the_zoom():
+    turn = np.deg2rad(30)
+    R = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    K = np.array([[1, 0], [-0.4, 1]])
+    F = np.diag([1, -1])
+    assert np.allclose(one_map(30, 1.5, 0.4, True), F @ K @ R / 1.5)
+    assert np.allclose(one_map(30, 0.8, 0.4, False), K @ R / 0.8)
 
 
 def test_magnification_and_shear_go_the_way_they_are_named():
@@ -227,6 +245,15 @@ def test_drawn_maps_stay_within_their_ranges_and_reach_their_ends(monkeypatch):
         assert low <= seen[name].min() < low + 0.01 * width
         assert high >= seen[name].max() > high - 0.01 * width
         assert seen[name].mean() == pytest.approx((low + high) / 2, abs=0.03 * width)
+
+
+def test_fractional_shifts_are_uniform_and_independent_along_both_axes():
+    drawn = fields_of(Augment(shift=1.5), n=5000, shape=(3, 4))
+    assert np.ptp(drawn, axis=(2, 3)).max() < 1e-6  # the same for a whole image
+    shift = drawn[:, :, 0, 0]  # (N, 2)
+    assert np.abs(shift).max() <= 1.5
+    assert shift.std(axis=0) == pytest.approx([1.5 / np.sqrt(3)] * 2, rel=0.04)
+    assert abs(np.corrcoef(shift.T)[0, 1]) < 0.06
 
 
 def test_fractional_shifts_interpolate_and_whole_ones_do_not():

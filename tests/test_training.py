@@ -23,7 +23,7 @@ from nnlib import (
     resume,
     train,
 )
-from nnlib.training import threads_for
+from nnlib.trainer import threads_for
 
 COLUMNS = ["epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy",
            "gradient_norm", "seconds"]  # fmt: skip

@@ -1,0 +1,324 @@
+"""The training loop: a generator, in which the caller may look and take part.
+
+`Trainer.run` yields several times a second. Whoever iterates it may draw, stop it, or change its
+learning rate; the loop knows nothing of them. Its randomness comes from (seed, epoch) alone, so
+that an epoch can be run again, and `state` holds all else that decides the future of a run.
+"""
+
+import copy
+import math
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from nnlib import checks, diagnostics, optim
+from nnlib.augment import Augment, ahead
+from nnlib.checks import InputError
+from nnlib.data import Split
+from nnlib.evaluation import Evaluation, evaluate
+from nnlib.fused import Step
+from nnlib.losses import log_softmax, softmax_cross_entropy
+from nnlib.network import MLP
+from nnlib.runs import History
+
+CHUNK_ROWS = 1024  # rows gathered and scaled at once: 3 MB of float32, which stays in cache
+SAMPLES = 8  # steps an epoch at which the net is looked at from inside
+PROBE_ROWS = 256  # images on which a unit must be silent to count as dead
+Arrays = dict[str, np.ndarray]
+
+
+class DivergedError(ArithmeticError):
+    """Training met a loss that is not finite; its one line says where, and the likely cause."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the loop tells whoever watches: means of this epoch so far, and its row at its end.
+
+    `recent_loss` is the mean over the images since the last yield.
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    lr: float
+    loss: float
+    accuracy: float
+    recent_loss: float
+    row: dict | None = None
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def threads_for(model: MLP, batch_size: int) -> int:
+    """Return how many BLAS threads a step of this size deserves: 1, or 2 for large products.
+
+    Two threads wait for each other after every product; below about a hundred million
+    multiplications a step the waiting costs more than the help.
+    """
+    multiplications = batch_size * sum(inputs * outputs for inputs, outputs in model.shapes)
+    return min(2 if multiplications > 1e8 else 1, os.cpu_count() or 1)
+
+
+class Trainer:
+    """The loop. Iterate `run()`; between two of its yields everything may be looked at.
+
+    `lr_factor` multiplies the schedule and may be changed at any time; it is part of `state`.
+    After every epoch the best weights by validation accuracy are in `best`.
+    """
+
+    def __init__(
+        self,
+        model: MLP,
+        train: Split,
+        val: Split | None = None,
+        *,
+        epochs: int = 10,
+        batch_size: int = 64,
+        optimizer: optim.Optimizer | None = None,
+        schedule: optim.Schedule | None = None,
+        seed: int = 0,
+        label_smoothing: float = 0.0,
+        clip_norm: float = 0.0,
+        average: float = 0.0,
+        patience: int = 0,
+        augment: Augment | None = None,
+        threads: int | None = None,
+        chunk_rows: int = CHUNK_ROWS,
+    ) -> None:
+        self.model, self.train, self.val = model, train, val
+        self.epochs = checks.whole("epochs", epochs, least=1)
+        self.batch_size = checks.whole("batch size", batch_size, least=1)
+        self.seed, self.patience = checks.whole("seed", seed), patience
+        self.optimizer = optimizer or optim.SGD()
+        self.schedule = schedule or optim.constant(self.optimizer.lr)
+        self.label_smoothing, self.clip_norm = label_smoothing, clip_norm
+        self.augment = augment if augment and augment.active else None
+        self.judged = copy.deepcopy(model) if average else model  # whose accuracy counts
+        self.average = optim.Average(average, self.judged.state()) if average else None
+        self.threads = threads or threads_for(model, batch_size)
+        rows = min(batch_size, len(train))
+        self.fused = Step(model, self.optimizer, rows, self.threads, clip_norm)
+        self.lr_factor, self.history, self.best = 1.0, History(), {}
+        self.chunk_rows = chunk_rows  # images between two yields
+        self._must_fit()
+        self.probe = self._scaled(np.arange(min(PROBE_ROWS, len(train))))
+
+    def _must_fit(self) -> None:
+        if not len(self.train):
+            raise InputError("there is no training image; give a larger training set")
+        for split in (self.train, self.val):
+            if split is not None and len(split) and split.y.max() >= self.model.sizes[-1]:
+                raise InputError(
+                    f"label {split.y.max()} but the model has {self.model.sizes[-1]} classes"
+                )
+
+    @property
+    def epoch(self) -> int:
+        """How many epochs are finished."""
+        return len(self.history.rows)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches an epoch, the last one perhaps smaller."""
+        return -(-len(self.train) // self.batch_size)
+
+    @property
+    def finished(self) -> bool:
+        """True after the last epoch, or when patience has run out."""
+        stale = self.patience and self.history.epochs_since_best() >= self.patience
+        return self.epoch >= self.epochs or bool(stale)
+
+    def run(self) -> Iterator[Progress]:
+        """Train until finished, yielding after every chunk of about a thousand images."""
+        while not self.finished:
+            yield from self._run_epoch()
+
+    def _run_epoch(self) -> Iterator[Progress]:
+        start, totals = time.perf_counter(), np.zeros(3)
+        step = self.epoch * self.steps_per_epoch
+        for x, y in self._chunks():
+            with self._limits():
+                recent = self._learn(step, x, y)
+            totals += recent
+            step += -(-len(y) // self.batch_size)
+            yield self._progress(step, totals, recent)
+        with self._limits():
+            row = self._close_epoch(step, totals, start)
+        yield self._progress(step, totals, totals, row)
+
+    def _limits(self):
+        """Hold BLAS to the run's threads; only while computing, never across a yield."""
+        return _Quiet(self.threads)
+
+    def _chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the epoch's rows in a fresh order, some batches at once: x (rows, D), y (rows,)."""
+        order = np.random.default_rng([self.seed, self.epoch, 0]).permutation(len(self.train))
+        rows = self.batch_size * max(1, self.chunk_rows // self.batch_size)
+        chunks = (order[start : start + rows] for start in range(0, len(order), rows))
+        if self.augment is None:
+            return ((self._scaled(chunk), self.train.y[chunk]) for chunk in chunks)
+        return ahead(self._augmented(chunks))
+
+    def _scaled(self, rows: np.ndarray) -> np.ndarray:
+        x = self.model.scaling(self.train.images[rows])  # (rows, D) float32
+        return x.astype(self.model.dtype, copy=False)
+
+    def _augmented(self, chunks: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for number, rows in enumerate(chunks):
+            rng = np.random.default_rng([self.seed, self.epoch, 1, number])
+            images = self.augment(self.train.images[rows], rng)
+            yield self.model.scaling(images), self.train.y[rows]
+
+    def _learn(self, step: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Take a step for each batch of a chunk; return (loss · n, hits, n) of the chunk."""
+        k, smoothing = self.model.sizes[-1], self.label_smoothing
+        targets = ((1 - smoothing) * np.eye(k) + smoothing / k).astype(x.dtype)[y]  # (n, K)
+        logits = np.empty_like(targets)
+        for number, begin in enumerate(range(0, len(y), self.batch_size), start=step):
+            rows = slice(begin, begin + self.batch_size)
+            if number % max(1, self.steps_per_epoch // SAMPLES):
+                logits[rows] = self.fused(x[rows], targets[rows], self._lr(number))
+            else:
+                logits[rows] = self._step_watched(number, x[rows], y[rows])
+            self._advance_average()
+        losses = -(targets * log_softmax(logits)).sum(axis=1)  # (n,)
+        if not np.isfinite(losses).all():
+            self._diverged(step, x, losses)
+        return np.array([losses.sum(), (logits.argmax(axis=1) == y).sum(), len(y)])
+
+    def _advance_average(self) -> None:
+        if self.average:
+            self.average.update(self.model.state())
+
+    def _step_watched(self, step: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Take a step along the plain path, noting norms, relative changes and silent units."""
+        logits = self.model.forward(x, training=True)  # (n, K)
+        _, gradient = softmax_cross_entropy(logits, y, self.label_smoothing)
+        gradients = self.model.backward(gradient)
+        sample = {"epoch": self.epoch + 1, "step": step + 1}
+        sample |= diagnostics.gradient_norms(gradients)
+        before = {name: array.copy() for name, array in self.model.weight_matrices.items()}
+        if self.clip_norm:
+            optim.clip_by_norm(gradients, self.clip_norm)
+        self.optimizer.step(self.model.parameters, gradients, self._lr(step))
+        sample |= diagnostics.relative_changes(before, self.model.weight_matrices)
+        sample |= diagnostics.dead_units(self.model, self.probe)
+        self.history.samples.append(sample)
+        return logits
+
+    def _diverged(self, step: int, x: np.ndarray, losses: np.ndarray) -> None:
+        """Raise DivergedError for the first batch of a chunk whose loss is not finite."""
+        batch = int(np.flatnonzero(~np.isfinite(losses))[0]) // self.batch_size
+        rows = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
+        what = f"the loss is {losses[rows].mean()}"
+        raise DivergedError(self._diagnosis(step + batch, what, x[rows]))
+
+    def _lr(self, step: int) -> float:
+        return self.schedule(step) * self.lr_factor
+
+    def _progress(
+        self, step: int, totals: np.ndarray, recent: np.ndarray, row: dict | None = None
+    ) -> Progress:
+        loss, hits, n = totals.tolist()
+        return Progress(
+            epoch=-(-step // self.steps_per_epoch),
+            epochs=self.epochs,
+            step=step,
+            steps=self.epochs * self.steps_per_epoch,
+            lr=self._lr(step - 1),
+            loss=loss / n,
+            accuracy=hits / n,
+            recent_loss=recent[0].item() / recent[2].item(),
+            row=row,
+        )
+
+    def _close_epoch(self, step: int, totals: np.ndarray, start: float) -> dict:
+        if not all(np.isfinite(array).all() for array in self.model.state().values()):
+            raise DivergedError(self._diagnosis(step - 1, "a weight is not finite", self.probe))
+        loss, hits, n = totals.tolist()
+        val = Evaluation(math.nan, math.nan, 0)
+        if self.val is not None:
+            val = evaluate(self.judged, self.val)
+        row = {
+            "epoch": self.epoch + 1,
+            "lr": self._lr(step - 1),
+            "train_loss": loss / n,
+            "train_accuracy": hits / n,
+            "val_loss": val.loss,
+            "val_accuracy": val.accuracy,
+            "gradient_norm": self.history.mean_gradient_norm(self.epoch + 1),
+            "seconds": time.perf_counter() - start,
+        }
+        self.history.rows.append(row)
+        if self.history.best is row:
+            self.best = {name: array.copy() for name, array in self.judged.state().items()}
+        return row
+
+    def _diagnosis(self, step: int, what: str, x: np.ndarray) -> str:
+        epoch, within = divmod(step, self.steps_per_epoch)
+        where = f"epoch {epoch + 1}, step {within + 1}"
+        return f"{what} at {where}: {diagnostics.first_not_finite(self.model, x)}"
+
+    def restore_best(self) -> None:
+        """Put the best weights so far into the model, if an epoch has finished."""
+        if self.best:
+            self.model.load_state(self.best)
+
+    def state(self) -> tuple[Arrays, dict]:
+        """Return all that decides the future of the run: arrays, and JSON values."""
+        groups = {"model": self.model.state(), "best": self.best, "optimizer": self.optimizer.state}
+        if self.average:
+            groups["average"] = self.average.state
+        arrays = {f"{group}/{name}": a for group, d in groups.items() for name, a in d.items()}
+        return arrays, {
+            "rows": self.history.rows,
+            "samples": self.history.samples,
+            "optimizer_steps": self.optimizer.steps,
+            "average_steps": self.average.steps if self.average else 0,
+            "dropout_rng": self.model.rng.bit_generator.state,
+            "lr_factor": self.lr_factor,
+        }
+
+    def load_state(self, arrays: Arrays, values: dict) -> None:
+        """Continue from a `state`, as if there had been no interruption."""
+        groups: dict[str, Arrays] = {"model": {}, "best": {}, "optimizer": {}, "average": {}}
+        for name, array in arrays.items():
+            group, _, key = name.partition("/")
+            groups[group][key] = array.copy()
+        self.model.load_state(groups["model"])
+        self.best, self.optimizer.state = groups["best"], groups["optimizer"]
+        if self.average:
+            self.judged.load_state(groups["average"])
+            self.average.steps = values["average_steps"]
+        self.history.rows[:], self.history.samples[:] = values["rows"], values["samples"]
+        self.optimizer.steps = values["optimizer_steps"]
+        self.model.rng.bit_generator.state = values["dropout_rng"]
+        self.lr_factor = values["lr_factor"]
+
+
+class _Quiet:
+    """Limit BLAS threads and silence floating-point warnings, which the loop checks itself."""
+
+    def __init__(self, threads: int) -> None:
+        self.contexts = (
+            _blas().limit(limits=threads, user_api="blas"),
+            np.errstate(all="ignore"),
+        )
+
+    def __enter__(self) -> None:
+        self.contexts[0].__enter__()
+        self.contexts[1].__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        self.contexts[1].__exit__(*error)
+        self.contexts[0].__exit__(*error)

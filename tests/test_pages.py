@@ -1,0 +1,119 @@
+"""The published pages in a real browser with the network cut, as readers meet them."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import browser as chrome
+import pytest
+from nbformat.v4 import new_notebook, new_output
+from sample_notebooks import code, data_notebook, network_notebook
+
+from nnlib import export
+
+needs_browser = pytest.mark.skipif(
+    not chrome.chromium(), reason="no Chromium here; name one in NNLIB_CHROMIUM"
+)
+needs_axe = pytest.mark.skipif(
+    not chrome.axe(), reason="no axe-core here; name its axe.min.js in NNLIB_AXE"
+)
+pytestmark = needs_browser
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="700" height="300"><rect width="9"/></svg>'
+WIDE = "<table><tr><td></td>" + "".join(f"<th>column {i}</th>" for i in range(30)) + "</tr></table>"
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One page with everything on it, made without a kernel."""
+    cells = data_notebook() + network_notebook()[3:]
+    drawn = code("draw()")
+    about = {"image/svg+xml": {"alt": "A dot", "caption": "A dot in $\\mathbb{R}^2$", "name": "d"}}
+    drawn.outputs = [
+        new_output("display_data", {"image/svg+xml": SVG}, metadata=about),
+        new_output("display_data", {"text/html": WIDE}),
+        new_output("stream", name="stdout", text="word " * 100),
+        new_output("stream", name="stderr", text="careful"),
+        new_output(
+            "error", ename="ValueError", evalue="no", traceback=["\x1b[31mValueError\x1b[0m"]
+        ),
+    ]
+    file = tmp_path_factory.mktemp("page") / "page.html"
+    html, _ = export.Page().from_notebook_node(new_notebook(cells=[*cells, drawn]))
+    file.write_text(html, encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
+def window() -> Iterator[chrome.Browser]:
+    """A browser that all tests share."""
+    opened = chrome.Browser()
+    yield opened
+    opened.close()
+
+
+LOOKS = [(1280, False), (1280, True), (390, False), (390, True)]
+UNFOLD = "document.querySelectorAll('details').forEach(fold => { fold.open = true; })"
+SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+@pytest.mark.parametrize(("width", "dark"), LOOKS)
+def test_page_is_whole_and_fits(window: chrome.Browser, page: Path, width: int, dark: bool):
+    window.open(page, width, dark)
+    assert window.requests() == [page.resolve().as_uri()]
+    assert window.problems() == []
+    window.evaluate(UNFOLD)
+    assert window.evaluate(SIDEWAYS) == 0
+    heights = "[...document.querySelectorAll('math')].map(m => m.getBoundingClientRect().height)"
+    assert min(window.evaluate(heights)) > 5
+    fonts = window.evaluate("[...document.fonts].filter(f => f.status == 'loaded').length")
+    assert fonts >= 3
+
+
+@needs_axe
+@pytest.mark.parametrize(("width", "dark"), LOOKS)
+def test_axe_finds_no_fault(window: chrome.Browser, page: Path, width: int, dark: bool):
+    window.open(page, width, dark)
+    assert window.violations() == []
+    window.evaluate(UNFOLD)
+    assert window.violations() == []
+
+
+def test_what_overflows_can_be_reached_by_keyboard(window: chrome.Browser, page: Path):
+    window.open(page, 390)
+    window.evaluate(UNFOLD)
+    window.evaluate("new Promise(done => setTimeout(done, 200))")
+    wrong = """[...document.querySelectorAll('.scroll')].filter(
+        box => (box.scrollWidth > box.clientWidth) != (box.tabIndex == 0))
+        .map(box => box.outerHTML)"""
+    assert window.evaluate(wrong) == []
+    assert window.evaluate("document.querySelectorAll('.scroll[tabindex]').length") >= 3
+
+
+def test_switches_are_remembered(window: chrome.Browser, page: Path):
+    opened = "document.querySelectorAll('details.code[open]').length"
+    ground = "getComputedStyle(document.body).backgroundColor"
+    window.open(page)
+    light = window.evaluate(ground)
+    assert window.evaluate(opened) == 0
+    window.evaluate("document.getElementById('code-switch').click()")
+    window.evaluate("document.getElementById('theme-switch').click()")
+    dark = window.evaluate(ground)
+    assert dark != light
+    window.open(page)
+    assert window.evaluate(ground) == dark
+    assert window.evaluate(opened) == window.evaluate(
+        "document.querySelectorAll('details.code').length"
+    )
+    assert window.evaluate("document.getElementById('theme-switch').ariaPressed") == "true"
+    window.evaluate("localStorage.clear()")
+
+
+def test_without_scripts_code_still_unfolds(window: chrome.Browser, page: Path):
+    still = page.with_name("still.html")
+    still.write_text(re.sub(r"<script>.*?</script>", "", page.read_text("utf-8"), flags=re.DOTALL))
+    window.open(still, 390)
+    assert window.evaluate("[...document.querySelectorAll('button')].every(b => b.hidden)")
+    assert window.evaluate(SIDEWAYS) == 0
+    fold = "document.querySelector('details.code')"
+    assert window.evaluate(f"{fold}.querySelector('summary').click(), {fold}.open")
+    assert window.evaluate("document.querySelectorAll('.scroll:not([tabindex])').length") == 0
