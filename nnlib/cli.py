@@ -51,7 +51,7 @@ def make_parser() -> Parser:
     """Return the parser of the whole command, a subparser for each verb."""
     parser = Parser(prog="nnlib", description="A multi-layer perceptron in NumPy, and its report.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
-    for add in (_add_data, _add_train, _add_test, _add_predict, _add_report):
+    for add in (_add_data, _add_train, _add_test, _add_predict, _add_search, _add_report):
         add(verbs)
     return parser
 
@@ -79,14 +79,15 @@ def _add_train(verbs: Any) -> None:
     add_settings(verb)
 
 
-def add_settings(verb: argparse.ArgumentParser) -> None:
+def add_settings(verb: argparse.ArgumentParser, leave_out: Sequence[str] = ()) -> None:
     """Give a subcommand one flag for each field of `TrainConfig`."""
     from nnlib.config import TrainConfig
 
     group = verb.add_argument_group("settings")
     types_of = typing.get_type_hints(TrainConfig)
     for setting in fields(TrainConfig):
-        _add_setting(group, setting, types_of[setting.name])
+        if setting.name not in leave_out:
+            _add_setting(group, setting, types_of[setting.name])
 
 
 def _add_setting(group: Any, setting: Field, kind: Any) -> None:
@@ -127,6 +128,26 @@ def _add_predict(verbs: Any) -> None:
     verb.add_argument("images", nargs="+", metavar="IMAGE", help="any picture file")
 
 
+def _add_search(verbs: Any) -> None:
+    verb = _verb(verbs, "search", run_search, "try many settings and rank them")
+    verb.add_argument("--trials", type=int, metavar="N", help="how many; grid: all by default")
+    verb.add_argument("--range", action="append", default=[], dest="ranges",
+                      metavar="NAME=LOW:HIGH[:log|:int|:log-int]",
+                      help="search a setting between two numbers")  # fmt: skip
+    verb.add_argument("--choice", action="append", default=[], dest="choices",
+                      metavar="NAME=V1,V2,...",
+                      help="search a setting among values; layers as 128x64")  # fmt: skip
+    verb.add_argument("--sampler", default="random", metavar="grid|random|tpe|qmc")
+    verb.add_argument("--pruner", default="none", metavar="none|median|halving|hyperband")
+    verb.add_argument("--seeds", type=int, default=1, metavar="K", help="runs of each trial [1]")
+    verb.add_argument("--jobs", type=int, metavar="J", help="processes that train")
+    verb.add_argument("--storage", metavar="URL|FILE", help="where the study is kept")
+    verb.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster to train on")
+    verb.add_argument("--seed", type=int, default=0, metavar="S", help="of the search [0]")
+    verb.add_argument("--out", metavar="DIR", help="its folder; by default one under runs/")
+    add_settings(verb, leave_out=("seed",))
+
+
 def _add_report(verbs: Any) -> None:
     verb = _verb(verbs, "report", run_report, "run the notebooks and publish the report", False)
     verb.add_argument("--profile", default="standard", metavar="quick|standard")
@@ -144,11 +165,8 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     """Return the settings that were given on the command line, and no others."""
     from nnlib.config import TrainConfig
 
-    return {
-        setting.name: getattr(options, setting.name)
-        for setting in fields(TrainConfig)
-        if hasattr(options, setting.name)
-    }
+    names = [setting.name for setting in fields(TrainConfig)]
+    return {name: getattr(options, name) for name in names if hasattr(options, name)}
 
 
 def run_data(options: argparse.Namespace) -> None:
@@ -156,7 +174,7 @@ def run_data(options: argparse.Namespace) -> None:
     from nnlib.data import DATASETS, fetch
 
     for name in options.names or DATASETS:
-        folders = {str(path.parent) for path in fetch(name).values()}
+        folders = dict.fromkeys(str(path.parent) for path in fetch(name).values())
         print(f"{name}: {' and '.join(folders) or 'comes with scikit-learn'}")
 
 
@@ -266,6 +284,53 @@ def _ranked(path: str, model: Any, picture: Any) -> dict[str, Any]:
         for k in probabilities.argsort()[::-1][:3]
     ]
     return {"image": path, "label": top[0]["label"], "top": top}
+
+
+def run_search(options: argparse.Namespace) -> None:
+    """Search, and print the best configuration and the table's head."""
+    from nnlib import search
+    from nnlib.config import TrainConfig
+
+    given = settings_of(options)
+    given["seed"] = options.seed  # of the configurations, and of the first run of each
+    if "dataset" not in given:
+        raise InputError("no data set given: add --dataset fashion-mnist")
+    if options.trials is None and options.sampler != "grid":
+        raise InputError("no number of trials given: add --trials 20")
+    space: dict[str, Any] = {}
+    for name, values in [
+        *map(search.parse_range, options.ranges),
+        *map(search.parse_choice, options.choices),
+    ]:
+        if name in space:
+            raise InputError(f"{name} is given twice: name it in one --range or --choice")
+        space[name] = values
+    names = ("sampler", "pruner", "seeds", "jobs", "storage", "scheduler", "seed", "out")
+    result = search.run_search(
+        TrainConfig(**given),
+        space,
+        options.trials,
+        **{name: getattr(options, name) for name in names},
+        on_trial=print_trial,
+    )
+    answer = {
+        "best": result.best,
+        "trials": len(result.rows),
+        "seconds": result.seconds,
+        "folder": str(result.folder),
+    }
+    head = result.table.head(10).drop(columns="reason", errors="ignore")
+    _answer(options, answer, f"{head.to_string(index=False)}\n{result.folder / 'trials.csv'}")
+
+
+def print_trial(row: dict[str, Any], result: Any) -> None:
+    """Write one line for each trial that ended to standard error."""
+    value = row["val_accuracy"]
+    shown = f"{value:.2%}" if isinstance(value, float) and math.isfinite(value) else row["reason"]
+    varied = list(row)[1 : list(row).index("val_accuracy")]
+    settings = "  ".join(f"{name} {row[name]}" for name in varied)
+    count = f"trial {len(result.rows)}/{result.planned}"
+    print(f"{count}  {row['state']} {shown}  {settings}", file=sys.stderr, flush=True)
 
 
 def run_report(options: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from nnlib import checks, layers, optim
 from nnlib.augment import Augment
 from nnlib.checks import InputError
-from nnlib.data import Dataset, load_dataset, make_scaling
+from nnlib.data import DATASETS, Dataset, load_dataset, make_scaling
 from nnlib.network import MLP
 
 
@@ -127,7 +127,8 @@ class TrainConfig:
             scaling=make_scaling(self.scale, data.train.images),
         )
         model.info = {
-            "dataset": data.name,
+            # the name of an official set; a folder's is marked, as it may be called the same
+            "dataset": data.name if self.dataset in DATASETS else f"folder {data.name}",
             "sha256": data.sha256,
             "image_shape": list(data.image_shape),
             "classes": list(data.classes),

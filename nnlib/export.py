@@ -110,9 +110,8 @@ class _Exporter(TemplateExporter):
         for cell in nb.cells:
             for key, file in cell.get("attachments", {}).items():
                 mime, coded = next(iter(file.items()))
-                cell.source = cell.source.replace(
-                    f"attachment:{key}", f"data:{mime};base64,{coded}"
-                )
+                picture = f"data:{mime};base64,{coded}"
+                cell.source = cell.source.replace(f"attachment:{key}", picture)
             cell.outputs = [output for output in cell.get("outputs", []) if self._shown(output)]
             for output in cell.outputs:
                 about = self._describe(output)
@@ -177,9 +176,7 @@ class Page(_Exporter, HTMLExporter):
         self.page, self.place = resources["nnlib"], resources["metadata"].get("path", "")
         sources = [cell.source for cell in nb.cells if cell.cell_type == "markdown"]
         for output in _outputs(nb):
-            sources += (
-                [output.data["text/markdown"]] if "text/markdown" in output.get("data", {}) else []
-            )
+            sources.append(output.get("data", {}).get("text/markdown", ""))
             sources.append(output.metadata.nnlib.caption)
         sources += [other["question"] for other in self.page["book"] if self.page.get("front")]
         self.rendered = self._render(list(dict.fromkeys(sources)))

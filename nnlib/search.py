@@ -236,6 +236,8 @@ def _new_folder(dataset: str) -> Path:
 def _open_pool(
     jobs: int | None, scheduler: str | None, data: Dataset, folder: Path
 ) -> Iterator[LocalPool]:
+    if scheduler is not None:
+        raise InputError(f"scheduler {scheduler} cannot be used yet; leave it out")
     rmtree(folder / "images", ignore_errors=True)
     pool = LocalPool(jobs or 1, share_data(data, folder / "images"))
     try:
