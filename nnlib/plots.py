@@ -287,9 +287,10 @@ def landscape(
     mesh = mpl.tri.Triangulation(x, y, triangles)
     drawn = ax.tricontourf(mesh, values, levels=levels, cmap="Blues")
     ax.figure.colorbar(drawn, ax=ax, label=unit)
-    points(ax, x, y)
+    ax.scatter(x, y, s=14, color="white", edgecolors="black", linewidths=0.7, zorder=2)
     best = int(np.argmax(values))
     ax.plot(x[best], y[best], "X", color=COLOURS[1], markersize=10, markeredgecolor="white")
+    ax.use_sticky_edges = False  # keep markers at the rim whole
     ax.set(xscale="log", yscale="log")
     return ax
 
@@ -313,7 +314,7 @@ def parallel(
         share = norm(values[row])
         ax.plot(heights[:, row], color=colours(0.2 + 0.8 * share), lw=0.8 + share, ls="-")
     for place, column in enumerate(columns.values()):
-        ax.axvline(place, color="#444444", lw=0.8, ls="-", zorder=0)
+        ax.plot([place, place], [0, 1], color="#444444", lw=0.8, ls="-", zorder=0)
         for height, value in ((-0.05, min(column)), (1.05, max(column))):
             ax.text(place, height, numbers.format(value), ha="center", va="center", fontsize=8)
     bare(ax).set(ylim=(-0.12, 1.12), xticks=range(len(columns)), xticklabels=list(columns))

@@ -7,6 +7,7 @@ sees a whole report: the old one until all of the new one is there.
 import ast
 import json
 import os
+import re
 import sys
 import tempfile
 import time
@@ -78,6 +79,13 @@ def _parameter_names(nb: NotebookNode) -> set[str]:
     return found
 
 
+def _quick_values(nb: NotebookNode) -> dict[str, Any]:
+    """Return what the quick profile sets: `(quick: VALUE)` in a parameter's comment says it."""
+    source = "\n".join(cell.source for cell in nb.cells if "parameters" in tags_of(cell))
+    found = re.findall(r"^(\w+) = .*#.*\(quick: (.+)\)", source, re.MULTILINE)
+    return {name: ast.literal_eval(value) for name, value in found}
+
+
 def _check_parameters(parameters: Mapping[str, Any], notebooks: dict[str, NotebookNode]) -> None:
     profile = parameters.get("profile")
     if profile not in ("quick", "standard"):
@@ -110,7 +118,8 @@ def _execute(name: str, nb: NotebookNode, parameters: Mapping[str, Any], work: P
     import papermill
     from nbclient.exceptions import CellExecutionError, DeadKernelError
 
-    own = {key: parameters[key] for key in parameters if key in _parameter_names(nb)}
+    own = _quick_values(nb) if parameters.get("profile") == "quick" else {}
+    own |= {key: parameters[key] for key in parameters if key in _parameter_names(nb)}
     work.mkdir()
     _Kernel.told_to_stop = False
     try:

@@ -497,3 +497,21 @@ def test_an_unclosed_fence_does_not_swallow_the_page():
     cells = [text("# One\n\n```python\nopen"), text("## Two"), code("1")]
     page, _ = export.Page().from_notebook_node(new_notebook(cells=cells))
     assert BeautifulSoup(page, "html.parser").h2.get_text() == "Two"
+
+
+# --- profiles
+
+
+KNOBS = "units = 3  # of the hidden layer (quick: 1)\nrates = (1, 2)  # tried (quick: (1,))"
+
+
+@pytest.mark.parametrize(
+    ("profile", "given", "shown"),
+    [("standard", {}, "3 (1, 2)"), ("quick", {}, "1 (1,)"), ("quick", {"units": 7}, "7 (1,)")],
+)
+def test_a_comment_says_what_the_quick_profile_sets(project: Path, profile, given, shown):
+    put(project, "01_data", code(KNOBS, "parameters"), code("print(units, rates)"))
+    for other in ("02_network", "03_training"):
+        (project / "notebooks" / f"{other}.ipynb").unlink(missing_ok=True)
+    report.publish(profile, "digits", project / "out", given)
+    assert shown in soup(project / "out" / "01_data.html").main.get_text()
