@@ -56,7 +56,7 @@ class TrainConfig:
     shift: float = _option(0.0, "augment: pixels, at most, in each direction")
     rotate: float = _option(0.0, "augment: degrees, at most")
     zoom: float = _option(0.0, "augment: fraction, at most, larger or smaller")
-    shear: float = _option(0.0, "augment: degrees, at most")
+    shear: float = _option(0.0, "augment: sideways pixels a row, at most")
     elastic: float = _option(0.0, "augment: elastic warp, root-mean-square pixels")
     cutout: int = _option(0, "augment: side in pixels of a blanked square")
     val_size: int | None = _option(None, "validation images; one twelfth by default")

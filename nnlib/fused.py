@@ -149,7 +149,7 @@ class LinearTwin(Twin):
         """Learn from g (n, H); return g Wᵀ (n, D), W as it was, or None for the first layer."""
         n, products, gx = len(g), self.rule.products, None
         if self.gx is not None:
-            gx = products.matmul(g, self.w.T, out=self.gx[:n])
+            gx = products.add_product(g, self.w.T, self.gx[:n])
         products.matmul(self.ones[:n], g, out=self.gb)
         self.gb /= n
         self.rule.matrix(f"W{self.number}", self.w, self.x, g)

@@ -111,7 +111,8 @@ class Trainer:
         self.lr_factor, self.history, self.best = 1.0, History(), {}
         self.chunk_rows = chunk_rows  # images between two yields
         self._must_fit()
-        self.probe = self._scaled(np.arange(min(PROBE_ROWS, len(train))))
+        self.inputs = np.empty((0, model.sizes[0]), model.dtype)
+        self.probe = self._scaled(train.images[:PROBE_ROWS]).copy()
 
     def _must_fit(self) -> None:
         if not len(self.train):
@@ -146,9 +147,9 @@ class Trainer:
     def _run_epoch(self) -> Iterator[Progress]:
         start, totals = time.perf_counter(), np.zeros(3)
         step = self.epoch * self.steps_per_epoch
-        for x, y in self._chunks():
+        for images, y in self._chunks():
             with self._limits():
-                recent = self._learn(step, x, y)
+                recent = self._learn(step, self._scaled(images), y)
             totals += recent
             step += -(-len(y) // self.batch_size)
             yield self._progress(step, totals, recent)
@@ -161,23 +162,24 @@ class Trainer:
         return _Quiet(self.threads)
 
     def _chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield the epoch's rows in a fresh order, some batches at once: x (rows, D), y (rows,)."""
+        """Yield the epoch's rows in a new order, some batches at once: bytes (n, h, w), y (n,)."""
         order = np.random.default_rng([self.seed, self.epoch, 0]).permutation(len(self.train))
         rows = self.batch_size * max(1, self.chunk_rows // self.batch_size)
         chunks = (order[start : start + rows] for start in range(0, len(order), rows))
-        if self.augment is None:
-            return ((self._scaled(chunk), self.train.y[chunk]) for chunk in chunks)
-        return ahead(self._augmented(chunks))
-
-    def _scaled(self, rows: np.ndarray) -> np.ndarray:
-        x = self.model.scaling(self.train.images[rows])  # (rows, D) float32
-        return x.astype(self.model.dtype, copy=False)
+        if self.augment is not None:
+            return ahead(self._augmented(chunks))
+        return ((self.train.images[chunk], self.train.y[chunk]) for chunk in chunks)
 
     def _augmented(self, chunks: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for number, rows in enumerate(chunks):
             rng = np.random.default_rng([self.seed, self.epoch, 1, number])
-            images = self.augment(self.train.images[rows], rng)
-            yield self.model.scaling(images), self.train.y[rows]
+            yield self.augment(self.train.images[rows], rng), self.train.y[rows]
+
+    def _scaled(self, images: np.ndarray) -> np.ndarray:
+        """Return images as inputs (n, D), in a buffer that the next chunk overwrites."""
+        if len(self.inputs) < len(images):  # made once: fresh memory costs more than the scaling
+            self.inputs = np.empty((len(images), self.model.sizes[0]), self.model.dtype)
+        return self.model.scaling(images, out=self.inputs[: len(images)])
 
     def _learn(self, step: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Take a step for each batch of a chunk; return (loss · n, hits, n) of the chunk."""

@@ -1,0 +1,194 @@
+"""Trials on a Dask cluster: a pool like that of one machine, behind a scheduler's address.
+
+The images travel once to each worker and stay there; a task carries settings alone. It reports
+every epoch through the scheduler, is answered on its worker, and returns the files of its runs,
+since nothing says that the machines share a disk. Dask itself runs the task of a dead worker
+elsewhere. When the search is gone, the scheduler drops its tasks, and each stops within an epoch.
+"""
+
+import queue
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import distributed
+from threadpoolctl import threadpool_limits
+
+from nnlib.checks import InputError
+from nnlib.config import versions
+from nnlib.data import Dataset
+from nnlib.files import make_folder, write_atomic
+from nnlib.workers import PATIENCE, Task, finished, open_data
+
+CONNECT = 10.0  # seconds to reach a scheduler and a worker of it
+FRESH = 1.0  # seconds for which the number of workers is believed
+Result = tuple[str, int, Any, dict[str, bytes]]  # an event, and the files of its runs
+
+# ---------------------------------------------------------------- on a worker
+
+_answers: dict[str, queue.SimpleQueue] = {}  # of the tasks that run in this process
+
+
+def train_on_worker(task: Task, data: Dataset, topic: str) -> Result:
+    """Train a task's configuration here and return its event with the files that it wrote."""
+    _one_thread()
+    worker = distributed.get_worker()
+    key = worker.get_current_task()
+    answers = _answers[key] = queue.SimpleQueue()
+
+    def report(*epoch: Any) -> bool:
+        worker.log_event(topic, [task["id"], worker.address, key, epoch])
+        while task["ask"] and epoch[0] == task["seeds"][0] and _is_wanted(worker, key):
+            try:
+                return answers.get(timeout=FRESH)
+            except queue.Empty:
+                continue
+        return _is_wanted(worker, key)
+
+    with tempfile.TemporaryDirectory() as folder:
+        event = finished(task | {"folder": folder}, data, report)
+        files = [path for path in Path(folder).rglob("*") if path.is_file()]
+        _answers.pop(key, None)
+        return *event, {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+@cache
+def _one_thread() -> None:
+    """Hold BLAS to one thread for good: trials of one process would undo each other's limits."""
+    threadpool_limits(1)
+
+
+def _is_wanted(worker: distributed.Worker, key: str) -> bool:
+    """Tell whether the scheduler still waits for a task that runs here."""
+    state = worker.state.tasks.get(key)
+    return state is not None and state.state != "cancelled"
+
+
+def answer_on_worker(key: str, go_on: bool) -> None:
+    """Pass an answer to the task that waits for it here, if it still does."""
+    if key in _answers:
+        _answers[key].put(go_on)
+
+
+# ---------------------------------------------------------------- the pool
+
+
+class DaskPool:
+    """The workers behind a Dask scheduler, at most `jobs` of their threads at a time.
+
+    Methods and events are those of `LocalPool`; `folder` is what `share_data` wrote. Raises
+    InputError for a scheduler without an answer, without a worker, or without this library, and
+    ConnectionError where it goes away later.
+    """
+
+    def __init__(self, address: str, jobs: int | None, folder: Path) -> None:
+        self.address, self.jobs, self.folder = address, jobs, folder
+        self.running: dict[int, tuple[Task, distributed.Future]] = {}
+        self.asking: dict[int, tuple[str, str]] = {}  # task id: its worker and its key there
+        self.inbox: queue.SimpleQueue = queue.SimpleQueue()
+        self.answers = ThreadPoolExecutor(8)  # a worker that just died must not hold up the rest
+        self.client = _connect(address)
+        self.topic = f"nnlib {self.client.id}"
+        self.client.subscribe_topic(self.topic, lambda event: self.inbox.put(event[1]))
+        self.data: distributed.Future | None = None
+        self.threads, self.looked = 0, float("-inf")
+
+    @property
+    def free(self) -> int:
+        """How many more tasks could run now."""
+        if time.monotonic() - self.looked > FRESH:
+            self._check()
+            self.threads, self.looked = sum(self.client.nthreads().values()), time.monotonic()
+        return min(self.threads, self.jobs or self.threads) - len(self.running)
+
+    def _check(self) -> None:
+        if self.client.status != "running":
+            raise ConnectionError(
+                f"lost the scheduler {self.address}; start it and give the same command to go on"
+            )
+
+    def start(self, task: Task) -> None:
+        """Send a task to the cluster; there must be a free place."""
+        if self.data is None or self.data.status != "finished":  # all that held it have died
+            self.data = self.client.scatter(open_data(self.folder), broadcast=True, hash=False)
+        future = self.client.submit(train_on_worker, task, self.data, self.topic, pure=False)
+        self._watch(task, future)
+
+    def _watch(self, task: Task, future: distributed.Future) -> None:
+        self.running[task["id"]] = task, future
+        future.add_done_callback(lambda _: self.inbox.put([task["id"]]))
+
+    def receive(self, timeout: float) -> tuple[str, int | None, Any] | None:
+        """Wait for the next event; None after `timeout` seconds without one."""
+        self._check()
+        try:
+            message = self.inbox.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        if message is None:
+            return "wake", None, None
+        number, *report = message
+        if number not in self.running:
+            return None
+        if not report:
+            return self._collect(*self.running.pop(number))
+        *self.asking[number], epoch = report
+        return "report", number, epoch
+
+    def _collect(self, task: Task, future: distributed.Future) -> tuple[str, int, Any] | None:
+        """Fetch the result of a task that ended, and write its files."""
+        try:
+            *event, files = future.result(PATIENCE)
+        except TimeoutError:  # its worker died with the result: Dask computes it once more
+            return self._watch(task, future)
+        except distributed.KilledWorker as error:
+            self._check()
+            return "failed", task["id"], f"its worker died, {error.allowed_failures + 1} times"
+        except Exception as error:  # whatever a cluster may do; the trial is not to blame
+            self._check()
+            return "lost", task["id"], f"{type(error).__name__}: {error}".splitlines()[0]
+        for name, content in files.items():
+            path = Path(task["folder"]) / name
+            write_atomic(make_folder(path.parent) / path.name, content)
+        return tuple(event)
+
+    def answer(self, task_id: int, go_on: bool) -> None:
+        """Tell the worker that reported an epoch of a task whether to go on."""
+        address, key = self.asking[task_id]
+        say = partial(self.client.run, workers=[address], wait=False, on_error="ignore")
+        self.answers.submit(say, answer_on_worker, key, go_on)
+
+    def wake(self) -> None:
+        """Make `receive` return; the queue allows this inside a signal handler."""
+        self.inbox.put(None)
+
+    def close(self) -> None:
+        """Let the cluster drop what still runs, and go."""
+        self.answers.shutdown(wait=False, cancel_futures=True)
+        self.client.close(PATIENCE)
+
+
+def _connect(address: str) -> distributed.Client:
+    """Return a client of a cluster that can run trials; InputError where there is none."""
+    start, client = time.monotonic(), None
+    try:
+        client = distributed.Client(address, timeout=CONNECT, set_as_default=False)
+        client.wait_for_workers(1, timeout=max(1.0, CONNECT - (time.monotonic() - start)))
+        client.run_on_scheduler(versions)
+        client.run(versions)
+        return client
+    except ImportError as error:
+        reason = f"{error}; start the scheduler and its workers where nnlib is installed"
+        fault = f"the cluster of {address} cannot run trials: {reason}"
+    except (OSError, ValueError) as error:
+        reason = "it has no worker" if client else str(error).splitlines()[0]
+        waited = f"waited {time.monotonic() - start:.1f} s"
+        fault = (
+            f"cannot use the scheduler {address}: {reason} ({waited}); start it, or name another"
+        )
+    if client:
+        client.close(PATIENCE)
+    raise InputError(fault)
