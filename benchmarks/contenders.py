@@ -7,6 +7,7 @@ trains the same architecture on the same images with the same batch size, rate a
 float32, and has warmed up before its first answer counts.
 """
 
+import itertools
 import json
 import os
 import sys
@@ -135,7 +136,7 @@ def jax(case: Case, threads: int) -> Epoch:
     net = [
         {"w": j.random.normal(key, (a, b)) * (2 / a) ** 0.5, "b": jnp.zeros(b),
          "gamma": jnp.ones(b), "beta": jnp.zeros(b)}
-        for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+        for a, b in itertools.pairwise(sizes)
     ]  # fmt: skip
     velocity = j.tree.map(jnp.zeros_like, net)
     pixels, labels = images()

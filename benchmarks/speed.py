@@ -1,6 +1,6 @@
 """How fast `nnlib` trains, beside scikit-learn, PyTorch, JAX and the machine's own peak.
 
-    python benchmarks/speed.py [--rounds 7] [--json FILE]
+    nnlib bench [--json]        or  python benchmarks/speed.py [--rounds 7] [--cases 0 1 2 3]
 
 Every contender lives in a process of its own and trains one epoch when told to; they take turns,
 round after round, so that a machine that slows down slows all of them. OPENBLAS_CORETYPE is taken
@@ -9,6 +9,7 @@ are not in the lock; one that is not installed is a dash.
 """
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -63,7 +64,7 @@ def operations(case: int) -> float:
     The first layer needs no gradient of its input.
     """
     sizes = [784, *CASES[case].hidden, 10]
-    products = [a * b for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
+    products = [a * b for a, b in itertools.pairwise(sizes)]
     return IMAGES * 2 * (3 * sum(products) - products[0])
 
 
@@ -81,7 +82,7 @@ def measure(rounds: int, cases: list[int]) -> dict:
                     )
         for contender in contenders:
             contender.close()
-        print(table(case, found[case]), flush=True)
+        print(table(case, found[case]), file=sys.stderr, flush=True)
     return found
 
 
@@ -137,18 +138,20 @@ def machine() -> dict:
 
 
 def main() -> None:
-    """Measure, print the table, write the JSON."""
+    """Measure; the table goes to standard error as it grows, then to standard output, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--cases", type=int, nargs="+", default=list(range(len(CASES))))
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
     about = machine()
-    print("\n".join(f"{key}: {value}" for key, value in about.items()))
     found = measure(options.rounds, options.cases)
     if options.json:
         named = {CASES[case].name: times for case, times in found.items()}
-        options.json.write_text(json.dumps({"machine": about, "seconds": named}, indent=1))
+        print(json.dumps({"machine": about, "seconds": named}))
+    else:
+        print("\n".join(f"{key}: {value}" for key, value in about.items()))
+        print("\n".join(table(case, times) for case, times in found.items()))
 
 
 if __name__ == "__main__":

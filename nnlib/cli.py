@@ -51,7 +51,15 @@ def make_parser() -> Parser:
     """Return the parser of the whole command, a subparser for each verb."""
     parser = Parser(prog="nnlib", description="A multi-layer perceptron in NumPy, and its report.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
-    for add in (_add_data, _add_train, _add_test, _add_predict, _add_search, _add_report):
+    for add in (
+        _add_data,
+        _add_train,
+        _add_test,
+        _add_predict,
+        _add_search,
+        _add_report,
+        _add_bench,
+    ):
         add(verbs)
     return parser
 
@@ -159,6 +167,11 @@ def _add_report(verbs: Any) -> None:
                       help="publish without the exercises' solutions")  # fmt: skip
     verb.add_argument("-p", dest="parameters", nargs=2, action="append", default=[],
                       metavar=("NAME", "VALUE"), help="set a notebook's parameter")  # fmt: skip
+
+
+def _add_bench(verbs: Any) -> None:
+    verb = _verb(verbs, "bench", run_bench, "measure training beside other libraries")
+    verb.add_argument("--rounds", type=int, default=7, metavar="N", help="epochs of each [7]")
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
@@ -343,6 +356,21 @@ def run_report(options: argparse.Namespace) -> None:
     parameters = {name: _literal(value) for name, value in options.parameters}
     out = Path(options.out)
     print(report.publish(options.profile, options.dataset, out, parameters, options.solutions))
+
+
+def run_bench(options: argparse.Namespace) -> None:
+    """Run the benchmark of a checkout of the project."""
+    import subprocess
+
+    from nnlib.files import project_root
+
+    script = project_root() / "benchmarks" / "speed.py"
+    if not script.is_file():
+        raise InputError(f"{script} does not exist: run this in a checkout of the project")
+    if options.rounds < 1:
+        raise InputError(f"rounds must be a whole number >= 1, got {options.rounds}")
+    words = ["--rounds", str(options.rounds), *(["--json"] if options.json else [])]
+    subprocess.run([sys.executable, str(script), *words], check=True)
 
 
 def _literal(text: str) -> Any:

@@ -278,21 +278,22 @@ class BatchNormTwin(Twin):
         super().__init__(layer, shape, dtype)
         self.number, self.rule = number, rule
         self.gamma, self.beta = layer.parameters["gamma"], layer.parameters["beta"]
-        self.mean, self.scale, self.along, self.down = (np.empty(shape[1], dtype) for _ in range(4))
+        self.mean, self.scale, self.slope, self.along, self.down = (
+            np.empty(shape[1], dtype) for _ in range(5)
+        )
         self.ones = np.ones(shape[0], dtype)
 
     def forward(self, x: Array) -> Array:
-        """Return γ x̂ + β."""
-        n, squares = len(x), self.second[: len(x)]
+        """Return γ x̂ + β, with x̂ = (x - μ) s and s = 1 / √(σ² + ε)."""
         self._mean(x, self.mean)
-        centred = np.subtract(x, self.mean, out=self.first[:n])
-        self._mean(np.multiply(centred, centred, out=squares), self.scale)
-        self.layer.remember(n, self.mean, self.scale)
+        self.centred = np.subtract(x, self.mean, out=self.first[: len(x)])
+        self._mean(np.multiply(self.centred, self.centred, out=x), self.scale)
+        self.layer.remember(len(x), self.mean, self.scale)
         self.scale += self.layer.EPSILON
         np.sqrt(self.scale, out=self.scale)
-        np.divide(1, self.scale, out=self.scale)
-        self.normalised = np.multiply(centred, self.scale, out=centred)
-        np.multiply(centred, self.gamma, out=x)
+        np.divide(1, self.scale, out=self.scale)  # s
+        np.multiply(self.gamma, self.scale, out=self.slope)
+        np.multiply(self.centred, self.slope, out=x)
         x += self.beta
         return x
 
@@ -301,17 +302,20 @@ class BatchNormTwin(Twin):
         out /= len(x)
 
     def backward(self, g: Array) -> Array:
-        """Learn γ and β; return γ / √(σ² + ε) (g - mean(g) - x̂ mean(g x̂))."""
+        """Learn γ and β; return γ s (g - mean(g) - x̂ mean(g x̂)), from (x - μ) in place of x̂."""
         product = self.second[: len(g)]
-        self._mean(np.multiply(g, self.normalised, out=product), self.along)
+        self._mean(np.multiply(g, self.centred, out=product), self.along)
         self._mean(g, self.down)
-        self.scale *= self.gamma
+        self.along *= self.scale  # mean(g x̂), the gradient of γ
+        self.scale *= self.along
+        self.scale *= self.slope
+        np.multiply(self.centred, self.scale, out=product)  # γ s x̂ mean(g x̂)
+        g -= self.down
+        g *= self.slope
+        g -= product
         self.rule.vector(f"gamma{self.number}", self.gamma, self.along)
         self.rule.vector(f"beta{self.number}", self.beta, self.down)
-        np.multiply(self.normalised, self.along, out=product)
-        product += self.down
-        g -= product
-        return np.multiply(g, self.scale, out=g)
+        return g
 
 
 TWINS: dict[type, type[Twin]] = {
