@@ -328,6 +328,11 @@ TWINS: dict[type, type[Twin]] = {
 }
 
 
+def knows(model: MLP) -> bool:
+    """Tell whether every layer is one of ours, and not a subclass that may compute otherwise."""
+    return all(type(layer) in {layers.Linear, layers.BatchNorm, *TWINS} for layer in model.layers)
+
+
 class Step:
     """One training step of a model and its optimiser on up to `rows` examples.
 

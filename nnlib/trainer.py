@@ -21,7 +21,7 @@ from nnlib.augment import Augment, ahead
 from nnlib.checks import InputError
 from nnlib.data import Split
 from nnlib.evaluation import Evaluation, evaluate
-from nnlib.fused import Step
+from nnlib.fused import Step, knows
 from nnlib.losses import log_softmax, softmax_cross_entropy
 from nnlib.network import MLP
 from nnlib.runs import History
@@ -107,7 +107,9 @@ class Trainer:
         self.average = optim.Average(average, self.judged.state()) if average else None
         self.threads = threads or threads_for(model, batch_size)
         rows = min(batch_size, len(train))
-        self.fused = Step(model, self.optimizer, rows, self.threads, clip_norm)
+        self.fused = None  # a layer of the reader's own has no twin: then the plain path serves
+        if knows(model):
+            self.fused = Step(model, self.optimizer, rows, self.threads, clip_norm)
         self.lr_factor, self.history, self.best = 1.0, History(), {}
         self.chunk_rows = chunk_rows  # images between two yields
         self._must_fit()
@@ -186,12 +188,13 @@ class Trainer:
         k, smoothing = self.model.sizes[-1], self.label_smoothing
         targets = ((1 - smoothing) * np.eye(k) + smoothing / k).astype(x.dtype)[y]  # (n, K)
         logits = np.empty_like(targets)
+        every = max(1, self.steps_per_epoch // SAMPLES)
         for number, begin in enumerate(range(0, len(y), self.batch_size), start=step):
             rows = slice(begin, begin + self.batch_size)
-            if number % max(1, self.steps_per_epoch // SAMPLES):
+            if self.fused and number % every:
                 logits[rows] = self.fused(x[rows], targets[rows], self._lr(number))
             else:
-                logits[rows] = self._step_watched(number, x[rows], y[rows])
+                logits[rows] = self._step(number, x[rows], y[rows], watch=number % every == 0)
             self._advance_average()
         losses = -(targets * log_softmax(logits)).sum(axis=1)  # (n,)
         if not np.isfinite(losses).all():
@@ -202,20 +205,21 @@ class Trainer:
         if self.average:
             self.average.update(self.model.state())
 
-    def _step_watched(self, step: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Take a step along the plain path, noting norms, relative changes and silent units."""
+    def _step(self, step: int, x: np.ndarray, y: np.ndarray, watch: bool) -> np.ndarray:
+        """Take a step along the plain path; if told to, note what goes on inside."""
         logits = self.model.forward(x, training=True)  # (n, K)
         _, gradient = softmax_cross_entropy(logits, y, self.label_smoothing)
         gradients = self.model.backward(gradient)
-        sample = {"epoch": self.epoch + 1, "step": step + 1}
-        sample |= diagnostics.gradient_norms(gradients)
-        before = {name: array.copy() for name, array in self.model.weight_matrices.items()}
+        norms = diagnostics.gradient_norms(gradients) if watch else {}
+        before = {n: w.copy() for n, w in self.model.weight_matrices.items()} if watch else {}
         if self.clip_norm:
             optim.clip_by_norm(gradients, self.clip_norm)
         self.optimizer.step(self.model.parameters, gradients, self._lr(step))
-        sample |= diagnostics.relative_changes(before, self.model.weight_matrices)
-        sample |= diagnostics.dead_units(self.model, self.probe)
-        self.history.samples.append(sample)
+        if watch:
+            changes = diagnostics.relative_changes(before, self.model.weight_matrices)
+            dead = diagnostics.dead_units(self.model, self.probe)
+            place = {"epoch": self.epoch + 1, "step": step + 1}
+            self.history.samples.append(place | norms | changes | dead)
         return logits
 
     def _diverged(self, step: int, x: np.ndarray, losses: np.ndarray) -> None:

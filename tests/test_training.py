@@ -296,3 +296,19 @@ def test_a_model_for_other_images_is_refused(stripes) -> None:
         evaluate(MLP([30, 2]), stripes[0])
     with pytest.raises(InputError, match="label 3 but the model has 2 classes"):
         fit(MLP([30, 2]), *stripes)
+
+
+def test_a_layer_of_the_reader_s_own_is_the_one_that_learns(stripes) -> None:
+    """Broken on purpose: a ReLU that passes no gradient leaves the first layer as it was."""
+    from nnlib.layers import ReLU
+
+    class Broken(ReLU):
+        def backward(self, gradient):
+            return 0 * gradient
+
+    model = fresh()
+    model.layers[1] = Broken()
+    start = {name: array.copy() for name, array in model.parameters.items()}
+    fit(model, stripes[0], epochs=1)
+    np.testing.assert_array_equal(model.parameters["W1"], start["W1"])
+    assert not np.array_equal(model.parameters["W2"], start["W2"])
