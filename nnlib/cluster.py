@@ -6,6 +6,7 @@ since nothing says that the machines share a disk. Dask itself runs the task of 
 elsewhere. When the search is gone, the scheduler drops its tasks, and each stops within an epoch.
 """
 
+import asyncio
 import queue
 import tempfile
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import distributed
+from distributed.comm import connect
 from threadpoolctl import threadpool_limits
 
 from nnlib.checks import InputError
@@ -171,24 +173,30 @@ class DaskPool:
         self.client.close(PATIENCE)
 
 
+async def _reach(address: str) -> None:
+    """Shake hands, as no more than that goes wrong in one line and in time."""
+    async with asyncio.timeout(CONNECT + 1):
+        security = distributed.Security().get_connection_args("client")
+        (await connect(address, timeout=CONNECT, **security)).abort()
+
+
 def _connect(address: str) -> distributed.Client:
     """Return a client of a cluster that can run trials; InputError where there is none."""
     start, client = time.monotonic(), None
     try:
+        with ThreadPoolExecutor(1) as beside:  # a notebook has an event loop in this thread
+            beside.submit(asyncio.run, _reach(address)).result()
         client = distributed.Client(address, timeout=CONNECT, set_as_default=False)
-        client.wait_for_workers(1, timeout=max(1.0, CONNECT - (time.monotonic() - start)))
+        client.wait_for_workers(1, timeout=CONNECT)
         client.run_on_scheduler(versions)
         client.run(versions)
         return client
     except ImportError as error:
-        reason = f"{error}; start the scheduler and its workers where nnlib is installed"
-        fault = f"the cluster of {address} cannot run trials: {reason}"
-    except (OSError, ValueError) as error:
-        reason = "it has no worker" if client else str(error).splitlines()[0]
-        waited = f"waited {time.monotonic() - start:.1f} s"
-        fault = (
-            f"cannot use the scheduler {address}: {reason} ({waited}); start it, or name another"
-        )
+        reason = f"{error}; install this library beside the scheduler and every worker"
+    except (OSError, ValueError, TypeError, MemoryError) as error:
+        known = str(error).splitlines() or ["it is no Dask scheduler"]
+        reason = "it has no worker" if client else known[0]
+        reason += f" (waited {time.monotonic() - start:.1f} s); start it, or name another"
     if client:
         client.close(PATIENCE)
-    raise InputError(fault)
+    raise InputError(f"cannot use the scheduler {address}: {reason}")

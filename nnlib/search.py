@@ -17,12 +17,14 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
 
 from nnlib import checks
 from nnlib.checks import InputError
@@ -135,22 +137,17 @@ def run_search(
         raise InputError("a search needs validation images, got validation size 0")
     searched = {"sampler": sampler, "pruner": pruner, "seeds": str(seeds), "search seed": str(seed)}
     settings = _settings(config, space, data) | searched
-    with _own_folder(out, config.dataset, settings) as (folder, owner), study.quiet():
-        ledger = study.Ledger(
-            study.open_storage(storage or folder / "study.log"),
-            settings,
-            space,
-            plan,
-            (sampler, seed),
-            study.make_pruner(pruner, _longest(config, space)),
-            owner,
-        )
+    folder = Path(out) if out is not None else _unfinished(settings) or _new_folder(config.dataset)
+    place = storage or folder / "study.log"
+    with _own_folder(folder, settings) as owner, study.watching(place):
+        made = study.make_pruner(pruner, _longest(config, space))
+        opened = study.open_storage(place)
+        ledger = study.Ledger(opened, settings, space, plan, (sampler, seed), made, owner)
         with _open_pool(jobs, scheduler, data, folder) as pool:
             del data  # the workers have it; here it would only take memory
             search = _Search(ledger, pool, config, seeds, pruner != "none", folder, on_trial, start)
             search.run(alone=storage is None)
-        result = search.result()
-        write_atomic(folder / "trials.csv", rows_to_csv(result.rows))
+        result = search.save()
         write_json(folder / "search.json", _about(settings, owner, finished=ledger.done))
     return result
 
@@ -170,24 +167,23 @@ def _longest(config: TrainConfig, space: Space) -> int:
 
 
 @contextmanager
-def _own_folder(
-    out: str | Path | None, dataset: str, settings: dict[str, str]
-) -> Iterator[tuple[Path, str]]:
-    """Hold the folder of a search, alone, and yield it with the name of its owner."""
-    from nnlib.study import FileLock
-
-    folder = Path(out) if out is not None else _unfinished(settings) or _new_folder(dataset)
+def _own_folder(folder: Path, settings: dict[str, str]) -> Iterator[str]:
+    """Hold the folder of a search, alone, and yield the name of its owner."""
     if RunFolder(folder).holds_a_run():
         raise InputError(f"{folder} already holds a run: name another folder")
     existed = folder.exists()
-    lock = FileLock(make_folder(folder) / ".lock")
-    if not lock.acquire(wait=False):
-        raise InputError(f"{folder} is being searched by another process; name another folder")
+    lock = FileLock(make_folder(folder) / ".lock", timeout=0)
     try:
-        yield folder, _owner(folder, settings)
+        lock.acquire()
+    except Timeout:
+        raise InputError(
+            f"{folder} is being searched by another process; name another folder"
+        ) from None
+    try:
+        yield _owner(folder, settings)
     except InputError:
-        if not existed:
-            rmtree(folder)
+        if not existed and not (folder / "trials").exists():
+            rmtree(folder, ignore_errors=True)
         raise
     finally:
         lock.release()
@@ -196,10 +192,10 @@ def _own_folder(
 
 def _owner(folder: Path, settings: dict[str, str]) -> str:
     """Return the owner that a folder belongs to; InputError where it is another search's."""
+    from nnlib.study import same_settings
+
     about = folder / "search.json"
     if about.exists():
-        from nnlib.study import same_settings
-
         saved = read_json(about)
         same_settings(str(folder), saved["settings"], settings)
         return saved["owner"]
@@ -214,15 +210,11 @@ def _about(settings: dict[str, str], owner: str, finished: bool) -> dict[str, An
 
 def _unfinished(settings: dict[str, str]) -> Path | None:
     """Return the folder of a search with these settings that was cut short, the newest."""
-    from nnlib.study import FileLock
-
     for about in sorted(Path("runs").glob("search-*/search.json"), reverse=True):
         saved = read_json(about)
         if saved["finished"] or saved["settings"] != settings:
             continue
-        lock = FileLock(about.parent / ".lock")
-        if lock.acquire(wait=False):
-            lock.release()
+        with suppress(Timeout), FileLock(about.parent / ".lock", timeout=0):
             return about.parent
     return None
 
@@ -236,10 +228,14 @@ def _new_folder(dataset: str) -> Path:
 def _open_pool(
     jobs: int | None, scheduler: str | None, data: Dataset, folder: Path
 ) -> Iterator[LocalPool]:
-    if scheduler is not None:
-        raise InputError(f"scheduler {scheduler} cannot be used yet; leave it out")
     rmtree(folder / "images", ignore_errors=True)
-    pool = LocalPool(jobs or 1, share_data(data, folder / "images"))
+    images = share_data(data, folder / "images")
+    if scheduler is None:
+        pool = LocalPool(jobs or 1, images)
+    else:
+        from nnlib.cluster import DaskPool
+
+        pool = DaskPool(scheduler, jobs, images)
     try:
         yield pool
     finally:
@@ -355,26 +351,22 @@ class _Search:
 
     def _close(self, trial: Any, close: Callable[[Any, Any], None], value: Any) -> None:
         close(trial, value)
-        result = self.result()
-        write_atomic(self.folder / "trials.csv", rows_to_csv(result.rows))
+        result = self.save()
         number = trial.user_attrs["number"]
         row = next((row for row in result.rows if row["number"] == number), None)
         if self.on_trial and row:
             self.on_trial(row, result)
 
-    def result(self) -> SearchResult:
-        """Return the finished trials so far."""
+    def save(self) -> SearchResult:
+        """Write the table of the finished trials so far, and return them."""
         trials = self.ledger.trials().items()
         rows = [self._row(number, t) for number, t in trials if t.state.name in STATES]
         rows.sort(key=_rank)
+        write_atomic(self.folder / "trials.csv", rows_to_csv(rows))
+        seconds, planned = time.perf_counter() - self.start, len(self.ledger.plan)
+        study = self.ledger.study
         return SearchResult(
-            rows,
-            len(self.ledger.plan),
-            self.config,
-            self.ledger.study,
-            self.folder,
-            time.perf_counter() - self.start,
-            self.interrupted,
+            rows, planned, self.config, study, self.folder, seconds, self.interrupted
         )
 
     def _row(self, number: int, trial: "optuna.trial.FrozenTrial") -> dict[str, Any]:

@@ -8,9 +8,7 @@ study; one whose counter stands still is dead, and what it ran is given up. Of t
 number, which two machines may have queued at the same moment, the first counts.
 """
 
-import json
 import math
-import os
 import statistics
 import time
 from collections.abc import Iterator
@@ -19,10 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
+from filelock import FileLock
+from optuna.exceptions import OptunaError, UpdateFinishedTrialError
 from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from nnlib.checks import InputError
 from nnlib.space import Configuration, Range, Space
@@ -30,112 +31,76 @@ from nnlib.space import Configuration, Range, Space
 NAME = "search"  # of the study in its storage
 BEAT, GRACE = 5.0, 30.0  # seconds between two signs of life; after so many without, dead
 CONNECT = 10  # seconds to reach a database
+TIMED = ("psycopg", "psycopg2", "pymysql", "mysqldb")  # drivers that can be told CONNECT
 COUNTING = (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
 PRUNERS = ("none", "median", "halving", "hyperband")
+JOURNAL = b'{"op_code":'  # how every journal begins
+
+Storage = JournalStorage | RDBStorage
 
 
-class FileLock:
-    """A lock that the operating system lets go when its holder dies, however it dies."""
-
-    def __init__(self, path: str | os.PathLike) -> None:
-        self.path, self.descriptor = Path(path), -1
-
-    def acquire(self, wait: bool = True) -> bool:
-        """Take the lock; without `wait`, return False where another process has it."""
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT)
-        while not (taken := _try_lock(descriptor)) and wait:
-            time.sleep(0.01)
-        if taken:
-            self.descriptor = descriptor
-        else:
-            os.close(descriptor)
-        return taken
-
-    def release(self) -> None:
-        """Let the lock go."""
-        os.close(self.descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-class Journal(JournalFileBackend):
-    """A study as a file of JSON lines, whole again after a crash in the middle of a line."""
-
-    def __init__(self, path: Path) -> None:
-        self.lock = FileLock(path.with_name(f"{path.name}.lock"))
-        self.lock.acquire()
-        _drop_torn_line(path)
-        self.lock.release()
-        super().__init__(str(path), self.lock)
-
-
-def _drop_torn_line(path: Path) -> None:
-    """Cut off a last line that its writer did not finish; the next one would be glued to it."""
-    if not path.exists():
-        return
-    with open(path, "r+b") as stream:
-        whole = stream.read().rfind(b"\n") + 1
-        stream.truncate(whole)
-
-
-def open_storage(address: str | os.PathLike) -> JournalStorage | RDBStorage:
+def open_storage(address: str | Path) -> Storage:
     """Open a journal file, or the database that a URL names; InputError where that fails."""
-    if "://" not in str(address):
-        return _open_journal(Path(address))
-    return _open_database(str(address))
-
-
-def _open_journal(path: Path) -> JournalStorage:
-    try:
-        return JournalStorage(Journal(path))
-    except OSError as error:
-        raise InputError(f"cannot use {path} as storage: {error.strerror or error}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is not the journal of a study; name another file") from error
-
-
-def _open_database(url: str) -> RDBStorage:
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-
     start = time.monotonic()
     try:
-        parsed = make_url(url)
-        options = {} if parsed.drivername.startswith("sqlite") else {"connect_timeout": CONNECT}
-        return RDBStorage(url, engine_kwargs={"connect_args": options})
-    except (ArgumentError, ImportError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"cannot use {url.partition('@')[2] or url}: {reason}") from error
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        cause = getattr(error, "__cause__", None) or error
-        reason = str(getattr(cause, "orig", None) or cause).strip().splitlines()[0]
-        shown, waited = parsed.render_as_string(hide_password=True), time.monotonic() - start
+        return _open_database(str(address)) if "://" in str(address) else _open_journal(address)
+    except InputError:
+        raise
+    except Exception as error:  # each driver has its own, and a file may hold anything
+        waited = f"waited {time.monotonic() - start:.1f} s"
         raise InputError(
-            f"cannot reach the storage {shown}: {reason} (waited {waited:.1f} s); start it, or "
-            "name another"
+            f"cannot use the storage {_shown(address)}: {_reason(error)} ({waited}); "
+            "start it, or name another"
         ) from error
 
 
+def _open_journal(address: str | Path) -> JournalStorage:
+    """Open a journal, without the last line if its writer was killed in the midst of it."""
+    path = Path(address)
+    with (lock := FileLock(f"{path}.lock", poll_interval=0.01)), path.open("a+b") as stream:
+        stream.seek(0)
+        content = stream.read()
+        if content and not content.startswith(JOURNAL):
+            raise InputError(f"{path} is not the journal of a study; name another file")
+        stream.truncate(content.rfind(b"\n") + 1)
+    return JournalStorage(JournalFileBackend(str(path), lock))
+
+
+def _open_database(address: str) -> RDBStorage:
+    timed = make_url(address).get_driver_name() in TIMED
+    options = {"connect_timeout": CONNECT} if timed else {}
+    return RDBStorage(address, {"connect_args": options, "pool_pre_ping": True})
+
+
+def _shown(address: str | Path) -> str:
+    """Return an address without user, password and options."""
+    if "://" not in str(address):
+        return str(address)
+    try:
+        url = make_url(str(address))
+    except SQLAlchemyError:
+        return str(address).partition("://")[0] + "://..."
+    return str(URL.create(url.drivername, host=url.host, port=url.port, database=url.database))
+
+
+def _reason(error: BaseException) -> str:
+    """Return the first line of what lies at the bottom of an error."""
+    while error.__cause__:
+        error = error.__cause__
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text.strip().splitlines()[0]
+
+
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Keep Optuna from telling every trial; its warnings stay."""
+def watching(address: str | Path) -> Iterator[None]:
+    """Keep Optuna quiet, and tell in one line when its storage fails in the midst of a search."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         yield
+    except (OptunaError, SQLAlchemyError) as error:
+        lost = f"lost the storage {_shown(address)}: {_reason(error)}"
+        raise ConnectionError(f"{lost}; give the same command to go on") from error
     finally:
         optuna.logging.set_verbosity(before)
 
@@ -147,7 +112,7 @@ def make_pruner(name: str, epochs: int) -> optuna.pruners.BasePruner:
     halving: asynchronous successive halving, the best quarter goes on (Li et al. 2020).
     hyperband: halving in brackets that begin it later or sooner (Li et al. 2018).
     """
-    first = max(1, round(epochs / 16))  # epochs before the first decision
+    first = 1 + epochs // 16  # epochs before the first decision
     if name == "median":
         return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=first)
     if name == "halving":
@@ -165,7 +130,7 @@ def _sampler(name: str, seed: int, number: int) -> optuna.samplers.BaseSampler:
     return optuna.samplers.TPESampler(seed=mixed, n_startup_trials=10)
 
 
-def _open_study(storage: JournalStorage | RDBStorage, pruner: Any) -> optuna.Study:
+def _open_study(storage: Storage, pruner: Any) -> optuna.Study:
     """Load the study, without writing to it, or create it."""
     try:
         return optuna.load_study(study_name=NAME, storage=storage, pruner=pruner)
@@ -188,7 +153,7 @@ class Ledger:
 
     def __init__(
         self,
-        storage: JournalStorage | RDBStorage,
+        storage: Storage,
         settings: dict[str, str],
         space: Space,
         plan: list[Configuration],
@@ -201,11 +166,11 @@ class Ledger:
         self.beats, self.last_beat = 0, -math.inf
         self.signs: dict[str, tuple[Any, float]] = {}  # owner: counter, and when it was new
         self.mine: dict[int, int] = {}  # trials that run here: the last epoch reported
-        there = self.study.user_attrs.get("settings")
-        if there is None:
-            self.study.set_user_attr("settings", settings)
-        else:
+        there = self.study.user_attrs.get("settings", {})
+        if there or self.study.get_trials(deepcopy=False):
             same_settings("the storage", there, settings)
+        else:
+            self.study.set_user_attr("settings", settings)
 
     def trials(self) -> dict[int, FrozenTrial]:
         """Return the trial that counts for each number of the plan; missing ones are to do."""
