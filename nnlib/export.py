@@ -44,7 +44,9 @@ def tags_of(cell: NotebookNode) -> list[str]:
 
 def _pandoc(source: str, to: str, *options: str, folder: Path | None = None) -> str:
     where = {"cworkdir": str(folder)} if folder else {}
-    return pypandoc.convert_text(source, to, format=READER, extra_args=options, **where)
+    text = pypandoc.convert_text(source, to, format=READER, extra_args=options, **where)
+    # typst has renamed its circled operators since pandoc learned them
+    return re.sub(r"\b(dot|times|minus)\.circle\b", r"\1.o", text) if to == "typst" else text
 
 
 def _for_pandoc(source: str) -> str:

@@ -48,7 +48,7 @@ class _Kernel(AsyncKernelManager):
     @property
     def kernel_spec(self) -> KernelSpec:
         spec = KernelSpec(**get_kernel_dict())
-        spec.argv += ["--log-level=ERROR", "--HistoryManager.enabled=False"]
+        spec.argv += ["--log-level=CRITICAL", "--HistoryManager.enabled=False"]
         return spec
 
     async def shutdown_kernel(self, *args: Any, **kwargs: Any) -> None:
@@ -83,7 +83,9 @@ def _quick_values(nb: NotebookNode) -> dict[str, Any]:
     """Return what the quick profile sets: `(quick: VALUE)` in a parameter's comment says it."""
     source = "\n".join(cell.source for cell in nb.cells if "parameters" in tags_of(cell))
     found = re.findall(r"^(\w+) = .*#.*\(quick: (.+)\)", source, re.MULTILINE)
-    return {name: ast.literal_eval(value) for name, value in found}
+    values = {name: ast.literal_eval(value) for name, value in found}
+    # papermill would inject a tuple as text
+    return {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}
 
 
 def _check_parameters(parameters: Mapping[str, Any], notebooks: dict[str, NotebookNode]) -> None:

@@ -507,7 +507,7 @@ KNOBS = "units = 3  # of the hidden layer (quick: 1)\nrates = (1, 2)  # tried (q
 
 @pytest.mark.parametrize(
     ("profile", "given", "shown"),
-    [("standard", {}, "3 (1, 2)"), ("quick", {}, "1 (1,)"), ("quick", {"units": 7}, "7 (1,)")],
+    [("standard", {}, "3 (1, 2)"), ("quick", {}, "1 [1]"), ("quick", {"units": 7}, "7 [1]")],
 )
 def test_a_comment_says_what_the_quick_profile_sets(project: Path, profile, given, shown):
     put(project, "01_data", code(KNOBS, "parameters"), code("print(units, rates)"))
