@@ -7,10 +7,13 @@ elsewhere. When the search is gone, the scheduler drops its tasks, and each stop
 """
 
 import asyncio
+import logging
 import queue
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -65,8 +68,9 @@ def _one_thread() -> None:
 
 def _is_wanted(worker: distributed.Worker, key: str) -> bool:
     """Tell whether the scheduler still waits for a task that runs here."""
-    state = worker.state.tasks.get(key)
-    return state is not None and state.state != "cancelled"
+    task = worker.state.tasks.get(key)
+    gone = worker.status in (distributed.Status.closing, distributed.Status.closed)
+    return task is not None and task.state != "cancelled" and not gone
 
 
 def answer_on_worker(key: str, go_on: bool) -> None:
@@ -102,21 +106,28 @@ class DaskPool:
     def free(self) -> int:
         """How many more tasks could run now."""
         if time.monotonic() - self.looked > FRESH:
-            self._check()
-            self.threads, self.looked = sum(self.client.nthreads().values()), time.monotonic()
+            with self._connected():
+                self.threads = sum(self.client.nthreads().values())
+            self.looked = time.monotonic()
         return min(self.threads, self.jobs or self.threads) - len(self.running)
 
-    def _check(self) -> None:
+    @contextmanager
+    def _connected(self) -> Iterator[None]:
+        fault = f"lost the scheduler {self.address}: give the same command to go on"
         if self.client.status != "running":
-            raise ConnectionError(
-                f"lost the scheduler {self.address}; start it and give the same command to go on"
-            )
+            raise ConnectionError(fault)
+        try:
+            yield
+        except OSError as error:
+            raise ConnectionError(fault) from error
 
     def start(self, task: Task) -> None:
         """Send a task to the cluster; there must be a free place."""
-        if self.data is None or self.data.status != "finished":  # all that held it have died
-            self.data = self.client.scatter(open_data(self.folder), broadcast=True, hash=False)
-        future = self.client.submit(train_on_worker, task, self.data, self.topic, pure=False)
+        with self._connected():
+            if self.data is None or self.data.status != "finished":  # all that held it have died
+                data = open_data(self.folder)
+                self.data = self.client.scatter(data, broadcast=True, hash=False)
+            future = self.client.submit(train_on_worker, task, self.data, self.topic, pure=False)
         self._watch(task, future)
 
     def _watch(self, task: Task, future: distributed.Future) -> None:
@@ -125,20 +136,17 @@ class DaskPool:
 
     def receive(self, timeout: float) -> tuple[str, int | None, Any] | None:
         """Wait for the next event; None after `timeout` seconds without one."""
-        self._check()
-        try:
+        with self._connected(), suppress(queue.Empty):
             message = self.inbox.get(timeout=timeout)
-        except queue.Empty:
-            return None
-        if message is None:
-            return "wake", None, None
-        number, *report = message
-        if number not in self.running:
-            return None
-        if not report:
-            return self._collect(*self.running.pop(number))
-        *self.asking[number], epoch = report
-        return "report", number, epoch
+            if message is None:
+                return "wake", None, None
+            number, *report = message
+            if number in self.running and not report:
+                return self._collect(*self.running.pop(number))
+            if number in self.running:
+                *self.asking[number], epoch = report
+                return "report", number, epoch
+        return None
 
     def _collect(self, task: Task, future: distributed.Future) -> tuple[str, int, Any] | None:
         """Fetch the result of a task that ended, and write its files."""
@@ -147,11 +155,10 @@ class DaskPool:
         except TimeoutError:  # its worker died with the result: Dask computes it once more
             return self._watch(task, future)
         except distributed.KilledWorker as error:
-            self._check()
             return "failed", task["id"], f"its worker died, {error.allowed_failures + 1} times"
         except Exception as error:  # whatever a cluster may do; the trial is not to blame
-            self._check()
-            return "lost", task["id"], f"{type(error).__name__}: {error}".splitlines()[0]
+            with self._connected():
+                return "lost", task["id"], f"{type(error).__name__}: {error}".splitlines()[0]
         for name, content in files.items():
             path = Path(task["folder"]) / name
             write_atomic(make_folder(path.parent) / path.name, content)
@@ -160,7 +167,7 @@ class DaskPool:
     def answer(self, task_id: int, go_on: bool) -> None:
         """Tell the worker that reported an epoch of a task whether to go on."""
         address, key = self.asking[task_id]
-        say = partial(self.client.run, workers=[address], wait=False, on_error="ignore")
+        say = partial(self.client.run, workers=[address], on_error="ignore")
         self.answers.submit(say, answer_on_worker, key, go_on)
 
     def wake(self) -> None:
@@ -183,6 +190,7 @@ async def _reach(address: str) -> None:
 def _connect(address: str) -> distributed.Client:
     """Return a client of a cluster that can run trials; InputError where there is none."""
     start, client = time.monotonic(), None
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # told here, in one line
     try:
         with ThreadPoolExecutor(1) as beside:  # a notebook has an event loop in this thread
             beside.submit(asyncio.run, _reach(address)).result()

@@ -67,19 +67,27 @@ def _open_journal(address: str | Path) -> JournalStorage:
 
 
 def _open_database(address: str) -> RDBStorage:
-    timed = make_url(address).get_driver_name() in TIMED
+    timed = _parsed(address).get_driver_name() in TIMED
     options = {"connect_timeout": CONNECT} if timed else {}
     return RDBStorage(address, {"connect_args": options, "pool_pre_ping": True})
+
+
+def _parsed(address: str) -> URL:
+    try:
+        return make_url(address)
+    except (SQLAlchemyError, ValueError):  # whose text may hold a piece of the password
+        scheme = address.partition("://")[0]
+        raise InputError(
+            f"cannot read the storage {scheme}://...: write {scheme}://USER:PASSWORD@HOST:PORT/NAME,"
+            " with %40 for an @, %2F for a / and %3A for a : in the password"
+        ) from None
 
 
 def _shown(address: str | Path) -> str:
     """Return an address without user, password and options."""
     if "://" not in str(address):
         return str(address)
-    try:
-        url = make_url(str(address))
-    except SQLAlchemyError:
-        return str(address).partition("://")[0] + "://..."
+    url = _parsed(str(address))
     return str(URL.create(url.drivername, host=url.host, port=url.port, database=url.database))
 
 

@@ -1,7 +1,7 @@
 """A search tries what was asked, each configuration once, and ranks it by validation accuracy."""
 
 import json
-import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 
@@ -277,6 +278,88 @@ def test_a_study_of_another_search_is_not_mixed_with_this_one(change, says, tmp_
     assert (tmp_path / "s" / "study.log").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("storage", "says"),
+    [
+        ("postgresql://me:secret@127.0.0.1:9/db?sslkey=secret", "127.0.0.1:9/db: connection"),
+        ("postgresql+carrier://me:secret@host/db", "postgresql+carrier://host/db: Can't load"),
+        ("mysql://me:secret@host/db", "mysql://host/db: No module named 'MySQLdb'"),
+        ("sqlite:///nowhere/at/all.db", "sqlite:///nowhere/at/all.db: unable to open"),
+        ("folder", "cannot use the storage folder: Is a directory"),
+        ("folder/file/study.log", "folder/file/study.log: Not a directory"),
+    ],
+)
+def test_a_storage_that_cannot_be_used_is_told_without_its_password(
+    storage, says, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    Path("folder/file").touch()
+    with pytest.raises(InputError) as error:
+        run_search(CONFIG, LR, 1, storage=storage, out="s")
+    assert says in str(error.value)
+    assert "s); start it, or name another" in str(error.value), "how long it waited"
+    assert "secret" not in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not Path("s").exists()
+
+
+def test_an_address_that_cannot_be_read_is_not_repeated(tmp_path):
+    with pytest.raises(InputError, match=r"write mysql://USER:PASSWORD@HOST:PORT/NAME") as error:
+        run_search(CONFIG, LR, 1, storage="mysql://me:secret/1@host/db", out=tmp_path / "s")
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n", b"no line end", b'{"a": 1}\n', b"[1]\n"])
+def test_a_file_that_is_no_study_is_refused_and_left_as_it_was(content, tmp_path):
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(InputError, match="file is not the journal of a study"):
+        run_search(CONFIG, LR, 1, storage=tmp_path / "file", out=tmp_path / "s")
+    assert (tmp_path / "file").read_bytes() == content
+
+
+def test_a_study_of_another_program_is_refused(tmp_path):
+    storage = f"sqlite:///{tmp_path / 'other.db'}"
+    study = optuna.create_study(study_name="search", storage=storage)
+    study.tell(study.ask(), 1.0)
+    with pytest.raises(InputError, match="the storage holds another search"):
+        run_search(CONFIG, LR, 1, storage=storage, out=tmp_path / "s")
+
+
+def test_a_journal_cut_off_in_the_midst_of_a_line_is_whole_again(tmp_path):
+    first = run_search(CONFIG, LR, 2, out=tmp_path / "s")
+    with (tmp_path / "s" / "study.log").open("a") as stream:
+        stream.write('{"op_code":7,"worker')
+    longer = run_search(CONFIG, LR, 3, out=tmp_path / "s")
+    assert [row for row in longer.rows if row["number"] < 2] == first.rows
+    assert len(longer.rows) == 3
+
+
+def test_a_search_never_opens_the_test_images(own_folder, tmp_path):
+    folder = shutil.copytree(own_folder, tmp_path / "data")
+    for file in folder.glob("t10k-*"):
+        file.write_bytes(b"whoever reads this fails")
+    config = TrainConfig(dataset=str(folder), hidden=(8,), epochs=2)
+    result = run_search(config, LR, 2, pruner="median", out=tmp_path / "s")
+    assert [row["state"] for row in result.rows] == ["complete"] * 2
+
+
+def test_a_search_needs_validation_images(tmp_path):
+    config = TrainConfig(dataset="digits", val_size=0)
+    with pytest.raises(InputError, match="a search needs validation images, got validation size 0"):
+        run_search(config, LR, 1, out=tmp_path / "s")
+
+
+def test_a_callback_that_fails_loses_no_trial(tmp_path):
+    def fail(row, _):
+        raise RuntimeError("my own mistake")
+
+    with pytest.raises(RuntimeError, match="my own mistake"):
+        run_search(CONFIG, LR, 4, jobs=2, out=tmp_path / "s", on_trial=fail)
+    assert len(pd.read_csv(tmp_path / "s" / "trials.csv")) == 1
+    assert len(run_search(CONFIG, LR, 4, jobs=2, out=tmp_path / "s").rows) == 4
+
+
 def test_the_folder_of_a_run_is_refused(tmp_path):
     train(CONFIG, tmp_path / "run")
     with pytest.raises(InputError, match="already holds a run"):
@@ -289,7 +372,7 @@ SCRIPT = """
 import sys
 from nnlib.config import TrainConfig
 from nnlib.search import Range, run_search
-config = TrainConfig(dataset="digits", hidden=(64,), epochs=40)
+config = TrainConfig(dataset="digits", hidden=(64,), epochs=25)
 result = run_search(config, {"lr": Range(0.01, 0.5, log=True)}, 8, jobs=2,
                     out=sys.argv[1] if len(sys.argv) > 1 else None)
 print(result.table.to_csv(), result.interrupted)
@@ -347,14 +430,19 @@ def test_control_c_ends_with_the_table_of_what_is_done(tmp_path):
     assert "Traceback" not in err
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds workers through /proc")
-def test_a_dead_worker_has_its_trial_run_by_another(tmp_path):
+def test_control_c_again_and_again_leaves_what_is_done_and_no_process(tmp_path):
     search = start(tmp_path / "s", cwd=tmp_path)
-    wait_for_rows(tmp_path, 1)
-    children = Path(f"/proc/{search.pid}/task/{search.pid}/children").read_text().split()
-    assert len(children) == 2
-    os.kill(int(children[0]), signal.SIGKILL)
-    assert search.wait(60) == 0, search.stderr.read()
-    table = pd.read_csv(tmp_path / "s" / "trials.csv")
-    assert sorted(table["number"]) == list(range(8))
-    assert (table["state"] == "complete").all()
+    wait_for_rows(tmp_path, 2)
+    children = Path(f"/proc/{search.pid}/task/{search.pid}/children")
+    workers = children.read_text().split() if children.exists() else []
+    while search.poll() is None:
+        search.send_signal(signal.SIGINT)
+        time.sleep(0.02)
+    assert len(pd.read_csv(tmp_path / "s" / "trials.csv")) >= 2
+    deadline = time.monotonic() + 10
+    while any(Path("/proc", worker).exists() for worker in workers):
+        assert time.monotonic() < deadline, "a worker outlived its search"
+        time.sleep(0.02)
+    again = start(tmp_path / "s", cwd=tmp_path)
+    assert again.wait(60) == 0, again.stderr.read()
+    assert sorted(pd.read_csv(tmp_path / "s" / "trials.csv")["number"]) == list(range(8))
