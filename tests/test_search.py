@@ -236,6 +236,13 @@ def test_pruning_saves_epochs_and_marks_the_trials_that_it_stopped(pruner, tmp_p
         assert not (tmp_path / "s" / "trials" / f"{number:04d}" / "seed-0").exists()
 
 
+def test_halving_decides_at_a_ninth_and_a_third_of_the_epochs(tmp_path):
+    config = TrainConfig(dataset="digits", hidden=(16,), epochs=19)
+    result = run_search(config, LR, 20, pruner="halving", out=tmp_path / "s")
+    pruned = result.table[result.table["state"] == "pruned"]
+    assert set(pruned["reason"]) == {"after epoch 3", "after epoch 9"}
+
+
 def test_a_trial_that_diverges_has_failed_with_its_reason_and_the_search_goes_on(tmp_path):
     result = run_search(CONFIG, {"lr": Choice([0.1, 1e30])}, sampler="grid", out=tmp_path / "s")
     good, bad = result.rows
@@ -286,7 +293,7 @@ def test_a_study_of_another_search_is_not_mixed_with_this_one(change, says, tmp_
         ("mysql://me:secret@host/db", "mysql://host/db: No module named 'MySQLdb'"),
         ("sqlite:///nowhere/at/all.db", "sqlite:///nowhere/at/all.db: unable to open"),
         ("folder", "cannot use the storage folder: Is a directory"),
-        ("folder/file/study.log", "folder/file/study.log: Not a directory"),
+        ("folder/file/study.log", "cannot use the storage folder/file/study.log: "),
     ],
 )
 def test_a_storage_that_cannot_be_used_is_told_without_its_password(
@@ -306,7 +313,7 @@ def test_a_storage_that_cannot_be_used_is_told_without_its_password(
 
 def test_an_address_that_cannot_be_read_is_not_repeated(tmp_path):
     with pytest.raises(InputError, match=r"write mysql://USER:PASSWORD@HOST:PORT/NAME") as error:
-        run_search(CONFIG, LR, 1, storage="mysql://me:secret/1@host/db", out=tmp_path / "s")
+        run_search(CONFIG, LR, 1, storage="mysql://me:secret@host:port/db", out=tmp_path / "s")
     assert "secret" not in str(error.value)
 
 
