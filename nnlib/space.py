@@ -22,14 +22,10 @@ from nnlib.checks import InputError
 from nnlib.config import TrainConfig
 
 SAMPLERS = ("random", "grid", "tpe", "qmc")
-FIXED = {
-    "dataset": "it decides what the accuracy is measured on; search each data set by itself",
-    "val_size": "it decides what the accuracy is measured on",
-    "train_size": "it decides what the accuracy is measured on",
-    "split_seed": "it decides what the accuracy is measured on",
-    "seed": "a lucky seed is not a better setting; ask for several seeds a configuration",
+JUDGES = "it decides what the accuracy is measured on; search each value by itself"
+FIXED = dict.fromkeys(("dataset", "val_size", "train_size", "split_seed"), JUDGES) | {
+    "seed": "a lucky seed is not a better setting; ask for several seeds a configuration"
 }
-SWITCH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 ATTEMPTS = 1000  # draws without a new configuration after which a small space counts as used up
 
 Plain = int | float | str | bool | None
@@ -96,7 +92,7 @@ class Choice:
         values = tuple(self.values) if not isinstance(self.values, str) else (self.values,)
         if not values:
             raise InputError("a choice needs at least one value, got none")
-        plain = (layers_text(value) if _is_layers(value) else value for value in values)
+        plain = (layers_text(v) if isinstance(v, tuple | list) else v for v in values)
         object.__setattr__(self, "values", tuple(dict.fromkeys(plain)))
 
     def at(self, u: float) -> Plain:
@@ -113,10 +109,6 @@ class Choice:
 
 
 Space = dict[str, Range | Choice]
-
-
-def _is_layers(value: object) -> bool:
-    return isinstance(value, tuple | list)
 
 
 def layers_text(layers: tuple[int, ...] | list[int]) -> str:
@@ -198,19 +190,11 @@ def _kind(name: str) -> type:
 def _plain(name: str, text: str) -> Plain:
     """Convert one value of a choice to its field's type; InputError where it cannot be."""
     kind = _kind(name)
-    if text in ("", "default"):
-        return _nothing(name, text)
+    if text == "default" and TrainConfig.__dataclass_fields__[name].default is None:
+        return None
     if kind is bool:
-        return SWITCH[checks.one_of(f"value of {name}", text.lower(), SWITCH)]
-    if kind is str:
-        return text
-    return _number(text)
-
-
-def _nothing(name: str, text: str) -> None:
-    default = TrainConfig.__dataclass_fields__[name].default
-    if not text or default is not None:
-        raise InputError(f"{text!r} is not a value of {name}")
+        return checks.one_of(f"value of {name}", text.lower(), ("true", "false")) == "true"
+    return text if kind is str else _number(text)
 
 
 # ---------------------------------------------------------------- checking
@@ -264,13 +248,12 @@ def _of_type(name: str, dimension: Range | Choice) -> Range | Choice:
         return replace(dimension, integer=dimension.integer or kind is int)
     if name == "hidden":
         return Choice(tuple(layers_text(_layers(value)) for value in dimension.values))
+    if kind is bool:
+        for value in dimension.values:
+            checks.one_of(f"value of {name}", value, (True, False))
     if kind is float:
-        return Choice(tuple(_as_float(value) for value in dimension.values))
+        return Choice(tuple(float(v) if type(v) is int else v for v in dimension.values))
     return dimension
-
-
-def _as_float(value: Plain) -> Plain:
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _must_be_possible(config: TrainConfig, space: Space, name: str, value: Plain) -> None:

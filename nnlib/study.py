@@ -57,7 +57,8 @@ def open_storage(address: str | Path) -> Storage:
 def _open_journal(address: str | Path) -> JournalStorage:
     """Open a journal, without the last line if its writer was killed in the midst of it."""
     path = Path(address)
-    with (lock := FileLock(f"{path}.lock", poll_interval=0.01)), path.open("a+b") as stream:
+    held = path.with_name(f".{path.name}.held")  # not .lock: Optuna gives that another meaning
+    with (lock := FileLock(held, poll_interval=0.01)), path.open("a+b") as stream:
         stream.seek(0)
         content = stream.read()
         if content and not content.startswith(JOURNAL):

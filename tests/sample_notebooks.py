@@ -57,7 +57,7 @@ def network_notebook():
         code(PARAMETERS, "parameters"),
         text("## Backpropagation\n\n\\begin{align}\n\\delta^{(L)} &= p - y \\\\\n"
              "\\frac{\\partial L}{\\partial W^{(l)}} &= \\left(a^{(l-1)}\\right)^\\top "
-             "\\delta^{(l)} + \\lambda W^{(l)} \\odot M \\otimes N \\ominus O \\oplus P\n\\end{align}"
+             "\\delta^{(l)} + \\lambda W^{(l)} \\odot M \\otimes N \\ominus O\n\\end{align}"
              "\n\nand a long one\n\n"
              "$$L = -\\frac{1}{N}\\sum_{n} \\log \\frac{\\exp z_{n, y_n}}{\\sum_k \\exp z_{nk}}"
              " + \\tfrac12 \\lambda \\sum_l \\lVert W^{(l)} \\rVert_F^2"

@@ -52,7 +52,7 @@ def test_ranges_are_read_in_the_type_of_their_field(text, expected):
     [
         ("hidden=128,128x64,linear", ("hidden", Choice(("128", "128x64", "linear")))),
         ("activation=relu,tanh", ("activation", Choice(("relu", "tanh")))),
-        ("nesterov=true,off", ("nesterov", Choice((True, False)))),
+        ("nesterov=true,False", ("nesterov", Choice((True, False)))),
         ("lr=1,0.1,1", ("lr", Choice((1.0, 0.1)))),
         ("init=default,he", ("init", Choice((None, "he")))),
     ],
@@ -96,6 +96,7 @@ def test_a_bad_range_is_told_in_one_line(text, says):
         ({"activation": Choice(["relu", "sin"])}, "unknown activation 'sin'"),
         ({"batch_size": Choice([1.5])}, "batch size must be a whole number"),
         ({"nesterov": Choice([True, False])}, "nesterov needs momentum"),
+        ({"flip": Choice([True, "perhaps"])}, "unknown value of flip 'perhaps': use True, False"),
         ({"lr": Range(1, 2), "-lr": Range(1, 2)}, "varied twice"),
     ],
 )
