@@ -6,6 +6,7 @@ the thing, the value and what would do.
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -48,8 +49,8 @@ def whole(name: str, value: int, least: int = 0) -> int:
     return int(value)
 
 
-def one_of(name: str, value: str, known: Iterable[str]) -> str:
-    """Return a name that is among the known ones."""
+def one_of(name: str, value: Any, known: Iterable[Any]) -> Any:
+    """Return a value, a name mostly, that is among the known ones."""
     if value not in (known := list(known)):
-        raise InputError(f"unknown {name} {value!r}: use {', '.join(known)}")
+        raise InputError(f"unknown {name} {value!r}: use {', '.join(map(str, known))}")
     return value

@@ -264,6 +264,10 @@ def _tidy_math(soup: BeautifulSoup, math: Any) -> None:
         if "boldsymbol" not in math.get("alttext", ""):
             letter.string = letter.get_text().translate(UPRIGHT)
             letter["mathvariant"] = "bold"
+    for prime in math.select("msup > mo"):  # fonts draw it raised and small already
+        if prime.get_text() in "′″":
+            prime.parent.name = "mrow"
+            prime["lspace"] = prime["rspace"] = "0"
     for apply in math.find_all("mo", string="\u2061"):  # TeX leaves a thin space after log, exp
         after = apply.find_next_sibling() or apply.parent.find_next_sibling()
         if after and after.get("form") != "prefix":
@@ -296,6 +300,8 @@ def _tidy_table(soup: BeautifulSoup, table: Any) -> None:
             cell.name = "td"
             continue
         cell["scope"] = "col" if cell.find_parent("thead") else "row"
+    for cell in table.find_all("td"):  # numbers stay in one piece, and prose gets room
+        cell["class"] = "whole" if len(cell.get_text(strip=True)) <= 18 else "long"
     caption = table.caption.get_text().strip() if table.caption else "Table"
     table.wrap(_scrollable(soup, caption, "table"))
 

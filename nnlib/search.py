@@ -16,9 +16,10 @@ import signal
 import statistics
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from shutil import rmtree
@@ -142,11 +143,13 @@ def run_search(
     with _own_folder(folder, settings) as owner, study.watching(place):
         made = study.make_pruner(pruner, _longest(config, space))
         opened = study.open_storage(place)
-        ledger = study.Ledger(opened, settings, space, plan, (sampler, seed), made, owner)
+        drawn, alone = (sampler, seed), storage is None
+        ledger = study.Ledger(opened, settings, space, plan, drawn, made, owner, alone)
         with _open_pool(jobs, scheduler, data, folder) as pool:
             del data  # the workers have it; here it would only take memory
-            search = _Search(ledger, pool, config, seeds, pruner != "none", folder, on_trial, start)
-            search.run(alone=storage is None)
+            every, prunes = [config.seed + k for k in range(seeds)], pruner != "none"
+            search = _Search(ledger, pool, config, every, prunes, folder, on_trial, start)
+            search.run()
         result = search.save()
         write_json(folder / "search.json", _about(settings, owner, finished=ledger.done))
     return result
@@ -227,7 +230,7 @@ def _new_folder(dataset: str) -> Path:
 @contextmanager
 def _open_pool(
     jobs: int | None, scheduler: str | None, data: Dataset, folder: Path
-) -> Iterator[LocalPool]:
+) -> Iterator[Any]:
     rmtree(folder / "images", ignore_errors=True)
     images = share_data(data, folder / "images")
     if scheduler is None:
@@ -245,29 +248,24 @@ def _open_pool(
 # ---------------------------------------------------------------- the search
 
 
+@dataclass
 class _Search:
     """The loop: trials from the ledger to the pool, events from the pool to the ledger."""
 
-    def __init__(
-        self,
-        ledger: "Ledger",
-        pool: LocalPool,
-        config: TrainConfig,
-        seeds: int,
-        prunes: bool,
-        folder: Path,
-        on_trial: Callable[[dict[str, Any], SearchResult], None] | None,
-        start: float,
-    ) -> None:
-        self.ledger, self.pool, self.config, self.prunes = ledger, pool, config, prunes
-        self.seeds = [config.seed + k for k in range(seeds)]
-        self.folder, self.on_trial, self.start = folder, on_trial, start
-        self.running: dict[int, Any] = {}  # Optuna's trials by their number in the study
-        self.lost: list[Any] = []  # those whose process died
-        self.attempts: dict[int, int] = {}
-        self.interrupted = False
+    ledger: "Ledger"
+    pool: Any  # LocalPool or DaskPool
+    config: TrainConfig
+    seeds: list[int]
+    prunes: bool
+    folder: Path
+    on_trial: Callable[[dict[str, Any], SearchResult], None] | None
+    start: float
+    running: dict[int, Any] = field(default_factory=dict)  # Optuna's trials by their number there
+    lost: list[Any] = field(default_factory=list)  # those whose process died
+    attempts: Counter[int] = field(default_factory=Counter)
+    interrupted: bool = False
 
-    def run(self, alone: bool) -> None:
+    def run(self) -> None:
         """Run trials until every number has a result, or an interrupt."""
         self.ledger.repair()
         with self._interrupts():
@@ -278,8 +276,7 @@ class _Search:
                 event = self.pool.receive(TICK)
                 if event is not None:
                     self._handle(*event)
-                if not alone:
-                    self.ledger.beat()
+                self.ledger.beat()
         for trial in self.running.values():
             self.ledger.give_up(trial)
 
@@ -330,10 +327,8 @@ class _Search:
         del self.running[number]
         if kind == "lost":
             self._lose(trial, value)
-        elif kind == "failed":
-            self._close(trial, self.ledger.fail, value)
         else:
-            self._close(trial, self.ledger.finish, value)
+            self._close(trial, self.ledger.finish if kind == "done" else self.ledger.fail, value)
 
     def _report(self, trial: Any, seed: int, epoch: int, accuracy: float) -> None:
         """Pass the first seed's accuracy on, and the answer back."""
@@ -343,7 +338,7 @@ class _Search:
                 self.pool.answer(trial.number, go_on)
 
     def _lose(self, trial: Any, why: str) -> None:
-        self.attempts[trial.number] = self.attempts.get(trial.number, 0) + 1
+        self.attempts[trial.number] += 1
         if self.attempts[trial.number] < ATTEMPTS:
             self.lost.append(trial)
         else:

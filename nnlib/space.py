@@ -248,9 +248,8 @@ def _of_type(name: str, dimension: Range | Choice) -> Range | Choice:
         return replace(dimension, integer=dimension.integer or kind is int)
     if name == "hidden":
         return Choice(tuple(layers_text(_layers(value)) for value in dimension.values))
-    if kind is bool:
-        for value in dimension.values:
-            checks.one_of(f"value of {name}", value, (True, False))
+    if kind is bool and not all(isinstance(value, bool) for value in dimension.values):
+        raise InputError(f"{name} is True or False, got {dimension}")
     if kind is float:
         return Choice(tuple(float(v) if type(v) is int else v for v in dimension.values))
     return dimension

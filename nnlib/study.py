@@ -23,7 +23,7 @@ from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
 from nnlib.checks import InputError
 from nnlib.space import Configuration, Range, Space
@@ -70,7 +70,12 @@ def _open_journal(address: str | Path) -> JournalStorage:
 def _open_database(address: str) -> RDBStorage:
     timed = _parsed(address).get_driver_name() in TIMED
     options = {"connect_timeout": CONNECT} if timed else {}
-    return RDBStorage(address, {"connect_args": options, "pool_pre_ping": True})
+    settings = {"connect_args": options, "pool_pre_ping": True}
+    try:
+        return RDBStorage(address, settings)
+    except (ProgrammingError, IntegrityError):  # another search was making the tables meanwhile
+        time.sleep(1.0)
+        return RDBStorage(address, settings)
 
 
 def _parsed(address: str) -> URL:
@@ -159,7 +164,8 @@ class Ledger:
     """The trials of one search, by number, in an Optuna study that others may share.
 
     `settings` say what the search is; InputError where the study holds another. `owner` names
-    whoever runs trials here, for ever: after a restart it knows its own trials.
+    whoever runs trials here, for ever: after a restart it knows its own trials. With `alone`,
+    nobody else can have the study, and all are its own.
     """
 
     def __init__(
@@ -171,9 +177,11 @@ class Ledger:
         sampler: tuple[str, int],
         pruner: optuna.pruners.BasePruner,
         owner: str,
+        alone: bool,
     ) -> None:
         self.study = _open_study(storage, pruner)
-        self.space, self.plan, self.sampler, self.owner = space, plan, sampler, owner
+        self.space, self.plan, self.sampler = space, plan, sampler
+        self.owner, self.alone = owner, alone
         self.beats, self.last_beat = 0, -math.inf
         self.signs: dict[str, tuple[Any, float]] = {}  # owner: counter, and when it was new
         self.mine: dict[int, int] = {}  # trials that run here: the last epoch reported
@@ -220,7 +228,7 @@ class Ledger:
 
     def _is_stale(self, trial: FrozenTrial) -> bool:
         owner = trial.user_attrs.get("owner", f"trial {trial.number}")
-        if owner == self.owner:
+        if self.alone or owner == self.owner:
             return trial.number not in self.mine
         sign, now = self.study.user_attrs.get(f"alive {owner}"), time.monotonic()
         if owner not in self.signs or self.signs[owner][0] != sign:
@@ -229,7 +237,7 @@ class Ledger:
 
     def beat(self) -> None:
         """Show that this process is alive, and look after the others; every few seconds."""
-        if time.monotonic() - self.last_beat >= BEAT:
+        if not self.alone and time.monotonic() - self.last_beat >= BEAT:
             self.beats, self.last_beat = self.beats + 1, time.monotonic()
             self.study.set_user_attr(f"alive {self.owner}", self.beats)
             self.repair()

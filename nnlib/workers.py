@@ -31,7 +31,7 @@ from nnlib.network import save_model
 from nnlib.runs import RunFolder
 from nnlib.training import DivergedError, Trainer, make_trainer
 
-THREADS = ("OPENBLAS", "OMP", "MKL", "BLIS", "NUMEXPR")
+THREADS = ("OPENBLAS_NUM", "OMP_NUM", "MKL_NUM", "BLIS_NUM", "NUMEXPR_NUM", "VECLIB_MAXIMUM")
 PATIENCE = 5.0  # seconds that a worker gets to end by itself
 Report = Callable[[int, int, float], bool]  # (seed, epoch, accuracy) -> go on?
 Task = dict[str, Any]  # JSON: id, config, seeds, ask (whether to wait for answers), folder
@@ -202,7 +202,7 @@ class LocalPool:
     def _new(self) -> _Worker:
         root = str(Path(nnlib.__file__).resolve().parent.parent)
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-        threads = {f"{name}_NUM_THREADS": "1" for name in THREADS}
+        threads = {f"{name}_THREADS": "1" for name in THREADS}
         group = (
             {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
             if sys.platform == "win32"
@@ -213,7 +213,7 @@ class LocalPool:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | threads | {"PYTHONPATH": path, "VECLIB_MAXIMUM_THREADS": "1"},
+            env=os.environ | threads | {"PYTHONPATH": path},
             **group,
         )
         worker = _Worker(process)

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import signal
 import struct
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import numpy as np
 import pytest
 
 from nnlib import Split
+
+# A process started in the background ignores Ctrl-C, and so would its children: not ours.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 OFFICIAL = {
     "train-images-idx3-ubyte": "train",

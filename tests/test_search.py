@@ -12,6 +12,8 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from nnlib.checks import InputError
 from nnlib.config import TrainConfig
@@ -96,7 +98,7 @@ def test_a_bad_range_is_told_in_one_line(text, says):
         ({"activation": Choice(["relu", "sin"])}, "unknown activation 'sin'"),
         ({"batch_size": Choice([1.5])}, "batch size must be a whole number"),
         ({"nesterov": Choice([True, False])}, "nesterov needs momentum"),
-        ({"flip": Choice([True, "perhaps"])}, "unknown value of flip 'perhaps': use True, False"),
+        ({"flip": Choice([True, "perhaps"])}, "flip is True or False, got True,perhaps"),
         ({"lr": Range(1, 2), "-lr": Range(1, 2)}, "varied twice"),
     ],
 )
@@ -341,6 +343,19 @@ def test_a_journal_cut_off_in_the_midst_of_a_line_is_whole_again(tmp_path):
     longer = run_search(CONFIG, LR, 3, out=tmp_path / "s")
     assert [row for row in longer.rows if row["number"] < 2] == first.rows
     assert len(longer.rows) == 3
+
+
+@pytest.mark.timeout(60)
+def test_a_trial_whose_owner_died_before_signing_it_runs_again(tmp_path):
+    run_search(CONFIG, LR, 2, out=tmp_path / "s")
+    journal = JournalFileBackend(str(tmp_path / "s" / "study.log"))
+    study = optuna.load_study(study_name="search", storage=JournalStorage(journal))
+    lr = configurations(space_of(LR), "random", 3)[2]
+    study.enqueue_trial(lr, user_attrs={"number": 2})
+    study.ask()
+    table = run_search(CONFIG, LR, 3, out=tmp_path / "s").table
+    assert sorted(table["number"]) == [0, 1, 2]
+    assert set(table["state"]) == {"complete"}
 
 
 def test_a_search_never_opens_the_test_images(own_folder, tmp_path):

@@ -153,7 +153,7 @@ import json, sys
 from nnlib import study
 from nnlib.config import TrainConfig
 from nnlib.search import Range, run_search
-study.BEAT, study.GRACE = 0.2, 3.0
+study.BEAT, study.GRACE = 0.2, 2.0
 call = json.loads(sys.argv[1])
 config = TrainConfig(dataset="digits", hidden=(16,), epochs=call.pop("epochs"))
 result = run_search(config, {"lr": Range(0.01, 0.5, log=True)}, **call,
@@ -171,8 +171,10 @@ def start_search(folder: Path, **call) -> subprocess.Popen:
 
 def numbers_before_the_kill(search: subprocess.Popen, trials: int) -> list[int]:
     """Kill a search after so many trials, and return which these were."""
-    numbers = [int(search.stdout.readline()) for _ in range(trials)]
+    lines = [search.stdout.readline() for _ in range(trials)]
+    assert all(lines), f"it ended by itself: {search.communicate()[1]}"
     search.kill()
+    numbers = [int(line) for line in lines]
     return numbers + [int(line) for line in search.communicate()[0].splitlines()]
 
 

@@ -12,7 +12,7 @@ import optuna
 import pandas as pd
 import pytest
 
-TRIALS = 16
+TRIALS = 12
 SEARCH = f"""
 import sys
 from nnlib.config import TrainConfig
@@ -99,7 +99,7 @@ def test_single_workers_killed(kills: int, tmp_path: Path) -> None:
         searches += 1
         out, search = tmp_path / str(searches), start(tmp_path / str(searches))
         while hits < kills and search.poll() is None:
-            time.sleep(rng.uniform(0.5, 2.0))
+            time.sleep(rng.uniform(0.5, 1.5))
             children = Path(f"/proc/{search.pid}/task/{search.pid}/children")
             workers = children.read_text().split() if children.exists() else []
             if workers and search.poll() is None:

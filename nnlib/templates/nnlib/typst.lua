@@ -70,8 +70,10 @@ local function numbered_table(div)
   local about = unpack_about(div)
   local caption = pandoc.read(about.caption or "", "commonmark_x").blocks
   if #caption == 0 then return div.content end
-  return pandoc.RawBlock("typst", "#numbered([" .. typst(div.content) .. "], kind: table, number: "
-    .. text(about.number) .. ", caption: [" .. typst({ inlines(caption) }) .. "])")
+  local body = typst(div.content)
+  local _, rows = body:gsub("\n", "")
+  return pandoc.RawBlock("typst", "#numbered([" .. body .. "], kind: table, number: " .. text(about.number)
+    .. ", long: " .. tostring(rows > 36) .. ", caption: [" .. typst({ inlines(caption) }) .. "])")
 end
 
 local function fitted_table(el) -- pandoc makes a figure around each, which is not wanted here
@@ -79,6 +81,12 @@ local function fitted_table(el) -- pandoc makes a figure around each, which is n
   local plain = typst({ el }):gsub("^#figure%(%s*align%(center%)%[", "#fitted[", 1)
     :gsub("%]%s*,%s*kind: table%s*%)$", "]")
   return pandoc.RawBlock("typst", plain)
+end
+
+local function small(el) -- the one element of HTML that prose uses
+  if el.format ~= "html" then return nil end
+  if el.text == "<small>" then return pandoc.RawInline("typst", "#small[") end
+  if el.text == "</small>" then return pandoc.RawInline("typst", "]") end
 end
 
 local function box(div)
@@ -107,5 +115,5 @@ function Pandoc(doc)
       if el.classes:includes("figure") then targets[unpack_about(el).id or ""] = true end
     end,
   })
-  return doc:walk({ Math = math, Link = link, Image = picture }):walk({ Table = fitted_table }):walk({ Div = box })
+  return doc:walk({ Math = math, Link = link, Image = picture, RawInline = small }):walk({ Table = fitted_table }):walk({ Div = box })
 end
