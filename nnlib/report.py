@@ -5,6 +5,7 @@ sees a whole report: the old one until all of the new one is there.
 """
 
 import ast
+import hashlib
 import json
 import os
 import re
@@ -313,14 +314,23 @@ def refresh(profile: str = "standard") -> None:
         done = _execute_all(notebooks, given, Path(temporary), figures)
         for name, nb in done.items():
             write_atomic(
-                root / "notebooks" / f"{name}.ipynb", nbformat.writes(_committed(nb)) + "\n"
+                root / "notebooks" / f"{name}.ipynb", nbformat.writes(_committed(nb, profile)) + "\n"
             )
         for file in sorted(figures.glob("*")):
             write_atomic(make_folder(root / "figures") / file.name, file.read_bytes())
 
 
-def _committed(nb: NotebookNode) -> NotebookNode:
-    """Return the executed notebook without what differs between two runs or was injected."""
+def source_sha256(nb: NotebookNode) -> str:
+    """Return the hash of a notebook's code: outputs of other code are out of date."""
+    sources = [cell.source for cell in nb.cells if cell.cell_type == "code"]
+    return hashlib.sha256(json.dumps(sources).encode()).hexdigest()
+
+
+def _committed(nb: NotebookNode, profile: str) -> NotebookNode:
+    """Return the executed notebook without what differs between two runs or was injected.
+
+    Its metadata say which code made its outputs, with which profile.
+    """
     nb.cells = [cell for cell in nb.cells if "injected-parameters" not in tags_of(cell)]
     code = [cell for cell in nb.cells if cell.cell_type == "code" and cell.execution_count]
     for count, cell in enumerate(code, 1):
@@ -329,4 +339,5 @@ def _committed(nb: NotebookNode) -> NotebookNode:
         part.metadata.pop("papermill", None)
         part.metadata.pop("execution", None)
     nb.metadata["language_info"] = {"name": "python"}
+    nb.metadata["nnlib"] = {"profile": profile, "source_sha256": source_sha256(nb)}
     return nb
