@@ -164,3 +164,86 @@ def test_help_names_every_setting() -> None:
     text = nnlib("train", "--help").stdout
     for setting in fields(TrainConfig):
         assert "--" + setting.name.replace("_", "-") in text
+
+
+SEARCH = ("search", "--dataset", "digits", "--epochs", 1, "--trials", 3)
+
+
+def test_a_search_answers_with_its_best(tmp_path: Path) -> None:
+    done = nnlib(*SEARCH, "--range", "lr=0.01:0.5:log", "--choice", "hidden=8,8x4",
+                 "--out", tmp_path / "s", "--json")  # fmt: skip
+    answer = json.loads(done.stdout)
+    assert answer["trials"] == 3
+    assert answer["seconds"] > 0
+    assert 0.01 <= answer["best"]["lr"] <= 0.5
+    assert 0 < answer["best"]["val_accuracy"] <= 1
+    assert len(done.stderr.splitlines()) == 3
+    assert len((tmp_path / "s" / "trials.csv").read_text().splitlines()) == 4
+    table = nnlib(*SEARCH, "--range", "lr=0.01:0.5:log", "--choice", "hidden=8,8x4",
+                  "--out", tmp_path / "s")  # fmt: skip
+    assert "val_accuracy" in table.stdout
+    assert table.stderr == "", "all is done already"
+
+
+BAD_SEARCHES = {
+    "--range lr=0.5:0.1": "the low end 0.5 exceeds the high end 0.1",
+    "--range lr=0:1:log": "a log range must begin above 0, got 0",
+    "--range lrr=0:1": "unknown hyperparameter 'lrr'",
+    "--range lr=0.1:0.2 --choice lr=0.1,0.2": "lr is given twice",
+    "--range lr=0.1:0.2 --trials 0": "0",
+    "--range lr=0.1:0.2 --sampler best": "unknown sampler 'best'",
+    "--range lr=0.1:0.2 --sampler grid": "grid",
+    "--range lr=0.1:0.2 --pruner early": "unknown pruner 'early'",
+    "--range lr=0.1:0.2 --jobs 0": "jobs must be a whole number >= 1, got 0",
+    "--range lr=0.1:0.2 --seeds 0": "seeds must be a whole number >= 1, got 0",
+    "--trials 3": "nothing varies",
+}
+
+
+@pytest.mark.parametrize("words", BAD_SEARCHES)
+def test_bad_searches_get_one_line(tmp_path: Path, words: str) -> None:
+    line = refused(*SEARCH, *words.split(), "--out", tmp_path / "s")
+    assert BAD_SEARCHES[words] in line
+    assert "no data set given" in refused("search", "--trials", 2, "--range", "lr=0.1:0.2")
+
+
+def test_a_search_that_names_no_number_of_trials(tmp_path: Path) -> None:
+    line = refused("search", "--dataset", "digits", "--range", "lr=0.1:0.2", cwd=tmp_path)
+    assert "no number of trials given: add --trials 20" in line
+
+
+def test_bad_reports_get_one_line(tmp_path: Path) -> None:
+    line = refused("report", "--profile", "fast", "--out", tmp_path / "r")
+    assert "profile must be quick or standard, got 'fast'" in line
+    line = refused("report", "-p", "speed", "3", "--out", tmp_path / "r")
+    assert "no notebook has a parameter 'speed'" in line
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "letter.txt").write_text("mine")
+    assert "letter.txt" in refused("report", "--out", tmp_path / "foreign")
+    assert (tmp_path / "foreign" / "letter.txt").read_text() == "mine"
+
+
+def test_digits_need_no_download() -> None:
+    done = nnlib("data", "digits")
+    assert done.stdout == "digits: comes with scikit-learn\n"
+    assert "unknown data set 'cifar'" in refused("data", "cifar")
+
+
+def test_bench_takes_a_number_of_rounds() -> None:
+    assert "rounds must be a whole number >= 1, got 0" in refused("bench", "--rounds", 0)
+
+
+def test_the_command_in_this_process(own_folder, tmp_path, capsys) -> None:
+    """The same as above, where coverage and debuggers see it."""
+    from nnlib.cli import main
+
+    run, search = str(tmp_path / "run"), str(tmp_path / "search")
+    assert main(["train", "--dataset", str(own_folder), "--epochs", "1", "--out", run]) == 0
+    assert main(["test", run, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["n"] == 100
+    assert main(["test", str(tmp_path)]) == 2
+    words = ["--trials", "2", "--range", "lr=0.01:0.1", "--epochs", "1", "--out", search]
+    assert main(["search", "--dataset", str(own_folder), *words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["trials"] == 2
+    assert main(["report", "--profile", "fast"]) == 2
+    assert main(["data", "digits"]) == 0
