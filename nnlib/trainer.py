@@ -27,7 +27,7 @@ from nnlib.network import MLP
 from nnlib.runs import History
 
 CHUNK_ROWS = 1024  # rows gathered and scaled at once: 3 MB of float32, which stays in cache
-SAMPLES = 8  # steps an epoch at which the net is looked at from inside
+SAMPLES = 4  # steps an epoch at which the net is looked at from inside
 PROBE_ROWS = 256  # images on which a unit must be silent to count as dead
 Arrays = dict[str, np.ndarray]
 
@@ -191,10 +191,11 @@ class Trainer:
         every = max(1, self.steps_per_epoch // SAMPLES)
         for number, begin in enumerate(range(0, len(y), self.batch_size), start=step):
             rows = slice(begin, begin + self.batch_size)
-            if self.fused and number % every:
+            watch = number % self.steps_per_epoch % every == 0
+            if self.fused and not watch:
                 logits[rows] = self.fused(x[rows], targets[rows], self._lr(number))
             else:
-                logits[rows] = self._step(number, x[rows], y[rows], watch=number % every == 0)
+                logits[rows] = self._step(number, x[rows], y[rows], watch)
             self._advance_average()
         losses = -(targets * log_softmax(logits)).sum(axis=1)  # (n,)
         if not np.isfinite(losses).all():
