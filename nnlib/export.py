@@ -274,6 +274,9 @@ def _tidy_math(soup: BeautifulSoup, math: Any) -> None:
             apply.insert_after(soup.new_tag("mspace", attrs={"width": "0.17em"}))
     if math.get("display") == "block":
         math.wrap(_scrollable(soup, "Equation", "equation", "span"))
+    elif end := re.match(r"[.,;:?!)]+", text := str(math.next_sibling or "")):
+        math.next_sibling.replace_with(text[end.end() :])
+        math.wrap(soup.new_tag("span", attrs={"class": "together"})).append(end[0])
 
 
 def _caption_table(soup: BeautifulSoup, about: Mapping, markdown: Any) -> None:

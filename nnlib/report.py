@@ -314,7 +314,8 @@ def refresh(profile: str = "standard") -> None:
         done = _execute_all(notebooks, given, Path(temporary), figures)
         for name, nb in done.items():
             write_atomic(
-                root / "notebooks" / f"{name}.ipynb", nbformat.writes(_committed(nb, profile)) + "\n"
+                root / "notebooks" / f"{name}.ipynb",
+                nbformat.writes(_committed(nb, profile)) + "\n",
             )
         for file in sorted(figures.glob("*")):
             write_atomic(make_folder(root / "figures") / file.name, file.read_bytes())
