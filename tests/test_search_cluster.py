@@ -172,7 +172,14 @@ def numbers_before_the_kill(search: subprocess.Popen, trials: int) -> list[int]:
     assert all(lines), f"it ended by itself: {search.communicate()[1]}"
     search.kill()
     numbers = [int(line) for line in lines]
-    return numbers + [int(line) for line in search.communicate()[0].splitlines()]
+    return numbers + [int(line) for line in the_rest(search)[0].splitlines()]
+
+
+def the_rest(search: subprocess.Popen) -> tuple[str, str]:
+    """Read to the end what a process prints; communicate would lose what readline read ahead."""
+    printed = search.stdout.read(), search.stderr.read()
+    search.wait()
+    return printed
 
 
 def test_a_killed_search_on_a_cluster_goes_on_where_it_stood(dask, tmp_path):
@@ -310,7 +317,7 @@ def test_two_machines_share_a_study_and_one_takes_over_from_the_dead(database, t
     other = start_search(tmp_path, out=str(tmp_path / "other"), **call)
     first = other.stdout.readline()
     by_dying = numbers_before_the_kill(dying, 1)
-    out, err = other.communicate(timeout=120)
+    out, err = the_rest(other)
     assert other.returncode == 0, err
     by_other = [int(line) for line in [first, *out.split()]]
     table = pd.read_csv(tmp_path / "other" / "trials.csv")
