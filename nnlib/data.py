@@ -22,7 +22,8 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from nnlib import checks
-from nnlib.files import InputError, make_folder, project_root, sha256, write_atomic
+from nnlib.checks import InputError
+from nnlib.files import make_folder, project_root, sha256, write_atomic
 
 TRAIN_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 TEST_FILES = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")

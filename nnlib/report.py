@@ -24,8 +24,9 @@ from jupyter_client.manager import AsyncKernelManager
 from nbformat import NotebookNode
 
 from nnlib import data
+from nnlib.checks import InputError
 from nnlib.export import Document, Page, ReportError, tags_of, title_of, typeset, typst_string
-from nnlib.files import InputError, make_folder, project_root, write_atomic, write_json
+from nnlib.files import make_folder, project_root, write_atomic, write_json
 
 TITLE = "A neural network from nothing but NumPy"
 SUBTITLE = (

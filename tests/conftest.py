@@ -1,31 +1,17 @@
 """What several tests share: a tiny data set on disk, and small problems in float64."""
 
-import gzip
 import os
 import signal
-import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
+from idx_files import idx_bytes, pack
 
 from nnlib import Split
 
 # A process started in the background ignores Ctrl-C, and so would its children: not ours.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-OFFICIAL = {
-    "train-images-idx3-ubyte": "train",
-    "train-labels-idx1-ubyte": "train",
-    "t10k-images-idx3-ubyte": "test",
-    "t10k-labels-idx1-ubyte": "test",
-}
-
-
-def idx_bytes(array: np.ndarray) -> bytes:
-    """Return an array of bytes as an IDX file."""
-    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
-    return header + array.astype(np.uint8).tobytes()
 
 
 def striped(n: int, classes: int, shape: tuple[int, int], seed: int) -> Split:
@@ -44,7 +30,7 @@ def own_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for prefix, n, seed in (("train", 600, 1), ("t10k", 100, 2)):
         split = striped(n, 4, (6, 5), seed)
         (folder / f"{prefix}-images-idx3-ubyte").write_bytes(idx_bytes(split.images))
-        labels = gzip.compress(idx_bytes(split.y), mtime=0)
+        labels = pack(idx_bytes(split.y.astype(np.uint8)))
         (folder / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(labels)
     return folder
 

@@ -115,7 +115,7 @@ FAST = ("relu: >= for >", "loss: 1/N forgotten", "linear: weights not transposed
 def outcome(folder: Path, planted: str | None) -> int:
     """Run the gradient tests on a copy of the package, with one error planted; exit status."""
     shutil.copytree(PACKAGE, folder / "nnlib", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("conftest.py", "test_gradients.py"):
+    for name in ("conftest.py", "idx_files.py", "test_gradients.py"):
         shutil.copy(TESTS / name, folder / name)
     if planted:
         file, right, wrong = PLANTED[planted]
