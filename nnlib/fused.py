@@ -11,27 +11,37 @@ With the gradient G = ∂loss/∂y of a linear layer and n rows, one product doe
     momentum    V ← μ V + 1/n Xᵀ G, then V ← V + λ W and W ← W - η V
 """
 
+import itertools
+import math
+
 import numpy as np
 from scipy.linalg import get_blas_funcs
 
 from nnlib import layers, optim
+from nnlib.losses import softmax
 from nnlib.network import MLP
 
 Array = np.ndarray
 
 
+# OpenBLAS multiplies up to a million pairs of numbers without first copying its operands, which
+# for few rows takes a third less time; where it has no such way, pieces cost a twentieth more.
+SMALL, FEW_ROWS = 10**6, 32
+LARGE = 3 * 10**6  # multiplications from which a product is worth a second thread
+
+
 class Products:
     """Matrix products of one float type that write, or add, into an existing array."""
 
-    def __init__(self, dtype: np.dtype, threads: int) -> None:
-        self.gemm, self.axpy = get_blas_funcs(("gemm", "axpy"), dtype=dtype)
-        # NumPy's is quicker to call, but two pools of two threads would spin against each other
-        self.matmul = np.matmul if threads == 1 else self._matmul
+    def __init__(self, dtype: np.dtype, threads: int, rows: int) -> None:
+        self.gemm, self.gemv, self.axpy = get_blas_funcs(("gemm", "gemv", "axpy"), dtype=dtype)
+        self.threads, self.ones = threads, np.ones(rows, dtype)
 
-    def _matmul(self, a: Array, b: Array, out: Array) -> Array:
-        rows, into = (a[None], out[None]) if a.ndim == 1 else (a, out)
-        self.add_product(rows, b, into)
-        return out
+    def multiply(self, a: Array, b: Array, out: Array) -> Array:
+        """Compute out ← a b."""
+        if self.threads > 1 and a.size * b.shape[1] > LARGE:
+            return self.add_product(a, b, out)
+        return np.matmul(a, b, out=out)  # quicker to call, on one thread
 
     def add_product(
         self, a: Array, b: Array, out: Array, alpha: float = 1.0, beta: float = 0.0
@@ -43,6 +53,11 @@ class Products:
         (first, turn_first), (second, turn_second) = _columns_first(b), _columns_first(a)
         self.gemm(alpha, first, second, beta, out.T, turn_first, turn_second, 1)
         return out
+
+    def add_sums(self, g: Array, out: Array, alpha: float = 1.0, beta: float = 0.0) -> None:
+        """Compute out ← alpha Σₙ gₙ + beta out, the sum over the rows of g (n, H), out (H,)."""
+        columns, turn = _columns_first(g)
+        self.gemv(alpha, columns, self.ones[: len(g)], beta, out, 0, 1, 0, 1, turn, 1)
 
     def add_scaled(self, x: Array, out: Array, factor: float) -> None:
         """Compute out ← out + factor x in one pass; both contiguous, of any shape."""
@@ -67,8 +82,14 @@ class Rule:
             self.gradients[name] = np.empty_like(w)
         self.products.add_product(x.T, g, self.gradients[name], 1 / len(g))
 
+    def bias(self, name: str, b: Array, g: Array) -> None:
+        """Keep ∂b = 1/n Σ g."""
+        if name not in self.gradients:
+            self.gradients[name] = np.zeros_like(b)
+        self.products.add_sums(g, self.gradients[name], 1 / len(g))
+
     def vector(self, name: str, w: Array, g: Array) -> None:
-        """Keep the gradient of a bias, γ or β."""
+        """Keep the gradient g of γ or β."""
         self.gradients[name] = g
 
 
@@ -79,6 +100,10 @@ class SGDRule(Rule):
         """Compute W ← (1 - ηλ) W - η/n xᵀ g."""
         shrink = 1 - self.lr * self.optimizer.weight_decay
         self.products.add_product(x.T, g, w, -self.lr / len(g), shrink)
+
+    def bias(self, name: str, b: Array, g: Array) -> None:
+        """Compute b ← b - η/n Σ g."""
+        self.products.add_sums(g, b, -self.lr / len(g), 1.0)
 
     def vector(self, name: str, w: Array, g: Array) -> None:
         """Compute w ← w - η g."""
@@ -95,6 +120,12 @@ class MomentumRule(Rule):
         if self.optimizer.weight_decay:
             self.products.add_scaled(w, v, self.optimizer.weight_decay)
         self.products.add_scaled(v, w, -self.lr)
+
+    def bias(self, name: str, b: Array, g: Array) -> None:
+        """Compute v ← μ v + 1/n Σ g, b ← b - η v."""
+        v = self.optimizer.memory("velocity", name, b)
+        self.products.add_sums(g, v, 1 / len(g), self.optimizer.momentum)
+        self.products.add_scaled(v, b, -self.lr)
 
     def vector(self, name: str, w: Array, g: Array) -> None:
         """Compute v ← μ v + g, w ← w - η v."""
@@ -133,41 +164,50 @@ class LinearTwin(Twin):
     def __init__(self, layer: layers.Linear, rows: int, number: int, rule: "Rule") -> None:
         self.w, self.b = layer.parameters["W"], layer.parameters["b"]
         inputs, outputs = self.w.shape
-        self.y = np.empty((rows, outputs), self.w.dtype)
+        self.y, self.part = np.empty((2, rows, outputs), self.w.dtype)
         self.gx = np.empty((rows, inputs), self.w.dtype) if number > 1 else None
-        self.gb, self.ones = np.empty(outputs, self.w.dtype), np.ones(rows, self.w.dtype)
+        count = math.ceil(rows * self.w.size / SMALL) if rows <= FEW_ROWS else 1
+        edges = np.linspace(0, inputs, count + 1).astype(int)
+        pieces = [slice(a, b) for a, b in itertools.pairwise(edges.tolist())]
+        self.pieces = [(piece, self.w[piece]) for piece in pieces]
         self.number, self.rule = number, rule
 
     def forward(self, x: Array) -> Array:
-        """Return x W + b in a buffer of its own."""
-        self.x = x  # (n, D)
-        y = self.rule.products.matmul(x, self.w, out=self.y[: len(x)])  # (n, H)
+        """Return x W + b in a buffer of its own: Σ over the pieces of D, then the bias."""
+        self.x, n = x, len(x)  # (n, D)
+        y, multiply = self.y[:n], self.rule.products.multiply  # (n, H)
+        (piece, w), *others = self.pieces
+        multiply(x[:, piece], w, y)
+        for piece, w in others:
+            y += multiply(x[:, piece], w, self.part[:n])
         y += self.b
         return y
 
     def backward(self, g: Array) -> Array | None:
         """Learn from g (n, H); return g Wᵀ (n, D), W as it was, or None for the first layer."""
-        n, products, gx = len(g), self.rule.products, None
+        gx = None
         if self.gx is not None:
-            gx = products.add_product(g, self.w.T, self.gx[:n])
-        products.matmul(self.ones[:n], g, out=self.gb)
-        self.gb /= n
+            gx = self.rule.products.add_product(g, self.w.T, self.gx[: len(g)])
         self.rule.matrix(f"W{self.number}", self.w, self.x, g)
-        self.rule.vector(f"b{self.number}", self.b, self.gb)
+        self.rule.bias(f"b{self.number}", self.b, g)
         return gx
 
 
 class ReLUTwin(Twin):
     """max(0, x)."""
 
+    def __init__(self, layer: layers.Layer, shape: tuple[int, int], dtype: np.dtype) -> None:
+        super().__init__(layer, shape, dtype)
+        self.first[:] = 0  # NumPy compares two arrays four times as fast as array and number
+
     def forward(self, x: Array) -> Array:
         """Return max(0, x)."""
-        self.y = np.maximum(x, 0, out=x)
+        self.y = np.maximum(x, self.first[: len(x)], out=x)
         return x
 
     def backward(self, g: Array) -> Array:
         """Pass the gradient where the unit was on."""
-        on = np.greater(self.y, 0, out=self.flags[: len(g)])
+        on = np.greater(self.y, self.first[: len(g)], out=self.flags[: len(g)])
         return np.multiply(g, on, out=g)
 
 
@@ -279,9 +319,8 @@ class BatchNormTwin(Twin):
         self.number, self.rule = number, rule
         self.gamma, self.beta = layer.parameters["gamma"], layer.parameters["beta"]
         self.mean, self.scale, self.slope, self.along, self.down = (
-            np.empty(shape[1], dtype) for _ in range(5)
+            np.zeros(shape[1], dtype) for _ in range(5)
         )
-        self.ones = np.ones(shape[0], dtype)
 
     def forward(self, x: Array) -> Array:
         """Return γ x̂ + β, with x̂ = (x - μ) s and s = 1 / √(σ² + ε)."""
@@ -298,8 +337,7 @@ class BatchNormTwin(Twin):
         return x
 
     def _mean(self, x: Array, out: Array) -> None:
-        self.rule.products.matmul(self.ones[: len(x)], x, out=out)  # sums rows faster than a sum
-        out /= len(x)
+        self.rule.products.add_sums(x, out, 1 / len(x))
 
     def backward(self, g: Array) -> Array:
         """Learn γ and β; return γ s (g - mean(g) - x̂ mean(g x̂)), from (x - μ) in place of x̂."""
@@ -337,7 +375,8 @@ class Step:
     """One training step of a model and its optimiser on up to `rows` examples.
 
     Equal to forward, backward and `Optimizer.step` of the plain path, but for the order of
-    rounding. In the steady state it allocates no array.
+    rounding. In the steady state it allocates no array. With `whole` the gradients are formed, and
+    may be looked at between `propagate` and `finish`, the two halves of a step.
     """
 
     def __init__(
@@ -347,12 +386,14 @@ class Step:
         rows: int,
         threads: int = 1,
         clip_norm: float = 0.0,
+        whole: bool = False,
     ) -> None:
         self.model, self.optimizer, self.clip_norm = model, optimizer, clip_norm
-        self.rule = rule_for(optimizer, Products(model.dtype, threads), bool(clip_norm))
+        products = Products(model.dtype, threads, rows)
+        self.rule = rule_for(optimizer, products, bool(clip_norm) or whole)
         self.twins = list(self._twins(rows))
-        self.error = np.empty((rows, model.sizes[-1]), model.dtype)
-        self.column = np.empty((rows, 1), model.dtype)
+        self.error = np.empty(rows * model.sizes[-1], model.dtype)
+        self.row = np.empty(rows, model.dtype)
 
     def _twins(self, rows: int):
         number, width = 0, self.model.sizes[0]
@@ -370,6 +411,17 @@ class Step:
 
         The logits stand in a buffer that the next call overwrites.
         """
+        logits = self.propagate(x, targets, lr)
+        self.finish(lr)
+        return logits
+
+    @property
+    def gradients(self) -> dict[str, Array]:
+        """Every parameter's gradient in the last step, if `whole`; overwritten by the next."""
+        return self.rule.gradients
+
+    def propagate(self, x: Array, targets: Array, lr: float) -> Array:
+        """Go forward and back, the first half of a step; return the logits."""
         self.rule.lr = lr
         for twin in self.twins:
             x = twin.forward(x)
@@ -377,22 +429,59 @@ class Step:
         for twin in reversed(self.twins):
             if (g := twin.backward(g)) is None:
                 break  # below the first linear layer there is nothing to learn
-        if type(self.rule) is Rule:
-            if self.clip_norm:
-                optim.clip_by_norm(self.rule.gradients, self.clip_norm)
-            self.optimizer.step(self.model.parameters, self.rule.gradients, lr)
-        else:
-            self.optimizer.steps += 1
         return x
 
+    def finish(self, lr: float) -> None:
+        """Let the optimiser use the gradients that were kept, if the rule has not done so."""
+        if type(self.rule) is not Rule:
+            self.optimizer.steps += 1
+            return
+        _take(self.model, self.optimizer, self.gradients, self.clip_norm, lr)
+
     def _error(self, logits: Array, targets: Array) -> Array:
-        """Return softmax(logits) - targets, n times the gradient of the loss: (n, K)."""
-        n = len(logits)
-        p, column = self.error[:n], self.column[:n]
-        np.maximum.reduce(logits, axis=1, out=column, keepdims=True)
-        np.subtract(logits, column, out=p)
+        """Return softmax(logits) - targets, n times the gradient of the loss: (n, K).
+
+        Computed as (K, n), along whose rows NumPy is several times as fast as along a few columns.
+        """
+        n, k = logits.shape
+        p, row = self.error[: k * n].reshape(k, n), self.row[:n]
+        np.copyto(p, logits.T)
+        np.maximum.reduce(p, axis=0, out=row)
+        np.subtract(p, row, out=p)
         np.exp(p, out=p)
-        np.add.reduce(p, axis=1, out=column, keepdims=True)
-        p /= column
-        p -= targets
-        return p
+        np.add.reduce(p, axis=0, out=row)
+        np.divide(p, row, out=p)
+        np.subtract(p, targets.T, out=p)
+        return p.T
+
+
+class PlainStep:
+    """The same with the plain layers, for a net with a layer of the reader's own."""
+
+    def __init__(self, model: MLP, optimizer: optim.Optimizer, clip_norm: float = 0.0) -> None:
+        self.model, self.optimizer, self.clip_norm = model, optimizer, clip_norm
+        self.gradients: dict[str, Array] = {}
+
+    __call__ = Step.__call__
+
+    def propagate(self, x: Array, targets: Array, lr: float) -> Array:
+        """Go forward and back, the first half of a step; return the logits."""
+        logits = self.model.forward(x, training=True)  # (n, K)
+        self.gradients = self.model.backward((softmax(logits) - targets) / x.dtype.type(len(x)))
+        return logits
+
+    def finish(self, lr: float) -> None:
+        """Let the optimiser use the gradients."""
+        _take(self.model, self.optimizer, self.gradients, self.clip_norm, lr)
+
+
+def _take(
+    model: MLP,
+    optimizer: optim.Optimizer,
+    gradients: dict[str, Array],
+    clip_norm: float,
+    lr: float,
+) -> None:
+    if clip_norm:
+        optim.clip_by_norm(gradients, clip_norm)
+    optimizer.step(model.parameters, gradients, lr)

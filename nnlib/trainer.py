@@ -7,24 +7,24 @@ that an epoch can be run again, and `state` holds all else that decides the futu
 
 import copy
 import math
-import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from nnlib import checks, diagnostics, optim
 from nnlib.augment import Augment, ahead
 from nnlib.checks import InputError
 from nnlib.data import Split
 from nnlib.evaluation import Evaluation, evaluate
-from nnlib.fused import Step, knows
-from nnlib.losses import log_softmax, softmax_cross_entropy
+from nnlib.fused import PlainStep, Step, knows
+from nnlib.losses import log_softmax
 from nnlib.network import MLP
 from nnlib.runs import History
+from nnlib.threads import limited, threads_for
 
 CHUNK_ROWS = 1024  # rows gathered and scaled at once: 3 MB of float32, which stays in cache
 SAMPLES = 4  # steps an epoch at which the net is looked at from inside
@@ -40,7 +40,7 @@ class DivergedError(ArithmeticError):
 class Progress:
     """What the loop tells whoever watches: means of this epoch so far, and its row at its end.
 
-    `recent_loss` is the mean over the images since the last yield.
+    `recent_loss` and `recent_accuracy` are means over the images since the last yield.
     """
 
     epoch: int
@@ -51,22 +51,8 @@ class Progress:
     loss: float
     accuracy: float
     recent_loss: float
+    recent_accuracy: float
     row: dict | None = None
-
-
-@cache
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController()
-
-
-def threads_for(model: MLP, batch_size: int) -> int:
-    """Return how many BLAS threads a step of this size deserves: 1, or 2 for large products.
-
-    Two threads wait for each other after every product; below about a hundred million
-    multiplications a step the waiting costs more than the help.
-    """
-    multiplications = batch_size * sum(inputs * outputs for inputs, outputs in model.shapes)
-    return min(2 if multiplications > 1e8 else 1, os.cpu_count() or 1)
 
 
 class Trainer:
@@ -105,15 +91,19 @@ class Trainer:
         self.augment = augment if augment and augment.active else None
         self.judged = copy.deepcopy(model) if average else model  # whose accuracy counts
         self.average = optim.Average(average, self.judged.state()) if average else None
-        self.threads = threads or threads_for(model, batch_size)
+        self.threads = threads or threads_for(model.shapes, batch_size)
         rows = min(batch_size, len(train))
-        self.fused = None  # a layer of the reader's own has no twin: then the plain path serves
-        if knows(model):
-            self.fused = Step(model, self.optimizer, rows, self.threads, clip_norm)
+        if fused := knows(model):
+            means = (model, self.optimizer, rows, self.threads, clip_norm)
+            self.step, self.open_step = Step(*means), Step(*means, whole=True)
+        else:
+            self.step = self.open_step = PlainStep(model, self.optimizer, clip_norm)
+        self.limits = partial(limited, self.threads, scipy=fused)
         self.lr_factor, self.history, self.best = 1.0, History(), {}
         self.chunk_rows = chunk_rows  # images between two yields
         self._must_fit()
         self.inputs = np.empty((0, model.sizes[0]), model.dtype)
+        self.pixels = np.empty((0, *train.images.shape[1:]), train.images.dtype)
         self.probe = self._scaled(train.images[:PROBE_ROWS]).copy()
 
     def _must_fit(self) -> None:
@@ -150,18 +140,23 @@ class Trainer:
         start, totals = time.perf_counter(), np.zeros(3)
         step = self.epoch * self.steps_per_epoch
         for images, y in self._chunks():
-            with self._limits():
+            with self._computing():
                 recent = self._learn(step, self._scaled(images), y)
             totals += recent
             step += -(-len(y) // self.batch_size)
             yield self._progress(step, totals, recent)
-        with self._limits():
+        with self._computing():
             row = self._close_epoch(step, totals, start)
         yield self._progress(step, totals, totals, row)
 
-    def _limits(self):
-        """Hold BLAS to the run's threads; only while computing, never across a yield."""
-        return _Quiet(self.threads)
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """Hold BLAS to the run's threads, and be silent on what the loop checks itself.
+
+        Entered only to compute, never across a yield.
+        """
+        with self.limits(), np.errstate(all="ignore"):
+            yield
 
     def _chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield the epoch's rows in a new order, some batches at once: bytes (n, h, w), y (n,)."""
@@ -170,7 +165,14 @@ class Trainer:
         chunks = (order[start : start + rows] for start in range(0, len(order), rows))
         if self.augment is not None:
             return ahead(self._augmented(chunks))
-        return ((self.train.images[chunk], self.train.y[chunk]) for chunk in chunks)
+        return ((self._gathered(chunk), self.train.y[chunk]) for chunk in chunks)
+
+    def _gathered(self, rows: np.ndarray) -> np.ndarray:
+        """Return those images (n, h, w), in a buffer that the next chunk overwrites."""
+        images = self.train.images
+        if len(self.pixels) < len(rows):  # made once: fresh memory costs more than the copying
+            self.pixels = np.empty((len(rows), *images.shape[1:]), images.dtype)
+        return np.take(images, rows, axis=0, out=self.pixels[: len(rows)], mode="clip")
 
     def _augmented(self, chunks: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for number, rows in enumerate(chunks):
@@ -179,23 +181,22 @@ class Trainer:
 
     def _scaled(self, images: np.ndarray) -> np.ndarray:
         """Return images as inputs (n, D), in a buffer that the next chunk overwrites."""
-        if len(self.inputs) < len(images):  # made once: fresh memory costs more than the scaling
+        if len(self.inputs) < len(images):
             self.inputs = np.empty((len(images), self.model.sizes[0]), self.model.dtype)
         return self.model.scaling(images, out=self.inputs[: len(images)])
 
     def _learn(self, step: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Take a step for each batch of a chunk; return (loss · n, hits, n) of the chunk."""
         k, smoothing = self.model.sizes[-1], self.label_smoothing
-        targets = ((1 - smoothing) * np.eye(k) + smoothing / k).astype(x.dtype)[y]  # (n, K)
+        table = ((1 - smoothing) * np.eye(k) + smoothing / k).astype(x.dtype)  # (K, K), symmetric
+        targets = table.take(y, axis=1).T  # (n, K), its columns contiguous, as are the logits'
         logits = np.empty_like(targets)
         every = max(1, self.steps_per_epoch // SAMPLES)
         for number, begin in enumerate(range(0, len(y), self.batch_size), start=step):
             rows = slice(begin, begin + self.batch_size)
             watch = number % self.steps_per_epoch % every == 0
-            if self.fused and not watch:
-                logits[rows] = self.fused(x[rows], targets[rows], self._lr(number))
-            else:
-                logits[rows] = self._step(number, x[rows], y[rows], watch)
+            step_on = self._watched_step if watch else self.step
+            logits[rows] = step_on(x[rows], targets[rows], self._lr(number))
             self._advance_average()
         losses = -(targets * log_softmax(logits)).sum(axis=1)  # (n,)
         if not np.isfinite(losses).all():
@@ -206,21 +207,16 @@ class Trainer:
         if self.average:
             self.average.update(self.model.state())
 
-    def _step(self, step: int, x: np.ndarray, y: np.ndarray, watch: bool) -> np.ndarray:
-        """Take a step along the plain path; if told to, note what goes on inside."""
-        logits = self.model.forward(x, training=True)  # (n, K)
-        _, gradient = softmax_cross_entropy(logits, y, self.label_smoothing)
-        gradients = self.model.backward(gradient)
-        norms = diagnostics.gradient_norms(gradients) if watch else {}
-        before = {n: w.copy() for n, w in self.model.weight_matrices.items()} if watch else {}
-        if self.clip_norm:
-            optim.clip_by_norm(gradients, self.clip_norm)
-        self.optimizer.step(self.model.parameters, gradients, self._lr(step))
-        if watch:
-            changes = diagnostics.relative_changes(before, self.model.weight_matrices)
-            dead = diagnostics.dead_units(self.model, self.probe)
-            place = {"epoch": self.epoch + 1, "step": step + 1}
-            self.history.samples.append(place | norms | changes | dead)
+    def _watched_step(self, x: np.ndarray, targets: np.ndarray, lr: float) -> np.ndarray:
+        """Take a step, and note what goes on inside."""
+        logits = self.open_step.propagate(x, targets, lr)
+        norms = diagnostics.gradient_norms(self.open_step.gradients)
+        before = {name: w.copy() for name, w in self.model.weight_matrices.items()}
+        self.open_step.finish(lr)
+        changes = diagnostics.relative_changes(before, self.model.weight_matrices)
+        dead = diagnostics.dead_units(self.model, self.probe)
+        place = {"epoch": self.epoch + 1, "step": self.optimizer.steps}
+        self.history.samples.append(place | norms | changes | dead)
         return logits
 
     def _diverged(self, step: int, x: np.ndarray, losses: np.ndarray) -> None:
@@ -246,6 +242,7 @@ class Trainer:
             loss=loss / n,
             accuracy=hits / n,
             recent_loss=recent[0].item() / recent[2].item(),
+            recent_accuracy=recent[1].item() / recent[2].item(),
             row=row,
         )
 
@@ -311,21 +308,3 @@ class Trainer:
         self.optimizer.steps = values["optimizer_steps"]
         self.model.rng.bit_generator.state = values["dropout_rng"]
         self.lr_factor = values["lr_factor"]
-
-
-class _Quiet:
-    """Limit BLAS threads and silence floating-point warnings, which the loop checks itself."""
-
-    def __init__(self, threads: int) -> None:
-        self.contexts = (
-            _blas().limit(limits=threads, user_api="blas"),
-            np.errstate(all="ignore"),
-        )
-
-    def __enter__(self) -> None:
-        self.contexts[0].__enter__()
-        self.contexts[1].__enter__()
-
-    def __exit__(self, *error: object) -> None:
-        self.contexts[1].__exit__(*error)
-        self.contexts[0].__exit__(*error)

@@ -23,7 +23,7 @@ from nnlib import (
     resume,
     train,
 )
-from nnlib.trainer import threads_for
+from nnlib.threads import threads_for
 
 COLUMNS = ["epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy",
            "gradient_norm", "seconds"]  # fmt: skip
@@ -248,7 +248,7 @@ def test_the_loop_can_be_watched_and_its_rate_changed(stripes) -> None:
 def test_blas_threads_follow_the_size_and_are_given_back(stripes) -> None:
     from threadpoolctl import threadpool_info
 
-    assert threads_for(MLP([784, 128, 10]), 64) == 1
+    assert threads_for([(784, 128), (128, 10)], 64) == 1
     before = [pool["num_threads"] for pool in threadpool_info()]
     trainer = Trainer(fresh(), *stripes, epochs=1)
     for _ in trainer.run():
