@@ -80,7 +80,7 @@ results: env  ## recompute every stored long run: data/results/, data/models/ (h
 
 lock: env  ## make requirements.lock from pyproject.toml, for every system
 	$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	  --no-header --no-annotate $(if $(UPGRADE),--upgrade) --extra dev pyproject.toml -o requirements.lock
+	  --no-header --no-annotate --no-strip-extras $(if $(UPGRADE),--upgrade) --extra dev pyproject.toml -o requirements.lock
 
 clean:  ## remove .venv, report/ and caches; data/ and runs/ stay
 	rm -rf .venv report .pytest_cache .ruff_cache .hypothesis .coverage

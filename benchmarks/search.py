@@ -1,64 +1,91 @@
-"""What the search is held to: report B's search with and without pruning, jobs, memory.
+"""What the search is held to: report B's search with and without pruning, two jobs, memory.
 
-    python benchmarks/search.py OUT            everything, about half an hour on two free cores
-    python benchmarks/search.py OUT --tiny     the same on digits, in a minute
+    python benchmarks/search.py                everything: about an hour on two free cores
+    python benchmarks/search.py --tiny OUT     the same on digits in a minute, into the folder OUT
 
-Each search has a folder in OUT and its figures in OUT/search.json, so that a second start does
-only what is missing. A search that was cut short goes on, but is not timed: it is done again.
+Each search is a row of data/results/pruning.csv, written as it ends, so that a second start does
+only what is missing; one that was cut short is done again from its beginning, since its time
+counts. Chapter 4 reads the table. At its end, and with --table at once, it is printed and judged.
 """
 
 import argparse
+import csv
+import dataclasses
 import json
-import shutil
-import statistics
+import math
+import re
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nnlib.config import TrainConfig
-from nnlib.files import write_json
-from nnlib.search import Range, run_search
+import pandas as pd
+from tqdm import tqdm
 
-SPACE = {
-    "lr": Range(0.15, 0.25),
-    "weight_decay": Range(1e-7, 1e-4, log=True),
-    "hidden": Range(200, 300),
-}
+from nnlib import report_searches, stored
+from nnlib.config import TrainConfig, versions
+from nnlib.files import make_folder, write_atomic, write_json
+from nnlib.report_searches import PRUNING, ReportSearch
+from nnlib.results import processor
+from nnlib.runs import rows_to_csv
+from nnlib.search import SearchResult, run_search
+
+MEGABYTES = ["workers_mb", "images_mb", "files_mb"]
+PRUNERS = ("none", "halving", "median", "hyperband")
+SEEDS = (0, 1, 2)
+Row = dict[str, Any]
 
 
-def report_b(tiny: bool) -> tuple[TrainConfig, int]:
-    """Return report B's settings and its number of trials."""
-    if tiny:
-        return TrainConfig(dataset="digits", epochs=18, batch_size=128), 8
-    return TrainConfig(dataset="mnist", epochs=50, batch_size=128), 50
+def searches(tiny: bool) -> Iterator[Row]:
+    """Yield what is to be measured: its columns from `purpose` to `trials`."""
+    trials, few = (8, 4) if tiny else (50, 12)
+    for seed in SEEDS:
+        for pruner in PRUNERS:
+            yield {"purpose": "pruning", "pruner": pruner, "seed": seed, "jobs": 2,
+                   "trials": trials}  # fmt: skip
+    for seed in SEEDS:
+        for jobs in (1, 2) if seed % 2 else (2, 1):
+            yield {"purpose": "jobs", "pruner": "none", "seed": seed, "jobs": jobs, "trials": few}
 
 
-def search(out: Path, tiny: bool, pruner: str, jobs: int, seed: int, trials: int) -> dict[str, Any]:
-    """Search from the beginning and return its figures."""
-    shutil.rmtree(out, ignore_errors=True)
-    config, every = report_b(tiny)
-    with Memory() as memory:
-        result = run_search(
-            config, SPACE, trials or every, pruner=pruner, jobs=jobs, seed=seed, out=out
-        )
-    states = result.table["state"].value_counts().to_dict()
+def measured(search: ReportSearch, what: Row) -> Row:
+    """Search from the beginning, and return the whole row."""
+    how = {name: what[name] for name in ("pruner", "seed", "jobs")}
+    about = {"processor": processor(), "versions": json.dumps(versions())}
+    with tempfile.TemporaryDirectory() as folder:
+        with Memory(Path(folder) / "images") as memory:
+            result = run_search(search.config, search.space, what["trials"], out=folder, **how)
+        if result.interrupted:
+            raise KeyboardInterrupt
+        found = outcome(result) | memory.most
+    return what | found | about | {"settings": settings_of(search)}
+
+
+def outcome(result: SearchResult) -> Row:
+    states = [row["state"] for row in result.rows]
     return {
-        "seconds": result.seconds,
         "val_accuracy": result.best["val_accuracy"],
-        "states": states,
+        "seconds": round(result.seconds, 1),
         "epochs": sum(len(trial.intermediate_values) for trial in result.study.trials),
-        "megabytes_a_job": memory.most,
+        **{state: states.count(state) for state in ("complete", "pruned", "failed")},
     }
 
 
-class Memory(threading.Thread):
-    """Watch the workers' proportional set size, in MB: the largest seen of any."""
+def settings_of(search: ReportSearch) -> str:
+    about = search.about
+    return json.dumps(about["held"] | about["varied"])
 
-    def __init__(self) -> None:
+
+class Memory(threading.Thread):
+    """Watch what the workers take, what they share divided among them; the largest seen, in MB."""
+
+    def __init__(self, images: Path) -> None:
         super().__init__(daemon=True)
-        self.most, self.over = 0.0, threading.Event()
+        self.images, self.over = images, threading.Event()
+        self.most = dict.fromkeys(MEGABYTES, 0.0)
 
     def __enter__(self) -> "Memory":
         self.start()
@@ -70,78 +97,122 @@ class Memory(threading.Thread):
 
     def run(self) -> None:
         while not self.over.wait(0.5):
-            own = Path("/proc/self/task").glob("*/children")
-            workers = [process for file in own for process in file.read_text().split()]
-            self.most = max([self.most, *map(proportional_set_size, workers)])
+            children = Path("/proc/self/task").glob("*/children")
+            workers = [process for file in children for process in file.read_text().split()]
+            files = sum(path.stat().st_size for path in self.images.glob("*.npy"))
+            seen = {
+                "workers_mb": sum(pss(process, "smaps_rollup") for process in workers),
+                "images_mb": sum(pss(process, "smaps", str(self.images)) for process in workers),
+                "files_mb": files / 1e6,
+            }
+            self.most = {k: max(most, round(seen[k], 1)) for k, most in self.most.items()}
 
 
-def proportional_set_size(process: str) -> float:
-    """Return the MB that a process takes, what it shares divided among those that share it."""
+def pss(process: str, file: str, mapped: str = "") -> float:
+    """Return the proportional set size of a process in MB, or that of the files under `mapped`."""
     try:
-        text = Path(f"/proc/{process}/smaps_rollup").read_text()
+        text = Path(f"/proc/{process}/{file}").read_text()
     except OSError:
         return 0.0
-    return next(int(line.split()[1]) for line in text.splitlines() if line[:4] == "Pss:") / 1e3
+    areas = re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", text, flags=re.MULTILINE)
+    sizes = [re.search(r"^Pss: +(\d+) kB", area, re.MULTILINE) for area in areas if mapped in area]
+    return sum(int(size[1]) for size in sizes if size) * 1024 / 1e6
 
 
-def plan(tiny: bool) -> dict[str, dict[str, Any]]:
-    """Return the searches by name."""
-    searches = {
-        f"{pruner}-{seed}": {"pruner": pruner, "jobs": 2, "seed": seed, "trials": 0}
-        for seed in range(3)
-        for pruner in ("none", "halving", "median")
+# ---------------------------------------------------------------- the table
+
+
+def read(file: Path, search: ReportSearch) -> list[Row]:
+    """Return the rows that are of the present settings."""
+    if not file.exists():
+        return []
+    rows = csv.DictReader(file.read_text(encoding="utf-8").splitlines())
+    return [row for row in rows if row["settings"] == settings_of(search)]
+
+
+def write(file: Path, rows: list[Row]) -> None:
+    about = {
+        "about": "Report B's search, exhaustive and pruned, and with one job and two.",
+        "command": "python benchmarks/search.py",
+        "columns": PRUNING,
     }
-    few = 4 if tiny else 16  # an even number of equal trials, without pruning
-    for jobs in (1, 2):
-        searches[f"jobs-{jobs}"] = {"pruner": "none", "jobs": jobs, "seed": 3, "trials": few}
-    return searches
+    write_json(make_folder(file.parent) / file.with_suffix(".json").name, about)
+    write_atomic(file, rows_to_csv([{name: row[name] for name in PRUNING} for row in rows]))
 
 
-def table(done: dict[str, dict[str, Any]]) -> str:
-    """Return the figures as text."""
-    lines = [f"{'search':<12}{'seconds':>9}{'epochs':>8}{'best':>9}{'MB a job':>10}  trials"]
-    for name, figures in done.items():
-        lines.append(
-            f"{name:<12}{figures['seconds']:>9.1f}{figures['epochs']:>8}"
-            f"{figures['val_accuracy']:>9.2%}{figures['megabytes_a_job']:>10.0f}  "
-            + ", ".join(f"{n} {state}" for state, n in figures["states"].items())
+def judged(file: Path) -> str:
+    """Return the table as text, and beside each demand what it says, with its spread over seeds."""
+    table = pd.read_csv(file)
+    shown = table.drop(columns=["processor", "versions", "settings"])
+    formats = {"val_accuracy": "{:.2%}".format} | dict.fromkeys(MEGABYTES, "{:.0f}".format)
+    text = shown.to_string(index=False, formatters=formats)
+    return "\n".join([text, "", *pruning(table), *jobs(table), *memory(table)])
+
+
+def pruning(table: pd.DataFrame) -> Iterator[str]:
+    searches = table[table["purpose"] == "pruning"].set_index(["pruner", "seed"])
+    for pruner in searches.index.unique("pruner"):
+        own = searches.loc[pruner]
+        yield verdict(pruner, own["seconds"], "s", at_most=480 if pruner == "none" else 150)
+        lost = 100 * (searches.loc["none", "val_accuracy"] - own["val_accuracy"]).dropna()
+        if pruner != "none" and len(lost):
+            yield verdict(f"{pruner} loses", lost, "points", at_most=0.1)
+
+
+def jobs(table: pd.DataFrame) -> Iterator[str]:
+    seconds = table[table["purpose"] == "jobs"].set_index(["jobs", "seed"])["seconds"]
+    if {1, 2} <= set(seconds.index.unique("jobs")):
+        gain = (seconds.loc[1] / seconds.loc[2]).dropna()
+        yield verdict("two jobs are", gain, "times as fast as one", at_least=1.8)
+
+
+def memory(table: pd.DataFrame) -> Iterator[str]:
+    most = table[table["purpose"] == "jobs"].groupby("jobs")[MEGABYTES].max()
+    for number, row in most.iterrows():
+        workers, images, files = row
+        yield (
+            f"{number} job(s) take {workers:.0f} MB, of which images, once in memory for all, "
+            f"{images:.0f} MB; on disk they take {files:.0f} MB"
         )
-    return "\n".join([*lines, "", *verdicts(done)])
+    if {1, 2} <= set(most.index):
+        more = pd.Series([most.loc[2, "workers_mb"] - most.loc[1, "workers_mb"]])
+        yield verdict("a second job takes", more, "MB more", at_most=150)
 
 
-def verdicts(done: dict[str, dict[str, Any]]) -> list[str]:
-    """Return the lines that compare searches, as far as these are done."""
-    lines = []
-    for pruner in ("halving", "median"):
-        seeds = [s for s in range(3) if f"none-{s}" in done and f"{pruner}-{s}" in done]
-        if seeds:
-            lost = [
-                done[f"none-{s}"]["val_accuracy"] - done[f"{pruner}-{s}"]["val_accuracy"]
-                for s in seeds
-            ]
-            points = 100 * statistics.fmean(lost)
-            lines.append(f"{pruner} loses {points:.3f} points, mean of {len(seeds)} search seeds")
-    if {"jobs-1", "jobs-2"} <= set(done):
-        gain = done["jobs-1"]["seconds"] / done["jobs-2"]["seconds"]
-        lines.append(f"two jobs are {gain:.2f} times as fast as one")
-    return lines
+def verdict(
+    what: str, values: pd.Series, unit: str, at_most: float = math.inf, at_least: float = -math.inf
+) -> str:
+    """Compare a mean with a demand; each value is shown, as three say little of a spread."""
+    met = "met" if at_least <= values.mean() <= at_most else "MISSED"
+    demand = f"at most {at_most}" if at_most < math.inf else f"at least {at_least}"
+    each = ", ".join(f"{value:.3g}" for value in values)
+    return f"{what:22} {values.mean():.3g} {unit} ({each}); {demand}: {met}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--tiny", type=Path, metavar="OUT", help="a minute on digits, into OUT")
+    parser.add_argument("--table", action="store_true", help="only print what there is")
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    record = options.out / "search.json"
-    done = json.loads(record.read_text()) if record.exists() else {}
-    for name, settings in plan(options.tiny).items():
-        if name not in done:
-            start = time.strftime("%H:%M:%S")
-            print(f"{start} {name}", file=sys.stderr, flush=True)
-            done[name] = search(options.out / name, options.tiny, **settings)
-            write_json(record, done)
-    print(table(done))
+    search, folder = report_searches.SEARCHES["B"], options.tiny or stored.folder()
+    if options.tiny:
+        small = TrainConfig(dataset="digits", epochs=18, batch_size=128)
+        search = dataclasses.replace(search, config=small)
+    file = folder / "pruning.csv"
+    rows = read(file, search)
+    if not options.table:
+        compute(search, file, rows, list(searches(bool(options.tiny))))
+    print(judged(file))
+
+
+def compute(search: ReportSearch, file: Path, rows: list[Row], wanted: list[Row]) -> None:
+    known = [[str(row[name]) for name in wanted[0]] for row in rows]
+    missing = [what for what in wanted if [str(value) for value in what.values()] not in known]
+    for what in tqdm(missing, file=sys.stderr, disable=None):
+        told = " ".join(f"{name} {value}" for name, value in what.items())
+        tqdm.write(f"{time.strftime('%H:%M:%S')} {told}", file=sys.stderr)
+        rows.append(measured(search, what))
+        write(file, rows)
 
 
 if __name__ == "__main__":

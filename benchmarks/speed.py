@@ -1,6 +1,7 @@
 """How fast `nnlib` trains, beside scikit-learn, PyTorch, JAX and the machine's own peak.
 
     nnlib bench [--json]        or  python benchmarks/speed.py [--rounds 7] [--cases 0 1 2 3]
+                                                               [--json] [--out speed.json]
 
 Every contender lives in a process of its own and trains one epoch when told to; they take turns,
 round after round, so that a machine that slows down slows all of them. OPENBLAS_CORETYPE is taken
@@ -20,6 +21,9 @@ from pathlib import Path
 
 from contenders import CASES, CONTENDERS
 
+from nnlib.files import write_json
+
+RESULT = Path(__file__).with_name("speed.json")
 IMAGES = 60_000
 PRODUCTS = 20 * 2 * 2048**3  # floating-point operations of one turn of `peak`
 
@@ -143,14 +147,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--cases", type=int, nargs="+", default=list(range(len(CASES))))
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--out", default=RESULT, help="where the same JSON is written")
     options = parser.parse_args()
-    about = machine()
     found = measure(options.rounds, options.cases)
+    named = {CASES[case].name: times for case, times in found.items()}
+    result = {"machine": machine(), "seconds": named}
+    write_json(Path(options.out), result)
     if options.json:
-        named = {CASES[case].name: times for case, times in found.items()}
-        print(json.dumps({"machine": about, "seconds": named}))
+        print(json.dumps(result))
     else:
-        print("\n".join(f"{key}: {value}" for key, value in about.items()))
+        print("\n".join(f"{key}: {value}" for key, value in result["machine"].items()))
         print("\n".join(table(case, times) for case, times in found.items()))
 
 

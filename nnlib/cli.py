@@ -32,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     try:
         options.run(options)
-    except KeyboardInterrupt:
-        return _fail("interrupted", 1)
+    except KeyboardInterrupt as stop:  # of training, it says how to go on
+        return _fail(str(stop) or "interrupted", 1)
     except ValueError as error:
         return _fail(error, 2)
     except (OSError, ArithmeticError, RuntimeError, MemoryError) as error:
@@ -193,19 +193,19 @@ def run_data(options: argparse.Namespace) -> None:
 
 def run_train(options: argparse.Namespace) -> None:
     """Train a new run, or go on with one."""
-    from nnlib import training
+    from nnlib import progress, training
     from nnlib.config import TrainConfig
 
-    given = settings_of(options)
+    given, watch = settings_of(options), progress.for_stderr()
     if options.resume is not None:
         if given or options.out:
             extra = next(iter(given), "out").replace("_", "-")
             raise InputError(f"--resume takes its settings from the run; leave out --{extra}")
-        run = training.resume(options.resume, print_epoch)
+        run = training.resume(options.resume, watch)
     elif "dataset" not in given:
         raise InputError("no data set given: add --dataset fashion-mnist, or --resume DIR")
     else:
-        run = training.train(TrainConfig(**given), options.out, print_epoch)
+        run = training.train(TrainConfig(**given), options.out, watch)
     best = run.history.best
     summary = {
         "epochs": len(run.history.rows),
@@ -217,21 +217,6 @@ def run_train(options: argparse.Namespace) -> None:
     }
     text = f"best epoch {best['epoch']}: validation accuracy {best['val_accuracy']:.2%}"
     _answer(options, summary, f"{text}\n{run.folder.model}")
-
-
-def print_epoch(progress: Any) -> None:
-    """Write one line for each finished epoch to standard error."""
-    if (row := progress.row) is None:
-        return
-    print(
-        f"epoch {row['epoch']:>3}/{progress.epochs}"
-        f"  lr {row['lr']:<8.4g}"
-        f"  train {row['train_loss']:.4f} {row['train_accuracy']:7.2%}"
-        f"  validation {row['val_loss']:.4f} {row['val_accuracy']:7.2%}"
-        f"  {row['seconds']:.2f} s",
-        file=sys.stderr,
-        flush=True,
-    )
 
 
 def run_test(options: argparse.Namespace) -> None:

@@ -26,7 +26,7 @@ from nnlib.checks import InputError
 from nnlib.config import versions
 from nnlib.data import Dataset
 from nnlib.files import make_folder, write_atomic
-from nnlib.workers import PATIENCE, Task, finished, open_data
+from nnlib.workers import PATIENCE, Event, Task, finished, open_data
 
 CONNECT = 10.0  # seconds to reach a scheduler and a worker of it
 FRESH = 1.0  # seconds for which the number of workers is believed
@@ -45,8 +45,8 @@ def train_on_worker(task: Task, data: Dataset, topic: str) -> Result:
     answers = _answers[key] = queue.SimpleQueue()
 
     def report(*epoch: Any) -> bool:
-        worker.log_event(topic, [task["id"], worker.address, key, epoch])
-        while task["ask"] and epoch[0] == task["seeds"][0] and _is_wanted(worker, key):
+        worker.log_event(topic, ["report", task["id"], [worker.address, key, epoch]])
+        while epoch[0] == task["asks"] and _is_wanted(worker, key):
             try:
                 return answers.get(timeout=FRESH)
             except queue.Empty:
@@ -92,10 +92,10 @@ class DaskPool:
 
     def __init__(self, address: str, jobs: int | None, folder: Path) -> None:
         self.address, self.jobs, self.folder = address, jobs, folder
-        self.running: dict[int, tuple[Task, distributed.Future]] = {}
+        self.running: dict[int, distributed.Future] = {}
         self.asking: dict[int, tuple[str, str]] = {}  # task id: its worker and its key there
         self.inbox: queue.SimpleQueue = queue.SimpleQueue()
-        self.answers = ThreadPoolExecutor(8)  # a worker that just died must not hold up the rest
+        self.beside = ThreadPoolExecutor(8)  # a worker that just died must not hold up the rest
         self.client = _connect(address)
         self.topic = f"nnlib {self.client.id}"
         self.client.subscribe_topic(self.topic, lambda event: self.inbox.put(event[1]))
@@ -128,55 +128,46 @@ class DaskPool:
                 data = open_data(self.folder)
                 self.data = self.client.scatter(data, broadcast=True, hash=False)
             future = self.client.submit(train_on_worker, task, self.data, self.topic, pure=False)
-        self._watch(task, future)
+        self.running[task["id"]] = future
+        future.add_done_callback(lambda _: self.beside.submit(self._fetch, task, future))
 
-    def _watch(self, task: Task, future: distributed.Future) -> None:
-        self.running[task["id"]] = task, future
-        future.add_done_callback(lambda _: self.inbox.put([task["id"]]))
+    def _fetch(self, task: Task, future: distributed.Future) -> None:
+        """Fetch a result and write its files; if its worker died with it, Dask makes it again."""
+        try:
+            *event, files = future.result()
+            for name, content in files.items():
+                path = Path(task["folder"]) / name
+                write_atomic(make_folder(path.parent) / path.name, content)
+        except distributed.KilledWorker as error:
+            event = "failed", task["id"], f"its worker died, {error.allowed_failures + 1} times"
+        except Exception as error:  # whatever a cluster may do; the trial is not to blame
+            event = "lost", task["id"], f"{type(error).__name__}: {error}".splitlines()[0]
+        self.inbox.put(event)
 
-    def receive(self, timeout: float) -> tuple[str, int | None, Any] | None:
+    def receive(self, timeout: float) -> Event | None:
         """Wait for the next event; None after `timeout` seconds without one."""
         with self._connected(), suppress(queue.Empty):
-            message = self.inbox.get(timeout=timeout)
-            if message is None:
-                return "wake", None, None
-            number, *report = message
-            if number in self.running and not report:
-                return self._collect(*self.running.pop(number))
-            if number in self.running:
-                *self.asking[number], epoch = report
-                return "report", number, epoch
+            kind, task_id, value = self.inbox.get(timeout=timeout)
+            if kind == "report":
+                *self.asking[task_id], value = value
+            else:
+                self.running.pop(task_id, None)
+            return kind, task_id, value
         return None
-
-    def _collect(self, task: Task, future: distributed.Future) -> tuple[str, int, Any] | None:
-        """Fetch the result of a task that ended, and write its files."""
-        try:
-            *event, files = future.result(PATIENCE)
-        except TimeoutError:  # its worker died with the result: Dask computes it once more
-            return self._watch(task, future)
-        except distributed.KilledWorker as error:
-            return "failed", task["id"], f"its worker died, {error.allowed_failures + 1} times"
-        except Exception as error:  # whatever a cluster may do; the trial is not to blame
-            with self._connected():
-                return "lost", task["id"], f"{type(error).__name__}: {error}".splitlines()[0]
-        for name, content in files.items():
-            path = Path(task["folder"]) / name
-            write_atomic(make_folder(path.parent) / path.name, content)
-        return tuple(event)
 
     def answer(self, task_id: int, go_on: bool) -> None:
         """Tell the worker that reported an epoch of a task whether to go on."""
         address, key = self.asking[task_id]
         say = partial(self.client.run, workers=[address], on_error="ignore")
-        self.answers.submit(say, answer_on_worker, key, go_on)
+        self.beside.submit(say, answer_on_worker, key, go_on)
 
     def wake(self) -> None:
         """Make `receive` return; the queue allows this inside a signal handler."""
-        self.inbox.put(None)
+        self.inbox.put(("wake", None, None))
 
     def close(self) -> None:
         """Let the cluster drop what still runs, and go."""
-        self.answers.shutdown(wait=False, cancel_futures=True)
+        self.beside.shutdown(wait=False, cancel_futures=True)
         self.client.close(PATIENCE)
 
 

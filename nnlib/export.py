@@ -1,7 +1,8 @@
 """Notebooks as pages and as typeset documents: exporters for nbconvert, registered with it.
 
-`jupyter nbconvert --to nnlib-html` and `--to nnlib-pdf`, and JupyterLab's export menu, give what
-the report gives, for a notebook that its reader has changed as well. The page needs nothing from
+`jupyter nbconvert --to nnlib-html` and `--to nnlib-pdf`, and JupyterLab's export menu (there
+`nnlib_html` and `nnlib_pdf`, since a Jupyter server's addresses allow no hyphen), give what the
+report gives, for a notebook that its reader has changed as well. The page needs nothing from
 the network: styles, fonts, figures and mathematics (MathML, made by pandoc) are inside it. The
 document is set by typst from the same cells. Templates stand in templates/nnlib.
 """
@@ -23,6 +24,7 @@ from bs4 import BeautifulSoup
 from nbconvert.exporters import HTMLExporter, TemplateExporter
 from nbconvert.filters import Highlight2HTML
 from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell
 from traitlets import Bool, default
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -50,9 +52,15 @@ def _pandoc(source: str, to: str, *options: str, folder: Path | None = None) -> 
 
 
 def _for_pandoc(source: str) -> str:
-    r"""Put $$ around bare \begin{align} … \end{align}, which Jupyter draws and pandoc does not."""
+    r"""Put $$ around bare \begin{align} … \end{align}, which Jupyter draws and pandoc does not.
+
+    Jupyter's boxes, `<div class="alert alert-info">`, become divisions that pandoc knows.
+    """
     bare = r"^(?<!\$\$\n)\\begin\{(align|equation|gather|multline)(\*?)\}.*?\\end\{\1\2\}"
-    return re.sub(bare, r"$$\g<0>$$", source, flags=re.DOTALL | re.MULTILINE)
+    source = re.sub(bare, r"$$\g<0>$$", source, flags=re.DOTALL | re.MULTILINE)
+    box = r'^<div class="alert alert-(\w+)">\n(.*?)\n</div>$'
+    boxed = r"::::: {.alert .alert-\1}\n\2\n:::::"
+    return re.sub(box, boxed, source, flags=re.DOTALL | re.MULTILINE)
 
 
 def title_of(nb: NotebookNode) -> tuple[str, str]:
@@ -152,11 +160,32 @@ def _outputs(nb: NotebookNode) -> Iterator[NotebookNode]:
 
 
 def _mark_solutions(cells: Sequence[NotebookNode]) -> None:
-    """Mark where a run of cells tagged `solution` opens and closes: it folds as one."""
-    inside = [False, *("solution" in tags_of(cell) for cell in cells), False]
+    """Mark where a run of cells tagged `solution` opens and closes: it folds as one.
+
+    It opens with its name, which has the number of the exercise above it.
+    """
+    inside, name = [False, *("solution" in tags_of(cell) for cell in cells), False], "Solution"
     for i, cell in enumerate(cells, 1):
-        cell.metadata["nnlib_opens"] = inside[i] and not inside[i - 1]
+        if number := re.match(r"#+ Exercise ([\d.]*\d)", cell.source):
+            name = f"Solution {number[1]}"
+        cell.metadata["nnlib_opens"] = name if inside[i] and not inside[i - 1] else ""
         cell.metadata["nnlib_closes"] = inside[i] and not inside[i + 1]
+
+
+def _opens_section(cell: NotebookNode) -> bool:
+    return cell.cell_type == "markdown" and bool(re.match(r"##? ", cell.source))
+
+
+def _solutions_last(cells: Sequence[NotebookNode]) -> list[NotebookNode]:
+    """Return the cells with the solutions of a section at its end, since paper cannot fold."""
+    ordered, held = [], []
+    for cell in [*cells, None]:
+        if held and (cell is None or _opens_section(cell)):
+            ordered += [new_markdown_cell("### Solutions"), *held]
+            held = []
+        if cell is not None:
+            (held if "solution" in tags_of(cell) else ordered).append(cell)
+    return ordered
 
 
 class Page(_Exporter, HTMLExporter):
@@ -355,6 +384,7 @@ class Document(_Exporter):
 
     def _prepare(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
         nb, resources = super()._prepare(nb, resources)
+        nb.cells = _solutions_last(nb.cells)
         files = resources["nnlib_files"] = {}
         for output in _outputs(nb):
             mime = self._mime(output)
@@ -366,6 +396,23 @@ class Document(_Exporter):
                 )
                 output.metadata.nnlib.file = name
         return nb, resources
+
+
+class _CommandLine(TemplateExporter):
+    """The name with a hyphen: not offered by a Jupyter server, where it could only fail."""
+
+    @default("enabled")
+    def _enabled_default(self) -> bool:
+        server = sys.modules.get("jupyter_server.serverapp")
+        return not (server and server.ServerApp.initialized())
+
+
+class CommandLinePage(_CommandLine, Page):
+    """`Page` under the name that `jupyter nbconvert --to` takes, nnlib-html."""
+
+
+class CommandLineDocument(_CommandLine, Document):
+    """`Document` under the name that `jupyter nbconvert --to` takes, nnlib-pdf."""
 
 
 def _fenced(text: str, kind: str) -> str:

@@ -9,6 +9,7 @@ import io
 import os
 import sys
 import time
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from PIL import Image
 from nnlib.config import versions
 from nnlib.files import write_atomic
 
+PAUSE = 0.4  # seconds between two showings of a live table, at least
 FIGURES = "NNLIB_FIGURES"  # the folder that figures are kept in, where anyone keeps them
 _START = time.perf_counter()
 
@@ -36,15 +38,44 @@ def show(fig: Any, name: str, caption: str, alt: str, png: bool = False) -> None
     SVG, or PNG where the drawing is heavy. If NNLIB_FIGURES names a folder, the figure is kept
     there as `name`.
     """
-    kind, mime = ("png", "image/png") if png else ("svg", "image/svg+xml")
+    kind = "png" if png else "svg"
     data = _rendered(fig, kind)
+    _keep(data, f"{name}.{kind}")
+    _display(data, kind, {"alt": alt, "caption": caption, "name": name})
+
+
+class LiveFigure:
+    """A figure that is drawn again in its place; its last drawing stays, as one of `show` does.
+
+    The place is where it was first drawn, whichever cell runs by then. It is SVG.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name, self.place, self.drawn = name, uuid.uuid4().hex, False
+
+    def show(self, svg: bytes, caption: str, alt: str, last: bool = False) -> None:
+        """Show a drawing with caption and alt text; only the `last` goes to NNLIB_FIGURES."""
+        if last:
+            _keep(svg, f"{self.name}.svg")
+        about = {"alt": alt, "caption": caption, "name": self.name}
+        _display(svg, "svg", about, display_id=self.place, update=self.drawn)
+        self.drawn = True
+
+
+def _keep(data: bytes, file: str) -> None:
     if folder := os.environ.get(FIGURES):
         Path(folder).mkdir(parents=True, exist_ok=True)
-        write_atomic(Path(folder) / f"{name}.{kind}", data)
-    described = {"alt": alt, "caption": caption, "name": name}
-    shown = data if png else data.decode()
-    display({mime: shown, "text/plain": alt}, raw=True, metadata={mime: described})
-    _caption(caption)
+        write_atomic(Path(folder) / file, data)
+
+
+def _display(data: bytes, kind: str, about: dict[str, str], **where: Any) -> None:
+    mime = {"png": "image/png", "svg": "image/svg+xml"}[kind]
+    shown = data.decode() if kind == "svg" else data
+    bundle = {mime: shown, "text/plain": about["alt"]}
+    display(bundle, raw=True, metadata={mime: about}, **where)
+    if where:
+        where["display_id"] += "-caption"
+    _caption(about["caption"], **where)
 
 
 def _rendered(fig: Any, kind: str) -> bytes:
@@ -61,9 +92,9 @@ def _lighter(png: io.BytesIO) -> bytes:
     return stream.getvalue()
 
 
-def _caption(text: str) -> None:
+def _caption(text: str, **where: Any) -> None:
     """Show a caption in the open notebook; the exports set it themselves and leave this out."""
-    display({"text/markdown": f"*{text}*"}, raw=True, metadata={"nnlib": "caption"})
+    display({"text/markdown": f"*{text}*"}, raw=True, metadata={"nnlib": "caption"}, **where)
 
 
 def table(data: pd.DataFrame | list[dict], caption: str, formats: Mapping[str, str] | None = None):
@@ -71,6 +102,82 @@ def table(data: pd.DataFrame | list[dict], caption: str, formats: Mapping[str, s
 
     `formats` gives a format for some columns, as {"accuracy": "{:.2%}"}; the index is left out.
     """
+    _display_table(data, caption, formats)
+
+
+class LiveTable:
+    """A table that is shown again in its place; its last showing stays, as one of `table` does.
+
+    The place is where it was first shown, whichever cell runs by then.
+    """
+
+    def __init__(self) -> None:
+        self.place, self.shown = uuid.uuid4().hex, False
+
+    def show(
+        self,
+        data: pd.DataFrame | list[dict],
+        caption: str,
+        formats: Mapping[str, str] | None = None,
+    ) -> None:
+        """Show rows and caption in place of what was there."""
+        _display_table(data, caption, formats, display_id=self.place, update=self.shown)
+        self.shown = True
+
+
+class SearchTable:
+    """The best trials of a search as it goes, how many are done, and how long the rest may take.
+
+    Give it to `run_search` as `on_trial`, and what that returns to `close`, whose showing stays.
+    `names` are headings for settings; `top` is the number of rows.
+    """
+
+    def __init__(self, title: str, names: Mapping[str, str] | None = None, top: int = 5) -> None:
+        self.title, self.names, self.top = title, names or {}, top
+        self.live, self.ended = LiveTable(), 0
+        self.start = self.drawn = time.monotonic()
+        self.live.show([], f"{title}: no trial has ended yet.")
+
+    def __call__(self, row: dict[str, Any], result: Any) -> None:
+        """Take note of a trial that ended; draw a few times a second at most."""
+        self.ended, now = self.ended + 1, time.monotonic()
+        if now - self.drawn >= PAUSE:
+            self.drawn = now
+            best, left = result.best.get("val_accuracy"), result.planned - len(result.rows)
+            so_far = f", best so far {best:.2%}" if best else ""
+            wait = _duration((now - self.start) / self.ended * left)
+            done = f"{len(result.rows)} of {result.planned} trials done"
+            self._show(result, f"{self.title}: {done}{so_far}; about {wait} left.")
+
+    def close(self, result: Any) -> None:
+        """Show what the search has come to."""
+        rows, planned = len(result.rows), result.planned
+        all_of_them = f"{rows} trials" if rows == planned else f"{rows} trials; {planned} planned"
+        best = f"the best {min(self.top, rows)} of {all_of_them}"
+        self._show(result, f"{self.title}: {best}, in {_duration(result.seconds)}.")
+
+    def _show(self, result: Any, caption: str) -> None:
+        rows = [self._row(result, trial) for trial in result.rows[: self.top]]
+        formats = {k: "{:.3g}" for row in rows for k, value in row.items() if type(value) is float}
+        formats |= {"accuracy": "{:.2%}", "seconds": "{:.1f}"} if rows else {}
+        self.live.show(rows, caption, formats)
+
+    def _row(self, result: Any, trial: dict[str, Any]) -> dict[str, Any]:
+        varied = {self.names.get(name, name): _plain(trial[name]) for name in result.plan.space}
+        columns = {"accuracy": "val_accuracy", "epoch of it": "best_epoch", "seconds": "seconds"}
+        state = {} if result.plan.pruner == "none" else {"state": trial["state"]}
+        return varied | {title: trial[name] for title, name in columns.items()} | state
+
+
+def _plain(value: Any) -> Any:
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+def _display_table(data: Any, caption: str, formats: Mapping | None, **where: Any) -> None:
     frame = pd.DataFrame(data)
     text = frame.astype(object)
     for column, pattern in (formats or {}).items():
@@ -84,6 +191,7 @@ def table(data: pd.DataFrame | list[dict], caption: str, formats: Mapping[str, s
         },
         raw=True,
         metadata={"text/markdown": {"caption": caption}, "text/html": {"caption": caption}},
+        **where,
     )
 
 

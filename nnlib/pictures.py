@@ -45,22 +45,34 @@ def _grey(image: Image.Image) -> np.ndarray:
 def fit_picture(grey: np.ndarray, shape: tuple[int, int], dataset: str = "") -> np.ndarray:
     """Fit grey values (H, W) uint8 into one image (height, width) of the set.
 
-    mnist and digits: the ink is scaled into 20 of 28 pixels, and its centre of mass put in the
-    middle (LeCun et al. 1998). Other sets: scaled until the longer side fills the frame, as
-    Fashion-MNIST was made (Xiao et al. 2017). A picture that has the set's size is not moved.
+    mnist: the ink is scaled into 20 of 28 pixels, and its centre of mass put in the middle
+    (LeCun et al. 1998). Other sets: scaled until the longer side fills the frame, as
+    Fashion-MNIST (Xiao et al. 2017) and digits were made. The brightest pixel becomes 255. A
+    picture that has the set's size is left as it is, but for its sign.
     """
     ink = _light_on_black(grey)
     if ink.shape == tuple(shape):
         return ink
-    digit = dataset in ("mnist", "digits")
-    small = _shrink(_trimmed(ink), shape, DIGIT_BOX if digit else 1.0)
-    return _place(small, shape, _centre_of_mass if digit else _middle)
+    mnist = dataset == "mnist"
+    drawn = _trimmed(_without_ground(ink))
+    small = _full_contrast(_shrink(drawn, shape, DIGIT_BOX if mnist else 1.0))
+    return _place(small, shape, _centre_of_mass if mnist else _middle)
 
 
 def _light_on_black(grey: np.ndarray) -> np.ndarray:
-    """Turn the grey values round if the border, where nothing is drawn, is light."""
-    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-    return 255 - grey if np.median(border) > 127 else grey
+    """Turn the grey values round if the ground is light."""
+    return 255 - grey if _ground(grey) > 127 else grey
+
+
+def _ground(grey: np.ndarray) -> int:
+    """Return the level of what nothing is drawn on: the border's median."""
+    return int(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
+
+
+def _without_ground(ink: np.ndarray) -> np.ndarray:
+    """Make grey or yellowish paper black."""
+    ground = np.uint8(_ground(ink))
+    return np.maximum(ink, ground) - ground
 
 
 def _trimmed(ink: np.ndarray) -> np.ndarray:
@@ -77,6 +89,11 @@ def _shrink(ink: np.ndarray, shape: tuple[int, int], box: float) -> np.ndarray:
     factor = min(box * side / length for side, length in zip(shape, ink.shape, strict=True))
     height, width = (max(1, round(length * factor)) for length in ink.shape)
     return np.asarray(Image.fromarray(ink).resize((width, height), Image.Resampling.BOX))
+
+
+def _full_contrast(ink: np.ndarray) -> np.ndarray:
+    """Brighten until the brightest pixel is white: a thin pen or a pencil fades when it shrinks."""
+    return np.rint(ink * (255 / max(1, ink.max()))).astype(np.uint8)
 
 
 def _place(

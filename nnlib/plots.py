@@ -6,15 +6,18 @@ dash as well, so that a grey print still reads. This is the only module that imp
 seaborn.
 """
 
+import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import matplotlib.ticker
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00", "#3F8FC5", "#000000"]
@@ -222,6 +225,23 @@ def bars(
     return ax
 
 
+def scaling(
+    ax: Axes, knob: Sequence[float], seconds: Sequence[float], operations: Sequence[float]
+) -> Axes:
+    """Draw time against a knob, and what its operations alone take at the best rate reached."""
+    knob, seconds, operations = map(np.asarray, (knob, seconds, operations))
+    rate = (operations / seconds).max()
+    ax.loglog(knob, seconds, marker="o", label="measured")
+    ax.loglog(knob, operations / rate, label=f"operations at {rate / 1e9:.0f} GFLOP/s")
+    ax.set_xticks(knob, [f"{value:,}" for value in knob])
+    ax.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_minor_locator(mpl.ticker.NullLocator())
+    ax.legend()
+    return ax
+
+
 def histogram(ax: Axes, values: np.ndarray, bins: int | Sequence[float] = 50) -> Axes:
     """Draw how often values occur."""
     ax.hist(np.ravel(values), bins=bins, color=COLOURS[0])
@@ -324,3 +344,112 @@ def parallel(
 
 def _unit_range(values: np.ndarray) -> np.ndarray:
     return (values - values.min()) / (np.ptp(values) or 1.0)
+
+
+def trend(ax: Axes, x: np.ndarray, y: np.ndarray, groups: int = 5, seed: int = 0) -> Axes:
+    """Draw points (N,) over a logarithmic x, and the median of `groups` of them, equal in number.
+
+    The band is the 90 % bootstrap interval of each group's median (Efron 1979).
+    """
+    points(ax, x, y, size=12)
+    parts = np.array_split(np.argsort(x), min(groups, len(x)))
+    rng, middle = np.random.default_rng(seed), [np.exp(np.log(x[part]).mean()) for part in parts]
+    ax.plot(middle, [np.median(y[part]) for part in parts], color=COLOURS[1], ls="-")
+    again = [np.median(rng.choice(y[part], (1000, len(part))), axis=1) for part in parts]
+    ax.fill_between(middle, *np.percentile(again, [5, 95], axis=1), color=COLOURS[1], alpha=0.2)
+    ax.set(xscale="log")
+    ax.xaxis.set_minor_formatter("")
+    return ax
+
+
+def svg(fig: Figure) -> bytes:
+    """Return a figure as it stands, drawn once: `savefig` draws twice, to arrange it anew."""
+    stream = io.BytesIO()
+    FigureCanvasSVG(fig).print_svg(stream, metadata={"Date": None})
+    return stream.getvalue()
+
+
+def look(number: int) -> dict[str, Any]:
+    """Return colour and dash of the line with that number, which no other of the first 49 has."""
+    turn = number // len(COLOURS)
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "linestyle": DASHES[(number + turn) % len(DASHES)],
+    }
+
+
+def running(
+    axes: Sequence[Axes],
+    traces: Mapping[str, Any],
+    numbers: Sequence[int] = (),
+    ceiling: float = math.inf,
+) -> Sequence[Axes]:
+    """Draw runs while they learn: loss on the first ax, accuracy on the second; call to redraw.
+
+    Pale lines are training, marked ones validation, a dotted upright where the learning rate was
+    changed by hand. `traces` are those of `progress` by name, `numbers` choose their looks. What
+    is above the loss `ceiling` leaves the panel.
+    """
+    numbers = numbers or range(len(traces))
+    for ax, what, factor, unit in zip(
+        axes, ("loss", "accuracy"), (1, 100), ("nats", "%"), strict=True
+    ):
+        for line in list(ax.lines):
+            line.remove()
+        for (name, trace), number in zip(traces.items(), numbers, strict=True):
+            _course(ax, trace, what, factor, look(number), name)
+        ax.locator_params(nbins=5)
+        ax.set_xlim(0, max((t.last.epochs for t in traces.values() if t.last), default=1))
+        label(ax, "epoch", f"{what} ({unit})")
+    _course_limits(*axes, list(traces.values()), ceiling)
+    if legend := axes[1].get_legend():
+        legend.remove()
+    if any(trace.last for trace in traces.values()):
+        axes[1].legend(loc="lower right", frameon=True, framealpha=0.8, edgecolor="none")
+    return axes
+
+
+def _course(ax: Axes, trace: Any, what: str, factor: float, how: dict, name: str) -> None:
+    """Draw what is known of one run; a run without a name calls its lines by what they are."""
+    epochs = [row["epoch"] for row in trace.rows]
+    running, judged = np.array(getattr(trace, what)), [row[f"val_{what}"] for row in trace.rows]
+    ax.plot(trace.epoch, running * factor, color=how["color"], ls="-", lw=1, alpha=0.45,
+            label="" if name else "training")  # fmt: skip
+    ax.plot(epochs, np.array(judged) * factor, **how, marker="o", ms=3,
+            label=name or "validation")  # fmt: skip
+    for epoch in trace.turns:
+        ax.axvline(epoch, color=how["color"], lw=0.8, ls=":")
+
+
+def _course_limits(loss: Axes, accuracy: Axes, traces: Sequence[Any], ceiling: float) -> None:
+    """Show all of the loss below the ceiling, and of the accuracy what comes after one epoch."""
+    highest = [max(trace.loss) for trace in traces if trace.loss]
+    loss.set_ylim(0, min(1.05 * max(highest, default=1.0), ceiling))
+    rows = [row for trace in traces for row in trace.rows]
+    known = [row[f"{split}_accuracy"] for row in rows for split in ("train", "val")]
+    low = 100 * np.nanmin(known) if known else 0.0
+    high = 100 * np.nanmax(known + [max(t.accuracy) for t in traces if t.accuracy]) if known else 99
+    accuracy.set_ylim(max(0.0, low - 3), min(high + 2, 100.5))
+
+
+def mistakes(ax: Axes, counts: np.ndarray, classes: Sequence[str]) -> Axes:
+    """Draw a confusion matrix (K, K) of counts in little room: what share of a class goes where.
+
+    Rows are the truth, columns the net's answer, right answers left white; errors are in percent
+    of their row, and those of 5 % or more have their number. Beyond 20 classes names are left out.
+    """
+    errors = 100 * counts * (1.0 - np.eye(len(counts)))
+    errors /= np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    ax.imshow(errors, cmap="Oranges", vmin=0, vmax=40)
+    ax.grid(False)
+    if len(classes) > 20:
+        return label(bare(ax), "answer of the net", "true class")
+    for row, column in np.argwhere(errors >= 4.5):
+        ink = "white" if errors[row, column] > 25 else "black"
+        ax.text(column, row, f"{errors[row, column]:.0f}", ha="center", va="center", fontsize=8,
+                color=ink)  # fmt: skip
+    names, places = [name[:11] for name in classes], range(len(classes))
+    ax.set_xticks(places, names, rotation=90 if max(map(len, names)) > 2 else 0)
+    ax.set_yticks(places, names)
+    ax.tick_params(length=0)
+    return label(ax, "answer of the net", "true class")

@@ -18,34 +18,28 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from shutil import rmtree
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import optuna
 from filelock import FileLock, Timeout
 
 from nnlib import checks
 from nnlib.checks import InputError
 from nnlib.config import TrainConfig
-from nnlib.data import Dataset
 from nnlib.files import make_folder, read_json, write_atomic, write_json
 from nnlib.runs import RunFolder, rows_to_csv
-from nnlib.space import SAMPLERS as SAMPLERS
 from nnlib.space import Choice as Choice
+from nnlib.space import Plan
 from nnlib.space import Range as Range
-from nnlib.space import Space, checked_space, configurations, settings_of
 from nnlib.space import parse_choice as parse_choice
 from nnlib.space import parse_range as parse_range
+from nnlib.study import Ledger, accuracies, open_storage, same_settings, watching
 from nnlib.workers import LocalPool, Task, share_data
-
-if TYPE_CHECKING:
-    import optuna
-    import pandas
-
-    from nnlib.study import Ledger
 
 TICK = 1.0  # seconds between two looks at the clock
 ATTEMPTS = 3  # times that a trial may lose its process before it counts as failed
@@ -56,17 +50,21 @@ STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 class SearchResult:
     """What a search found, finished or not: its trials, the study, and where they are."""
 
+    plan: Plan
     rows: list[dict[str, Any]]  # best first
-    planned: int  # how many trials there will be
-    config: TrainConfig
-    study: "optuna.Study"
+    study: optuna.Study
     folder: Path
     seconds: float
     interrupted: bool = False
 
     @property
-    def table(self) -> "pandas.DataFrame":
-        """The finished trials as a DataFrame, best mean validation accuracy first.
+    def planned(self) -> int:
+        """How many trials there will be."""
+        return len(self.plan.configurations)
+
+    @property
+    def table(self) -> Any:
+        """The finished trials as a pandas DataFrame, best mean validation accuracy first.
 
         Columns: number, each varied setting, val_accuracy (mean over seeds), val_accuracy_se (its
         standard error), seed_S (accuracy of seed S), best_epoch (mean), seconds, state
@@ -79,22 +77,22 @@ class SearchResult:
     @property
     def best(self) -> dict[str, Any]:
         """The settings that won, as JSON values, with number and val_accuracy; {} if none did."""
-        for row in self.rows:
-            if row["state"] == "complete":
-                varied = settings_of({name: row[name] for name in self._varied})
-                found = {k: list(v) if isinstance(v, tuple) else v for k, v in varied.items()}
-                return found | {key: row[key] for key in ("number", "val_accuracy")}
-        return {}
+        if (won := self._winner) is None:
+            return {}
+        names, settings = ("number", "val_accuracy"), self.best_config.as_dict()
+        return {k: settings[k] for k in self.plan.space} | {k: won[k] for k in names}
 
     @property
     def best_config(self) -> TrainConfig:
-        """The settings of a training run with the winning configuration."""
-        return replace(self.config, **{k: v for k, v in self.best.items() if k in self._varied})
+        """The settings of a training run that won; those that are held fixed if none did."""
+        return self.plan.config_of(self._winner) if self._winner else self.plan.config
 
     @property
-    def _varied(self) -> list[str]:
-        names = list(self.rows[0]) if self.rows else []
-        return names[1 : names.index("val_accuracy")] if names else []
+    def _winner(self) -> dict[str, Any] | None:
+        return next((row for row in self.rows if row["state"] == "complete"), None)
+
+
+OnTrial = Callable[[dict[str, Any], SearchResult], None]
 
 
 def run_search(
@@ -110,7 +108,7 @@ def run_search(
     scheduler: str | None = None,
     seed: int = 0,
     out: str | Path | None = None,
-    on_trial: Callable[[dict[str, Any], SearchResult], None] | None = None,
+    on_trial: OnTrial | None = None,
 ) -> SearchResult:
     """Try `trials` configurations of `space`, everything else as in `config`, and return them all.
 
@@ -125,100 +123,70 @@ def run_search(
     the result so far. Ctrl-C ends the search once, with what is done. Raises InputError, before
     anything runs, for whatever of this cannot be.
     """
-    from nnlib import study
-
     start = time.perf_counter()
-    space = checked_space(config, space)
-    plan = configurations(space, sampler, trials, seed)
-    checks.one_of("pruner", pruner, study.PRUNERS)
-    checks.whole("seeds", seeds, least=1)
+    plan = Plan(config, space, trials, sampler, pruner, seeds, seed)
     checks.whole("jobs", 1 if jobs is None else jobs, least=1)
     data = config.load()
     if not len(data.val):
         raise InputError("a search needs validation images, got validation size 0")
-    searched = {"sampler": sampler, "pruner": pruner, "seeds": str(seeds), "search seed": str(seed)}
-    settings = _settings(config, space, data) | searched
+    settings = plan.settings(data.sha256)
     folder = Path(out) if out is not None else _unfinished(settings) or _new_folder(config.dataset)
     place = storage or folder / "study.log"
-    with _own_folder(folder, settings) as owner, study.watching(place):
-        made = study.make_pruner(pruner, _longest(config, space))
-        opened = study.open_storage(place)
-        drawn, alone = (sampler, seed), storage is None
-        ledger = study.Ledger(opened, settings, space, plan, drawn, made, owner, alone)
-        with _open_pool(jobs, scheduler, data, folder) as pool:
-            del data  # the workers have it; here it would only take memory
-            every, prunes = [config.seed + k for k in range(seeds)], pruner != "none"
-            search = _Search(ledger, pool, config, every, prunes, folder, on_trial, start)
+    with _own_folder(folder, settings) as about, watching(place):
+        ledger = Ledger(open_storage(place), plan, settings, about["owner"], alone=storage is None)
+        images = share_data(data, folder / "images")
+        del data  # the workers have it; here it would only take memory
+        with closing(_make_pool(jobs, scheduler, images)) as pool:
+            search = _Search(ledger, pool, folder, on_trial, start)
             search.run()
         result = search.save()
-        write_json(folder / "search.json", _about(settings, owner, finished=ledger.done))
+        write_json(folder / "search.json", about | {"finished": ledger.done})
     return result
-
-
-def _settings(config: TrainConfig, space: Space, data: Dataset) -> dict[str, str]:
-    """Say what a search is, independent of where its data and its folder are."""
-    held = {name: str(value) for name, value in config.as_dict().items() if name != "dataset"}
-    varied = {name: f"in {dimension}" for name, dimension in space.items()}
-    return held | varied | {"data": data.sha256}
-
-
-def _longest(config: TrainConfig, space: Space) -> int:
-    return max(space["epochs"].ends) if "epochs" in space else config.epochs
 
 
 # ---------------------------------------------------------------- the folder
 
 
 @contextmanager
-def _own_folder(folder: Path, settings: dict[str, str]) -> Iterator[str]:
-    """Hold the folder of a search, alone, and yield the name of its owner."""
+def _own_folder(folder: Path, settings: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """Hold the folder of a search, alone, and yield what its search.json says."""
     if RunFolder(folder).holds_a_run():
         raise InputError(f"{folder} already holds a run: name another folder")
     existed = folder.exists()
     lock = FileLock(make_folder(folder) / ".lock", timeout=0)
     try:
-        lock.acquire()
+        with lock:
+            yield _about(folder / "search.json", settings)
     except Timeout:
         raise InputError(
             f"{folder} is being searched by another process; name another folder"
         ) from None
-    try:
-        yield _owner(folder, settings)
     except InputError:
         if not existed and not (folder / "trials").exists():
             rmtree(folder, ignore_errors=True)
         raise
     finally:
-        lock.release()
         rmtree(folder / "images", ignore_errors=True)
 
 
-def _owner(folder: Path, settings: dict[str, str]) -> str:
-    """Return the owner that a folder belongs to; InputError where it is another search's."""
-    from nnlib.study import same_settings
-
-    about = folder / "search.json"
-    if about.exists():
-        saved = read_json(about)
-        same_settings(str(folder), saved["settings"], settings)
-        return saved["owner"]
-    owner = secrets.token_hex(8)
-    write_json(about, _about(settings, owner, finished=False))
-    return owner
-
-
-def _about(settings: dict[str, str], owner: str, finished: bool) -> dict[str, Any]:
-    return {"settings": settings, "owner": owner, "finished": finished}
+def _about(path: Path, settings: dict[str, str]) -> dict[str, Any]:
+    """Read or make search.json; InputError where it is another search's."""
+    if path.exists():
+        about = read_json(path)
+        same_settings(str(path.parent), about["settings"], settings)
+    else:
+        about = {"settings": settings, "owner": secrets.token_hex(8), "finished": False}
+        write_json(path, about)
+    return about
 
 
 def _unfinished(settings: dict[str, str]) -> Path | None:
     """Return the folder of a search with these settings that was cut short, the newest."""
-    for about in sorted(Path("runs").glob("search-*/search.json"), reverse=True):
-        saved = read_json(about)
-        if saved["finished"] or saved["settings"] != settings:
-            continue
-        with suppress(Timeout), FileLock(about.parent / ".lock", timeout=0):
-            return about.parent
+    for path in sorted(Path("runs").glob("search-*/search.json"), reverse=True):
+        about = read_json(path)
+        if not about["finished"] and about["settings"] == settings:
+            with suppress(Timeout), FileLock(path.parent / ".lock", timeout=0):
+                return path.parent
     return None
 
 
@@ -227,22 +195,12 @@ def _new_folder(dataset: str) -> Path:
     return Path("runs") / f"search-{Path(dataset).name}-{stamp}-{secrets.token_hex(3)}"
 
 
-@contextmanager
-def _open_pool(
-    jobs: int | None, scheduler: str | None, data: Dataset, folder: Path
-) -> Iterator[Any]:
-    rmtree(folder / "images", ignore_errors=True)
-    images = share_data(data, folder / "images")
+def _make_pool(jobs: int | None, scheduler: str | None, images: Path) -> Any:
     if scheduler is None:
-        pool = LocalPool(jobs or 1, images)
-    else:
-        from nnlib.cluster import DaskPool
+        return LocalPool(jobs or 1, images)
+    from nnlib.cluster import DaskPool
 
-        pool = DaskPool(scheduler, jobs, images)
-    try:
-        yield pool
-    finally:
-        pool.close()
+    return DaskPool(scheduler, jobs, images)
 
 
 # ---------------------------------------------------------------- the search
@@ -252,17 +210,13 @@ def _open_pool(
 class _Search:
     """The loop: trials from the ledger to the pool, events from the pool to the ledger."""
 
-    ledger: "Ledger"
-    pool: Any  # LocalPool or DaskPool
-    config: TrainConfig
-    seeds: list[int]
-    prunes: bool
+    ledger: Ledger
+    pool: Any  # a LocalPool, or a DaskPool, which has the same methods
     folder: Path
-    on_trial: Callable[[dict[str, Any], SearchResult], None] | None
+    on_trial: OnTrial | None
     start: float
-    running: dict[int, Any] = field(default_factory=dict)  # Optuna's trials by their number there
-    lost: list[Any] = field(default_factory=list)  # those whose process died
-    attempts: Counter[int] = field(default_factory=Counter)
+    running: dict[int, optuna.Trial] = field(default_factory=dict)  # by Optuna's number
+    deaths: Counter[int] = field(default_factory=Counter)  # of processes, by the trial's number
     interrupted: bool = False
 
     def run(self) -> None:
@@ -273,8 +227,7 @@ class _Search:
                 self._start_trials()
                 if not self.running and self.ledger.done:
                     break
-                event = self.pool.receive(TICK)
-                if event is not None:
+                if event := self.pool.receive(TICK):
                     self._handle(*event)
                 self.ledger.beat()
         for trial in self.running.values():
@@ -286,14 +239,13 @@ class _Search:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = signal.getsignal(signal.SIGINT)
 
         def interrupt(*_: object) -> None:
             self.interrupted = True
             signal.signal(signal.SIGINT, before)
             self.pool.wake()
 
-        signal.signal(signal.SIGINT, interrupt)
+        before = signal.signal(signal.SIGINT, interrupt)
         try:
             yield
         finally:
@@ -301,93 +253,87 @@ class _Search:
 
     def _start_trials(self) -> None:
         while self.pool.free > 0:
-            trial = self.lost.pop() if self.lost else self.ledger.claim()
-            if trial is None:
+            if (trial := self.ledger.claim()) is None:
                 return
             self.running[trial.number] = trial
             self.pool.start(self._task(trial))
 
-    def _task(self, trial: Any) -> Task:
-        number = trial.user_attrs["number"]
+    def _task(self, trial: optuna.Trial) -> Task:
+        plan, number = self.ledger.plan, trial.user_attrs["number"]
         return {
             "id": trial.number,
-            "config": replace(self.config, **settings_of(trial.params)).as_dict(),
-            "seeds": self.seeds,
-            "ask": self.prunes,
+            "config": plan.config_of(trial.params).as_dict(),
+            "seeds": plan.run_seeds,
+            "asks": None if plan.pruner == "none" else plan.run_seeds[0],
             "folder": str(self.folder / "trials" / f"{number:04d}"),
         }
 
-    def _handle(self, kind: str, number: int | None, value: Any) -> None:
-        trial = self.running.get(number)
-        if trial is None:
+    def _handle(self, kind: str, task_id: int | None, value: Any) -> None:
+        if (trial := self.running.get(task_id)) is None:
             return
         if kind == "report":
             self._report(trial, *value)
             return
-        del self.running[number]
+        del self.running[task_id]
         if kind == "lost":
             self._lose(trial, value)
         else:
             self._close(trial, self.ledger.finish if kind == "done" else self.ledger.fail, value)
 
-    def _report(self, trial: Any, seed: int, epoch: int, accuracy: float) -> None:
+    def _report(self, trial: optuna.Trial, seed: int, epoch: int, accuracy: float) -> None:
         """Pass the first seed's accuracy on, and the answer back."""
-        if seed == self.seeds[0]:
+        plan = self.ledger.plan
+        if seed == plan.run_seeds[0]:
             go_on = self.ledger.report(trial, epoch, accuracy)
-            if self.prunes:
+            if plan.pruner != "none":
                 self.pool.answer(trial.number, go_on)
 
-    def _lose(self, trial: Any, why: str) -> None:
-        self.attempts[trial.number] += 1
-        if self.attempts[trial.number] < ATTEMPTS:
-            self.lost.append(trial)
+    def _lose(self, trial: optuna.Trial, why: str) -> None:
+        number = trial.user_attrs["number"]
+        self.deaths[number] += 1
+        if self.deaths[number] < ATTEMPTS:
+            self.ledger.give_up(trial)
+            self.ledger.repair()
         else:
             self._close(trial, self.ledger.fail, f"{why}, {ATTEMPTS} times")
 
-    def _close(self, trial: Any, close: Callable[[Any, Any], None], value: Any) -> None:
+    def _close(self, trial: optuna.Trial, close: Callable[..., None], value: Any) -> None:
         close(trial, value)
         result = self.save()
-        number = trial.user_attrs["number"]
-        row = next((row for row in result.rows if row["number"] == number), None)
-        if self.on_trial and row:
-            self.on_trial(row, result)
+        for row in result.rows:
+            if self.on_trial and row["number"] == trial.user_attrs["number"]:
+                self.on_trial(row, result)
 
     def save(self) -> SearchResult:
         """Write the table of the finished trials so far, and return them."""
-        trials = self.ledger.trials().items()
-        rows = [self._row(number, t) for number, t in trials if t.state.name in STATES]
+        trials, plan = self.ledger.trials().items(), self.ledger.plan
+        rows = [_row(plan, n, trial) for n, trial in trials if trial.state.is_finished()]
         rows.sort(key=_rank)
         write_atomic(self.folder / "trials.csv", rows_to_csv(rows))
-        seconds, planned = time.perf_counter() - self.start, len(self.ledger.plan)
-        study = self.ledger.study
-        return SearchResult(
-            rows, planned, self.config, study, self.folder, seconds, self.interrupted
-        )
-
-    def _row(self, number: int, trial: "optuna.trial.FrozenTrial") -> dict[str, Any]:
-        outcome = trial.user_attrs.get("outcome", {"seeds": {}, "seconds": math.nan})
-        runs = outcome["seeds"]
-        accuracies = [run["accuracy"] for run in runs.values()]
-        epochs = [run["epoch"] for run in runs.values()]
-        stopped = f"after epoch {sum(run['epochs'] for run in runs.values())}"
-        reason = stopped if trial.state.name == "PRUNED" else trial.user_attrs.get("reason", "")
-        return {
-            "number": number,
-            **{name: trial.params.get(name) for name in self.ledger.space},
-            "val_accuracy": statistics.fmean(accuracies) if runs else math.nan,
-            "val_accuracy_se": _standard_error(accuracies),
-            **{f"seed_{s}": runs.get(str(s), {}).get("accuracy", math.nan) for s in self.seeds},
-            "best_epoch": statistics.fmean(epochs) if len(epochs) > 1 else (epochs or [0])[0],
-            "seconds": outcome["seconds"],
-            "state": STATES[trial.state.name],
-            "reason": reason,
-        }
+        seconds, study = time.perf_counter() - self.start, self.ledger.study
+        return SearchResult(plan, rows, study, self.folder, seconds, self.interrupted)
 
 
-def _standard_error(values: list[float]) -> float:
-    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+def _row(plan: Plan, number: int, trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+    outcome = trial.user_attrs.get("outcome", {"seeds": {}, "seconds": math.nan})
+    runs, each = outcome["seeds"], accuracies(outcome)
+    epochs = [run["epoch"] for run in runs.values()]
+    stopped = f"after epoch {sum(run['epochs'] for run in runs.values())}"
+    reason = stopped if trial.state.name == "PRUNED" else trial.user_attrs.get("reason", "")
+    return {
+        "number": number,
+        **{name: trial.params.get(name) for name in plan.space},
+        "val_accuracy": statistics.fmean(each) if each else math.nan,
+        "val_accuracy_se": statistics.stdev(each) / len(each) ** 0.5 if each[1:] else math.nan,
+        **{f"seed_{s}": runs.get(str(s), {}).get("accuracy", math.nan) for s in plan.run_seeds},
+        "best_epoch": statistics.fmean(epochs) if len(epochs) > 1 else (epochs or [0])[0],
+        "seconds": outcome["seconds"],
+        "state": STATES[trial.state.name],
+        "reason": reason,
+    }
 
 
-def _rank(row: dict[str, Any]) -> tuple[bool, float, int]:
+def _rank(row: dict[str, Any]) -> tuple[float, int]:
+    """Order by accuracy, best first; trials without one come last."""
     accuracy = row["val_accuracy"]
-    return math.isnan(accuracy), -accuracy if accuracy == accuracy else 0.0, row["number"]
+    return math.inf if math.isnan(accuracy) else -accuracy, row["number"]

@@ -3,7 +3,7 @@
 A configuration is a dict of plain values (numbers, names, layers as "128x64"), one for each
 varied field of `TrainConfig`. For grid, random and quasi-random search the whole list is a pure
 function of space, sampler and seed, so that neither the number of processes nor a restart can
-change it; only a guided search has to wait for results.
+change it; only a guided search has to wait for results. A `Plan` is all that decides a search.
 """
 
 import itertools
@@ -13,6 +13,7 @@ import typing
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from nnlib.checks import InputError
 from nnlib.config import TrainConfig
 
 SAMPLERS = ("random", "grid", "tpe", "qmc")
+PRUNERS = ("none", "median", "halving", "hyperband")
 JUDGES = "it decides what the accuracy is measured on; search each value by itself"
 FIXED = dict.fromkeys(("dataset", "val_size", "train_size", "split_seed"), JUDGES) | {
     "seed": "a lucky seed is not a better setting; ask for several seeds a configuration"
@@ -69,6 +71,11 @@ class Range:
         value = math.floor(value) if self.integer else value
         return min(max(value, self.low), self.high)
 
+    def place(self, value: float) -> float:
+        """Return where a value lies between the ends, on the range's own scale: from 0 to 1."""
+        low, high, at = map(math.log if self.log else float, (*self.ends, value))
+        return (at - low) / ((high - low) or 1.0)
+
     @property
     def ends(self) -> tuple[float, float]:
         """The two values that must both be possible."""
@@ -99,6 +106,14 @@ class Choice:
         """Return the value at the quantile u in [0, 1)."""
         return self.values[min(int(u * len(self.values)), len(self.values) - 1)]
 
+    def place(self, value: Plain) -> float:
+        """Return where a value stands among the others by size: from 0 to 1; 0.5 without order."""
+        try:
+            ordered = sorted(map(float, self.values))
+            return ordered.index(float(value)) / (len(ordered) - 1) if ordered[2:] else 0.5
+        except (ValueError, TypeError):  # names, or layers such as 128x64
+            return 0.5
+
     @property
     def ends(self) -> tuple[Plain, ...]:
         """The values that must all be possible."""
@@ -111,18 +126,13 @@ class Choice:
 Space = dict[str, Range | Choice]
 
 
-def layers_text(layers: tuple[int, ...] | list[int]) -> str:
-    """Write layer sizes as 128x64; without a hidden layer, linear."""
-    return "x".join(map(str, layers)) or "linear"
-
-
 # ---------------------------------------------------------------- from text
 
 
 def parse_range(text: str) -> tuple[str, Range]:
     """Read NAME=LOW:HIGH[:log|:int|:log-int] into a field of `TrainConfig` and its range.
 
-    Raises InputError for anything else. Whether the ends make sense is for `checked_space`.
+    Raises InputError for anything else. Whether training takes the ends is for `checked_space`.
     """
     name, value = _name_and_value(text, "--range NAME=LOW:HIGH[:log|:int|:log-int]")
     low, _, rest = value.partition(":")
@@ -130,18 +140,17 @@ def parse_range(text: str) -> tuple[str, Range]:
     with _about(text):
         checks.one_of("kind of range", kind or "int", ("log", "int", "log-int"))
         span = Range(_number(low), _number(high), "log" in kind, "int" in kind)
-        return name, _of_type(name, span)
+        return name, _typed(name, span)
 
 
 def parse_choice(text: str) -> tuple[str, Choice]:
     """Read NAME=V1,V2,… into a field of `TrainConfig` and its values; layers as 128x64.
 
-    Raises InputError for anything else. Whether the values make sense is for `checked_space`.
+    Raises InputError for anything else. Whether training takes the values is for `checked_space`.
     """
     name, value = _name_and_value(text, "--choice NAME=V1,V2,...")
     with _about(text):
-        values = tuple(_plain(name, part.strip()) for part in value.split(","))
-        return name, _of_type(name, Choice(values))
+        return name, _typed(name, Choice(tuple(part.strip() for part in value.split(","))))
 
 
 @contextmanager
@@ -154,8 +163,8 @@ def _about(what: str) -> Iterator[None]:
 
 
 def _name_and_value(text: str, form: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not value:
+    name, _, value = text.partition("=")
+    if not value:
         raise InputError(f"cannot read {text!r}: write {form}")
     return field_name(name), value
 
@@ -172,6 +181,39 @@ def field_name(name: str) -> str:
     return field
 
 
+# ---------------------------------------------------------------- types
+
+
+def _kind(name: str) -> type:
+    """Return the plain type of a field: int (layer sizes too), float, str or bool."""
+    hint = typing.get_type_hints(TrainConfig)[name]
+    inner = [kind for kind in typing.get_args(hint) if kind is not types.NoneType]
+    return inner[0] if inner else hint
+
+
+def _typed(name: str, dimension: Range | Choice) -> Range | Choice:
+    """Return a range, or a choice whose values may still be text, in the type of its field."""
+    kind = _kind(name)
+    if isinstance(dimension, Choice):
+        return Choice(tuple(_value(name, kind, value) for value in dimension.values))
+    if kind in (bool, str):
+        raise InputError(f"{name} has no order: give a choice of its values")
+    return replace(dimension, integer=dimension.integer or kind is int)
+
+
+def _value(name: str, kind: type, value: Plain) -> Plain:
+    """Return one value of a choice; what training makes of it is not asked here."""
+    if name == "hidden":
+        return layers_text(_layers(value))
+    if value == "default" and TrainConfig.__dataclass_fields__[name].default is None:
+        return None
+    if kind is bool:
+        return checks.one_of(f"value of {name}", str(value).lower(), ("true", "false")) == "true"
+    if isinstance(value, str) and kind is not str:
+        value = _number(value)
+    return float(value) if kind is float and type(value) is int else value
+
+
 def _number(text: str) -> float:
     try:
         value = float(text)
@@ -180,24 +222,16 @@ def _number(text: str) -> float:
     return int(value) if value.is_integer() else value
 
 
-def _kind(name: str) -> type:
-    """Return the plain type of a field: int, float, str or bool; layers are str."""
-    hint = typing.get_type_hints(TrainConfig)[name]
-    inner = [kind for kind in typing.get_args(hint) if kind is not types.NoneType]
-    return str if name == "hidden" else inner[0] if inner else hint
+def layers_text(layers: tuple[int, ...] | list[int]) -> str:
+    """Write layer sizes as 128x64; without a hidden layer, linear."""
+    return "x".join(map(str, layers)) or "linear"
 
 
-def _plain(name: str, text: str) -> Plain:
-    """Convert one value of a choice to its field's type; InputError where it cannot be."""
-    kind = _kind(name)
-    if text == "default" and TrainConfig.__dataclass_fields__[name].default is None:
-        return None
-    if kind is bool:
-        return checks.one_of(f"value of {name}", text.lower(), ("true", "false")) == "true"
-    return text if kind is str else _number(text)
-
-
-# ---------------------------------------------------------------- checking
+def _layers(value: Plain) -> tuple[int, ...]:
+    parts = [] if value == "linear" else str(value).split("x")
+    if not all(part.isdecimal() for part in parts):
+        raise InputError(f"cannot read layers {value!r}: write 128 or 128x64")
+    return tuple(int(part) for part in parts)
 
 
 def settings_of(configuration: Configuration) -> dict[str, Any]:
@@ -208,63 +242,40 @@ def settings_of(configuration: Configuration) -> dict[str, Any]:
     return settings
 
 
-def _layers(value: Plain) -> tuple[int, ...]:
-    if isinstance(value, int):
-        return (value,)
-    parts = [] if value == "linear" else str(value).split("x")
-    if not all(part.isdecimal() for part in parts):
-        raise InputError(f"cannot read layers {value!r}: write 128 or 128x64")
-    return tuple(int(part) for part in parts)
-
-
-def checked_space(config: TrainConfig, space: dict[str, Range | Choice]) -> Space:
+def checked_space(config: TrainConfig, space: Space) -> Space:
     """Return the space under field names, in alphabetical order, of their types.
 
     Every end of a range and every value of a choice is put into `config`, so that a bad one is
-    found before anything runs. A value may depend on another (Nesterov needs momentum): it is
-    refused where it fails both beside the first and beside the last values of the rest. Raises
-    InputError for a name that is unknown or cannot vary, or given twice.
+    found before anything runs. Raises InputError for that, and for a name that is unknown, cannot
+    vary, or is given twice.
     """
     named: Space = {}
     for name, dimension in space.items():
         if (field := field_name(name)) in named:
             raise InputError(f"{name} is varied twice; give it one range or one choice")
         with _about(f"{field}={dimension}"):
-            named[field] = _of_type(field, dimension)
+            named[field] = _typed(field, dimension)
     named = dict(sorted(named.items()))
     for field, dimension in named.items():
-        for value in dimension.ends:
-            with _about(f"{field}={dimension}"):
+        with _about(f"{field}={dimension}"):
+            for value in dimension.ends:
                 _must_be_possible(config, named, field, value)
     return named
 
 
-def _of_type(name: str, dimension: Range | Choice) -> Range | Choice:
-    """Return a range or choice in the type of its field."""
-    kind = int if name == "hidden" else _kind(name)
-    if isinstance(dimension, Range):
-        if kind in (bool, str):
-            raise InputError(f"{name} has no order: give a choice of its values")
-        return replace(dimension, integer=dimension.integer or kind is int)
-    if name == "hidden":
-        return Choice(tuple(layers_text(_layers(value)) for value in dimension.values))
-    if kind is bool and not all(isinstance(value, bool) for value in dimension.values):
-        raise InputError(f"{name} is True or False, got {dimension}")
-    if kind is float:
-        return Choice(tuple(float(v) if type(v) is int else v for v in dimension.values))
-    return dimension
-
-
 def _must_be_possible(config: TrainConfig, space: Space, name: str, value: Plain) -> None:
+    """Refuse a value that fails by itself and beside both the first and the last of the rest.
+
+    It may need another one, as Nesterov's form does momentum.
+    """
+    first, last = ({other: d.ends[end] for other, d in space.items()} for end in (0, -1))
     problems = []
-    for which in (0, -1):
-        beside = {other: dimension.ends[which] for other, dimension in space.items()}
-        for others in ({}, beside):
-            try:
-                replace(config, **settings_of(others | {name: value}))
-                return
-            except InputError as error:
-                problems.append(error)
+    for beside in ({}, first, last):
+        try:
+            replace(config, **settings_of(beside | {name: value}))
+            return
+        except InputError as error:
+            problems.append(error)
     raise problems[0]
 
 
@@ -294,7 +305,7 @@ def configurations(
         return [{} for _ in range(trials)]
     if sampler == "grid":
         return _grid(space, seed)[:trials]
-    points = _random(len(space), seed) if sampler == "random" else _sobol(len(space), seed, trials)
+    points = (_random if sampler == "random" else _sobol)(len(space), seed)
     drawn = (
         {n: d.at(u) for (n, d), u in zip(space.items(), p.tolist(), strict=True)} for p in points
     )
@@ -315,15 +326,12 @@ def _random(dimensions: int, seed: int) -> Iterator[np.ndarray]:
         yield np.random.default_rng([seed, number]).random(dimensions)
 
 
-def _sobol(dimensions: int, seed: int, trials: int) -> Iterator[np.ndarray]:
-    """Yield points in [0, 1)^d; whole powers of 2 at a time, as the sequence is balanced."""
+def _sobol(dimensions: int, seed: int) -> Iterator[np.ndarray]:
     from scipy.stats import qmc
 
     engine = qmc.Sobol(dimensions, scramble=True, rng=np.random.default_rng(seed))
-    first = max(trials - 1, 1).bit_length()
-    yield from engine.random_base2(first)
-    for power in range(first, 20):
-        yield from engine.random_base2(power)
+    while True:
+        yield engine.random()[0]
 
 
 def _distinct(drawn: Iterator[Configuration]) -> Iterator[Configuration]:
@@ -337,3 +345,56 @@ def _distinct(drawn: Iterator[Configuration]) -> Iterator[Configuration]:
             yield configuration
         elif idle >= ATTEMPTS:
             return
+
+
+# ---------------------------------------------------------------- the whole of a search
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A search before it begins; raises InputError for whatever of it cannot be.
+
+    `trials` configurations of `space`, all else as in `config`, drawn by `sampler` with `seed`;
+    each trained with `seeds` seeds, and stopped early by `pruner`.
+    """
+
+    config: TrainConfig
+    space: Space
+    trials: int | None
+    sampler: str
+    pruner: str
+    seeds: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "space", checked_space(self.config, self.space))
+        checks.one_of("pruner", self.pruner, PRUNERS)
+        checks.whole("seeds", self.seeds, least=1)
+        self.configurations  # noqa: B018  (raises for what cannot be drawn)
+
+    @cached_property
+    def configurations(self) -> list[Configuration]:
+        """What is tried, by the number of the trial."""
+        return configurations(self.space, self.sampler, self.trials, self.seed)
+
+    def config_of(self, trial: dict[str, Any]) -> TrainConfig:
+        """Return the settings of a trial, given what varies, alone or among other things."""
+        varied = {name: trial[name] for name in self.space}
+        return replace(self.config, **settings_of(varied))
+
+    @property
+    def run_seeds(self) -> list[int]:
+        """The seeds that each configuration is trained with."""
+        return [self.config.seed + k for k in range(self.seeds)]
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of the longest trial."""
+        return max(self.space["epochs"].ends) if "epochs" in self.space else self.config.epochs
+
+    def settings(self, sha256: str) -> dict[str, str]:
+        """Say what the search is, its number of trials and the place of its data left out."""
+        held = {name: str(value) for name, value in self.config.as_dict().items()}
+        varied = {name: f"in {dimension}" for name, dimension in self.space.items()}
+        how = {name: str(getattr(self, name)) for name in ("sampler", "pruner", "seeds")}
+        return held | varied | how | {"search seed": str(self.seed), "dataset": sha256}

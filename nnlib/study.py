@@ -3,16 +3,18 @@
 The configurations wait in the study, each under its number. Whoever runs trials claims one after
 the other. A trial counts while it waits, runs, or has a result (a failure with its reason is one);
 a trial that was given up has neither, its number is missing from the ledger, and `repair` queues
-it again. Where several machines share a storage, each shows that it is alive by a counter in the
-study; one whose counter stands still is dead, and what it ran is given up. Of two trials of one
+it again. Where several machines share a storage, each writes the time of its own clock into the
+study; one whose clock stands still is dead, and what it ran is given up. Of two trials of one
 number, which two machines may have queued at the same moment, the first counts.
 """
 
 import math
+import re
 import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +24,17 @@ from optuna.exceptions import OptunaError, UpdateFinishedTrialError
 from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 
 from nnlib.checks import InputError
-from nnlib.space import Configuration, Range, Space
+from nnlib.space import Choice, Configuration, Plan, Range
 
 NAME = "search"  # of the study in its storage
 BEAT, GRACE = 5.0, 30.0  # seconds between two signs of life; after so many without, dead
 CONNECT = 10  # seconds to reach a database
 TIMED = ("psycopg", "psycopg2", "pymysql", "mysqldb")  # drivers that can be told CONNECT
 COUNTING = (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
-PRUNERS = ("none", "median", "halving", "hyperband")
 JOURNAL = b'{"op_code":'  # how every journal begins
 
 Storage = JournalStorage | RDBStorage
@@ -47,10 +48,9 @@ def open_storage(address: str | Path) -> Storage:
     except InputError:
         raise
     except Exception as error:  # each driver has its own, and a file may hold anything
-        waited = f"waited {time.monotonic() - start:.1f} s"
+        why = f"{_reason(error)} (waited {time.monotonic() - start:.1f} s)"
         raise InputError(
-            f"cannot use the storage {_shown(address)}: {_reason(error)} ({waited}); "
-            "start it, or name another"
+            f"cannot use the storage {_shown(address)}: {why}; start it, or name another"
         ) from error
 
 
@@ -68,33 +68,26 @@ def _open_journal(address: str | Path) -> JournalStorage:
 
 
 def _open_database(address: str) -> RDBStorage:
-    timed = _parsed(address).get_driver_name() in TIMED
-    options = {"connect_timeout": CONNECT} if timed else {}
-    settings = {"connect_args": options, "pool_pre_ping": True}
     try:
-        return RDBStorage(address, settings)
-    except (ProgrammingError, IntegrityError):  # another search was making the tables meanwhile
-        time.sleep(1.0)
-        return RDBStorage(address, settings)
-
-
-def _parsed(address: str) -> URL:
-    try:
-        return make_url(address)
-    except (SQLAlchemyError, ValueError):  # whose text may hold a piece of the password
+        driver = make_url(address).get_driver_name()
+    except (ArgumentError, ValueError):  # whose text may hold a piece of the password
         scheme = address.partition("://")[0]
         raise InputError(
             f"cannot read the storage {scheme}://...: write {scheme}://USER:PASSWORD@HOST:PORT/NAME,"
             " with %40 for an @, %2F for a / and %3A for a : in the password"
         ) from None
+    timeout = {"connect_timeout": CONNECT} if driver in TIMED else {}
+    storage = partial(RDBStorage, address, {"connect_args": timeout, "pool_pre_ping": True})
+    try:
+        return storage()
+    except (ProgrammingError, IntegrityError):  # another search was making the tables meanwhile
+        time.sleep(1.0)
+        return storage()
 
 
 def _shown(address: str | Path) -> str:
     """Return an address without user, password and options."""
-    if "://" not in str(address):
-        return str(address)
-    url = _parsed(str(address))
-    return str(URL.create(url.drivername, host=url.host, port=url.port, database=url.database))
+    return re.sub(r"//.*@", "//", str(address)).partition("?")[0]
 
 
 def _reason(error: BaseException) -> str:
@@ -146,18 +139,20 @@ def _sampler(name: str, seed: int, number: int) -> optuna.samplers.BaseSampler:
     return optuna.samplers.TPESampler(seed=mixed, n_startup_trials=10)
 
 
-def _open_study(storage: Storage, pruner: Any) -> optuna.Study:
+def _distribution(dimension: Range | Choice) -> optuna.distributions.BaseDistribution:
+    if isinstance(dimension, Choice):
+        return optuna.distributions.CategoricalDistribution(dimension.values)
+    kind = "IntDistribution" if dimension.integer else "FloatDistribution"
+    return getattr(optuna.distributions, kind)(dimension.low, dimension.high, log=dimension.log)
+
+
+def _open_study(storage: Storage, pruner: optuna.pruners.BasePruner) -> optuna.Study:
     """Load the study, without writing to it, or create it."""
+    study = {"study_name": NAME, "storage": storage, "pruner": pruner}
     try:
-        return optuna.load_study(study_name=NAME, storage=storage, pruner=pruner)
-    except KeyError:
-        return optuna.create_study(
-            study_name=NAME,
-            storage=storage,
-            pruner=pruner,
-            direction="maximize",
-            load_if_exists=True,  # another machine may just have done so
-        )
+        return optuna.load_study(**study)
+    except KeyError:  # another machine may create it at this moment
+        return optuna.create_study(**study, direction="maximize", load_if_exists=True)
 
 
 class Ledger:
@@ -169,21 +164,13 @@ class Ledger:
     """
 
     def __init__(
-        self,
-        storage: Storage,
-        settings: dict[str, str],
-        space: Space,
-        plan: list[Configuration],
-        sampler: tuple[str, int],
-        pruner: optuna.pruners.BasePruner,
-        owner: str,
-        alone: bool,
+        self, storage: Storage, plan: Plan, settings: dict[str, str], owner: str, alone: bool
     ) -> None:
-        self.study = _open_study(storage, pruner)
-        self.space, self.plan, self.sampler = space, plan, sampler
-        self.owner, self.alone = owner, alone
-        self.beats, self.last_beat = 0, -math.inf
-        self.signs: dict[str, tuple[Any, float]] = {}  # owner: counter, and when it was new
+        self.study = _open_study(storage, make_pruner(plan.pruner, plan.epochs))
+        self.plan, self.owner, self.alone = plan, owner, alone
+        self.distributions = {name: _distribution(d) for name, d in plan.space.items()}
+        self.last_beat = -math.inf
+        self.signs: dict[str, tuple[Any, float]] = {}  # owner: its sign, and when that was new
         self.mine: dict[int, int] = {}  # trials that run here: the last epoch reported
         there = self.study.user_attrs.get("settings", {})
         if there or self.study.get_trials(deepcopy=False):
@@ -194,27 +181,26 @@ class Ledger:
     def trials(self) -> dict[int, FrozenTrial]:
         """Return the trial that counts for each number of the plan; missing ones are to do."""
         counting: dict[int, FrozenTrial] = {}
+        planned = range(len(self.plan.configurations))
         for trial in self.study.get_trials(deepcopy=False):
-            number = trial.user_attrs.get("number", len(self.plan))
             counts = trial.state in COUNTING or "reason" in trial.user_attrs
-            if counts and number < len(self.plan):
+            if counts and (number := trial.user_attrs.get("number")) in planned:
                 counting.setdefault(number, trial)
         return counting
 
     @property
     def done(self) -> bool:
         """Whether every number has a result."""
-        trials = self.trials()
-        finished = [trial for trial in trials.values() if trial.state.is_finished()]
-        return len(finished) == len(self.plan)
+        finished = sum(trial.state.is_finished() for trial in self.trials().values())
+        return finished == len(self.plan.configurations)
 
     def repair(self) -> None:
         """Give up the trials of the dead, and queue every number that is missing."""
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if self._is_stale(trial):
-                self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+                self._close(trial, TrialState.FAIL)
         trials = self.trials()
-        for number, configuration in enumerate(self.plan):
+        for number, configuration in enumerate(self.plan.configurations):
             if number not in trials:
                 fixed = configuration or self._tried(number)
                 self.study.enqueue_trial(fixed, user_attrs={"number": number})
@@ -222,7 +208,8 @@ class Ledger:
     def _tried(self, number: int) -> Configuration:
         """Return what a sampler had proposed for a number whose trial was given up."""
         for trial in reversed(self.study.get_trials(deepcopy=False)):
-            if trial.user_attrs.get("number") == number and set(trial.params) == set(self.space):
+            complete = trial.params.keys() == self.distributions.keys()
+            if complete and trial.user_attrs.get("number") == number:
                 return trial.params
         return {}
 
@@ -238,36 +225,26 @@ class Ledger:
     def beat(self) -> None:
         """Show that this process is alive, and look after the others; every few seconds."""
         if not self.alone and time.monotonic() - self.last_beat >= BEAT:
-            self.beats, self.last_beat = self.beats + 1, time.monotonic()
-            self.study.set_user_attr(f"alive {self.owner}", self.beats)
+            self.last_beat = time.monotonic()
+            self.study.set_user_attr(f"alive {self.owner}", time.time())
             self.repair()
 
     def claim(self) -> Trial | None:
         """Take the next number in the queue and return its trial, or None if nothing waits."""
         while waiting := self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            name, seed = self.sampler
-            self.study.sampler = _sampler(name, seed, waiting[0].user_attrs.get("number", 0))
-            trial = self.study.ask()
+            number = waiting[0].user_attrs.get("number", 0)
+            self.study.sampler = _sampler(self.plan.sampler, self.plan.seed, number)
+            trial = self.study.ask(self.distributions)
             if self._is_first(trial):
-                return self._begin(trial)
+                self.mine[trial.number] = 0
+                trial.set_user_attr("owner", self.owner)
+                return trial
             self.give_up(trial)
         return None
 
     def _is_first(self, trial: Trial) -> bool:
         counting = self.trials().get(trial.user_attrs.get("number"))
         return counting is not None and counting.number == trial.number
-
-    def _begin(self, trial: Trial) -> Trial:
-        self.mine[trial.number] = 0
-        trial.set_user_attr("owner", self.owner)
-        for name, dimension in self.space.items():
-            if not isinstance(dimension, Range):
-                trial.suggest_categorical(name, dimension.values)
-            elif dimension.integer:
-                trial.suggest_int(name, dimension.low, dimension.high, log=dimension.log)
-            else:
-                trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log)
-        return trial
 
     def report(self, trial: Trial, epoch: int, accuracy: float) -> bool:
         """Note an epoch's validation accuracy; return whether the trial should go on.
@@ -284,25 +261,26 @@ class Ledger:
 
     def finish(self, trial: Trial, outcome: dict[str, Any]) -> None:
         """Note the result of a trial: its seeds' accuracies, pruned or not."""
-        state = TrialState.PRUNED if outcome["pruned"] else TrialState.COMPLETE
-        value = None if outcome["pruned"] else statistics.fmean(accuracies(outcome))
-        self._close(trial, "outcome", outcome, state, value)
+        with suppress(UpdateFinishedTrialError):
+            trial.set_user_attr("outcome", outcome)
+        if outcome["pruned"]:
+            self._close(trial, TrialState.PRUNED)
+        else:
+            self._close(trial, TrialState.COMPLETE, statistics.fmean(accuracies(outcome)))
 
     def fail(self, trial: Trial, reason: str) -> None:
         """Note why a trial has no result; it will not run again."""
-        self._close(trial, "reason", reason, TrialState.FAIL)
-
-    def _close(
-        self, trial: Trial, key: str, what: Any, state: TrialState, value: float | None = None
-    ) -> None:
         with suppress(UpdateFinishedTrialError):
-            trial.set_user_attr(key, what)
-            self.study.tell(trial, value, state, skip_if_finished=True)
-        self.mine.pop(trial.number, None)
+            trial.set_user_attr("reason", reason)
+        self._close(trial, TrialState.FAIL)
 
     def give_up(self, trial: Trial) -> None:
         """Let a trial go without a result; its number will be queued again."""
-        self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+        self._close(trial, TrialState.FAIL)
+
+    def _close(self, trial: Any, state: TrialState, value: float | None = None) -> None:
+        with suppress(UpdateFinishedTrialError):  # by another machine, just now
+            self.study.tell(trial.number, value, state, skip_if_finished=True)
         self.mine.pop(trial.number, None)
 
 

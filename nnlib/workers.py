@@ -10,6 +10,7 @@ them; whoever owns the pool sees events, and a worker's death is one of them.
 import json
 import os
 import queue
+import shutil
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +33,11 @@ from nnlib.network import save_model
 from nnlib.runs import RunFolder
 from nnlib.training import DivergedError, Trainer, make_trainer
 
-THREADS = ("OPENBLAS_NUM", "OMP_NUM", "MKL_NUM", "BLIS_NUM", "NUMEXPR_NUM", "VECLIB_MAXIMUM")
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 PATIENCE = 5.0  # seconds that a worker gets to end by itself
 Report = Callable[[int, int, float], bool]  # (seed, epoch, accuracy) -> go on?
-Task = dict[str, Any]  # JSON: id, config, seeds, ask (whether to wait for answers), folder
+Task = dict[str, Any]  # JSON: id, config, seeds, asks (the seed that may be stopped), folder
+Event = tuple[str, int | None, Any]  # report, done, failed, lost or wake; the task's id; a value
 
 
 # ---------------------------------------------------------------- what a worker does
@@ -68,11 +71,10 @@ def train_trial(task: Task, data: Dataset, report: Report) -> dict[str, Any]:
 def _train(trainer: Trainer, seed: int, report: Report, last: bool) -> bool:
     """Train to the end, or until told to stop: then return False."""
     for progress in trainer.run():
-        if progress.row is None:
-            continue
-        go_on = report(seed, progress.row["epoch"], progress.row["val_accuracy"])
-        if not go_on and not (last and trainer.finished):
-            return False
+        if row := progress.row:
+            go_on = report(seed, row["epoch"], row["val_accuracy"])
+            if not go_on and not (last and trainer.finished):
+                return False
     return True
 
 
@@ -106,14 +108,13 @@ def _listen(inbox: queue.SimpleQueue) -> None:
 
 def _serve(task: Task, data: Dataset, inbox: queue.SimpleQueue, send: Callable[..., None]) -> None:
     def report(seed: int, epoch: int, accuracy: float) -> bool:
-        asking = task["ask"] and seed == task["seeds"][0]
         send("report", task["id"], (seed, epoch, accuracy))
-        return inbox.get() if asking else True
+        return inbox.get() if seed == task["asks"] else True
 
     send(*finished(task, data, report))
 
 
-def finished(task: Task, data: Dataset, report: Report) -> tuple[str, int, Any]:
+def finished(task: Task, data: Dataset, report: Report) -> Event:
     """Run a task to its event: done with its outcome, or failed with the reason in one line."""
     try:
         return "done", task["id"], train_trial(task, data, report)
@@ -125,33 +126,31 @@ def finished(task: Task, data: Dataset, report: Report) -> tuple[str, int, Any]:
 
 # ---------------------------------------------------------------- images that are shared
 
-ARRAYS = ("train_images", "train_y", "val_images", "val_y")
+ARRAYS = ("train.images", "train.y", "val.images", "val.y")
+ABOUT = ("name", "classes", "image_shape", "sha256")
 
 
 def share_data(data: Dataset, folder: Path) -> Path:
-    """Write a data set as files that `open_data` maps; without any test image, like `data`."""
+    """Write a data set anew, as files that `open_data` maps; like `data`, without test images."""
+    shutil.rmtree(folder, ignore_errors=True)
     make_folder(folder)
     for name in ARRAYS:
-        part, _, attribute = name.partition("_")
-        np.save(folder / f"{name}.npy", getattr(getattr(data, part), attribute))
-    about = {"name": data.name, "classes": list(data.classes), "sha256": data.sha256}
-    write_json(folder / "data.json", about | {"image_shape": list(data.image_shape)})
+        np.save(folder / f"{name}.npy", attrgetter(name)(data))
+    write_json(folder / "data.json", {name: getattr(data, name) for name in ABOUT})
     return folder
 
 
 def open_data(folder: str | Path) -> Dataset:
     """Map what `share_data` wrote: read-only, and in memory once for all processes."""
     folder = Path(folder)
-    arrays = {name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in ARRAYS}
-    about = read_json(folder / "data.json")
-    none = np.empty(0, np.int64)
+    images, y, val_images, val_y = (
+        np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in ARRAYS
+    )
+    about, none = read_json(folder / "data.json"), np.empty(0, np.int64)
     return Dataset(
-        name=about["name"],
-        train=Split(arrays["train_images"], arrays["train_y"]),
-        val=Split(arrays["val_images"], arrays["val_y"]),
-        classes=tuple(about["classes"]),
-        image_shape=tuple(about["image_shape"]),
-        sha256=about["sha256"],
+        **about | {name: tuple(about[name]) for name in ("classes", "image_shape")},
+        train=Split(images, y),
+        val=Split(val_images, val_y),
         source=str(folder),
         train_indices=none,
         val_indices=none,
@@ -200,21 +199,16 @@ class LocalPool:
         worker.send(task)
 
     def _new(self) -> _Worker:
-        root = str(Path(nnlib.__file__).resolve().parent.parent)
+        root = str(Path(nnlib.__file__).resolve().parents[1])
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-        threads = {f"{name}_THREADS": "1" for name in THREADS}
-        group = (
-            {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-            if sys.platform == "win32"
-            else {"process_group": 0}  # Ctrl-C is for the parent alone
-        )
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "nnlib.workers", str(self.folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | threads | {"PYTHONPATH": path},
-            **group,
+            env=os.environ | dict.fromkeys(THREADS, "1") | {"PYTHONPATH": path},
+            start_new_session=True,  # Ctrl-C is for the parent alone; the same for Windows:
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
         worker = _Worker(process)
         self.workers.append(worker)
@@ -228,27 +222,23 @@ class LocalPool:
                 self.inbox.put((worker, json.loads(line)))
         self.inbox.put((worker, None))
 
-    def receive(self, timeout: float) -> tuple[str, int | None, Any] | None:
+    def receive(self, timeout: float) -> Event | None:
         """Wait for the next event; None after `timeout` seconds without one."""
         try:
             worker, event = self.inbox.get(timeout=timeout)
         except queue.Empty:
             return None
-        if worker is None:
-            return "wake", None, None
         if event is None:
             return self._dead(worker)
-        if event[0] != "report":
+        if event[0] in ("done", "failed"):
             worker.task = None
         return tuple(event)
 
-    def _dead(self, worker: _Worker) -> tuple[str, int, str] | None:
+    def _dead(self, worker: _Worker) -> Event | None:
         self.workers.remove(worker)
         status = worker.process.wait()
-        if worker.task is None:
-            return None
         how = f"signal {-status}" if status < 0 else f"exit status {status}"
-        return "lost", worker.task["id"], f"its process died ({how})"
+        return worker.task and ("lost", worker.task["id"], f"its process died ({how})")
 
     def answer(self, task_id: int, go_on: bool) -> None:
         """Tell the worker that reported an epoch of a task whether to go on."""
@@ -258,7 +248,7 @@ class LocalPool:
 
     def wake(self) -> None:
         """Make `receive` return; the queue allows this inside a signal handler."""
-        self.inbox.put((None, None))
+        self.inbox.put((None, ("wake", None, None)))
 
     def close(self) -> None:
         """End all workers, whatever they are doing."""

@@ -1,4 +1,4 @@
-"""A headless Chromium driven by its own protocol: just what tests of pages need."""
+"""A headless Chromium driven by its own protocol: just what tests of pages and of Lab need."""
 
 import base64
 import json
@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--remote-debugging-port=0", "--remote-allow-origins=*", "--hide-scrollbars",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )  # fmt: skip
+CONTROL = 2  # as a modifier of keys
 
 
 def chromium() -> str | None:
@@ -38,7 +40,7 @@ def axe() -> Path | None:
 
 
 class Browser:
-    """One page in a browser whose network is cut."""
+    """One page in a browser whose network is cut; servers of this machine are all it reaches."""
 
     def __init__(self) -> None:
         self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
@@ -66,16 +68,23 @@ class Browser:
         page = next(target for target in targets if target["type"] == "page")
         return f"ws://127.0.0.1:{port}/devtools/page/{page['targetId']}"
 
-    def call(self, method: str, **params: Any) -> dict:
-        """Send a command and return its result; events that arrive meanwhile are kept."""
+    def _send(self, method: str, **params: Any) -> int:
         self.count += 1
         self.socket.send(json.dumps({"id": self.count, "method": method, "params": params}))
+        return self.count
+
+    def call(self, method: str, **params: Any) -> dict:
+        """Send a command and return its result; events that arrive meanwhile are kept."""
+        sent = self._send(method, **params)
         while True:
             message = json.loads(self.socket.recv())
-            if message.get("id") == self.count:
+            if message.get("id") == sent:
                 assert "error" not in message, message
                 return message["result"]
-            self.events.append(message)
+            if "method" in message:
+                self.events.append(message)
+            if message.get("method") == "Page.javascriptDialogOpening":  # nothing is to be kept
+                self._send("Page.handleJavaScriptDialog", accept=True)
 
     def evaluate(self, script: str) -> Any:
         """Return the value of a JavaScript expression, awaited."""
@@ -87,17 +96,100 @@ class Browser:
 
     def open(self, path: Path, width: int = 1280, dark: bool = False) -> None:
         """Load a file at a window width, in the light or the dark."""
+        self.visit(path.resolve().as_uri(), width, dark)
+        self.evaluate("document.fonts.ready.then(() => true)")
+
+    def visit(self, url: str, width: int = 1280, dark: bool = False, height: int = 900) -> None:
+        """Load an address and wait until its page says that it is loaded."""
         self.events.clear()
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=900,
-                  deviceScaleFactor=1, mobile=width < 600)  # fmt: skip
+        self.resize(width, height)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=url)
         for _ in range(300):
             if any(event["method"] == "Page.loadEventFired" for event in self.events):
                 break
-            self.evaluate("new Promise(done => setTimeout(done, 50))")
-        self.evaluate("document.fonts.ready.then(() => true)")
+            self.pause(0.05)
+
+    def resize(self, width: int, height: int = 900) -> None:
+        """Make the window as wide and high as this; a narrow one is a phone's."""
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height,
+                  deviceScaleFactor=1, mobile=width < 600)  # fmt: skip
+
+    def pause(self, seconds: float) -> None:
+        """Let the page go on for a while."""
+        self.evaluate(f"new Promise(done => setTimeout(done, {1000 * seconds}))")
+
+    def wait(self, script: str, seconds: float = 30.0) -> Any:
+        """Return the value of an expression as soon as it is true; fail where it never is."""
+        value = f"(found => found instanceof Node || found)({script})"  # nodes have no value
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if found := self.evaluate(value):
+                return found
+            self.pause(0.05)
+        raise AssertionError(f"not within {seconds} s: {script}")
+
+    def box(self, element: str) -> tuple[float, float, float, float]:
+        """Return left, top, width and height of an element, given by an expression, in view.
+
+        Waits until it is there and has come to rest.
+        """
+        self.wait(f"({element})?.getClientRects().length")
+        measured = f"""(node => {{ node.scrollIntoView({{block: 'nearest', inline: 'nearest'}});
+            const box = node.getBoundingClientRect();
+            return [box.left, box.top, box.width, box.height]; }})({element})"""
+        before, box = None, self.evaluate(measured)
+        while box != before:
+            self.pause(0.1)
+            before, box = box, self.evaluate(measured)
+        return tuple(box)
+
+    def click(self, element: str) -> None:
+        """Click into the middle of an element with the mouse."""
+        left, top, width, height = self.box(element)
+        self.drag([(left + width / 2, top + height / 2)])
+
+    def drag(self, path: Sequence[tuple[float, float]]) -> None:
+        """Press the mouse button at the first point, move through the others, and let go."""
+        self.press_mouse(path)
+        self.release_mouse(path[-1])
+
+    def press_mouse(self, path: Sequence[tuple[float, float]]) -> None:
+        """Press the mouse button at the first point, and move through the others."""
+        self._mouse("mouseMoved", *path[0])
+        self._mouse("mousePressed", *path[0], button="left", buttons=1, clickCount=1)
+        for x, y in path[1:]:
+            self._mouse("mouseMoved", x, y, buttons=1)
+
+    def release_mouse(self, point: tuple[float, float]) -> None:
+        """Let the mouse button go."""
+        self._mouse("mouseReleased", *point, button="left", clickCount=1)
+
+    def _mouse(self, kind: str, x: float, y: float, **more: Any) -> None:
+        self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **more)
+
+    def touch(self, path: Sequence[tuple[float, float]]) -> None:
+        """Put a finger down at the first point, move it through the others, and lift it."""
+        for number, (x, y) in enumerate(path):
+            kind = "touchMove" if number else "touchStart"
+            self.call("Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": x, "y": y}])
+        self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
+    def press(self, key: str, code: int, modifiers: int = 0) -> None:
+        """Press and release a key, perhaps with CONTROL held down."""
+        about = {"key": key, "windowsVirtualKeyCode": code, "modifiers": modifiers}
+        self.call("Input.dispatchKeyEvent", type="rawKeyDown", **about)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **about)
+
+    def choose_file(self, element: str, file: Path) -> None:
+        """Choose a file in a file input, as its dialogue would."""
+        node = self.call("Runtime.evaluate", expression=element)["result"]["objectId"]
+        self.call("DOM.setFileInputFiles", files=[str(file)], objectId=node)
+
+    def download_into(self, folder: Path) -> None:
+        """Keep what the page downloads."""
+        self.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
 
     def requests(self) -> list[str]:
         """Return the addresses that the page asked for, data and blob aside."""
@@ -111,6 +203,11 @@ class Browser:
         logged = [e for e in self.events if e["method"] == "Log.entryAdded"]
         errors = [e for e in logged if e["params"]["entry"]["level"] == "error"]
         return [event for event in self.events if event["method"] in bad] + errors
+
+    def thrown(self) -> list[str]:
+        """Return the errors that no script on the page caught."""
+        thrown = [e for e in self.events if e["method"] == "Runtime.exceptionThrown"]
+        return [str(event["params"]["exceptionDetails"])[:500] for event in thrown]
 
     def violations(self) -> list[str]:
         """Return what axe-core objects to on the page, one line for each kind."""

@@ -32,6 +32,29 @@ def test_a_garment_fills_the_frame() -> None:
     assert columns.max() - columns.min() + 1 == 14
 
 
+def test_scikit_learns_digits_are_as_tall_as_their_frame() -> None:
+    image = fit_picture(bar((300, 200), 20, 10, 100, 30), (8, 8), "digits")
+    rows, columns = np.nonzero(image)
+    assert rows.max() - rows.min() + 1 == 8
+    assert columns.max() - columns.min() + 1 == 2
+
+
+@pytest.mark.parametrize(("pen", "grey"), [(4, 255), (20, 60)])
+def test_thin_or_pale_ink_gets_the_contrast_of_the_set(pen: int, grey: int) -> None:
+    pale = bar((280, 280), 40, 100, 200, pen) // 255 * grey
+    image = fit_picture(pale, (28, 28), "mnist")
+    assert image.max() == 255
+    assert np.median(image[image > 0]) == 255
+
+
+def test_pencil_on_grey_paper_is_ink_on_nothing() -> None:
+    drawn = bar((60, 60), 20, 25, 20, 10)
+    paper = np.where(drawn, np.uint8(90), np.uint8(215))
+    np.testing.assert_array_equal(
+        fit_picture(paper, (28, 28), "mnist"), fit_picture(drawn, (28, 28), "mnist")
+    )
+
+
 def test_dark_on_white_becomes_light_on_black() -> None:
     drawn = bar((60, 60), 20, 25, 20, 10)
     np.testing.assert_array_equal(
@@ -61,7 +84,7 @@ def test_transparent_and_coloured_files(tmp_path: Path) -> None:
     assert image.shape == (8, 8)
     assert image.dtype == np.uint8
     assert image.max() > 200
-    assert image[0].max() == 0
+    assert image[:, 0].max() == 0
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\nbroken"])

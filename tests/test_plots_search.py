@@ -44,3 +44,21 @@ def test_parallel_takes_a_column_that_does_not_vary():
     _, ax = plots.figure()
     plots.parallel(ax, {"lr": X, "batch": np.full(5, 64)}, VALUES)
     assert [line.get_ydata()[1] for line in ax.lines[:5]] == pytest.approx([0] * 5)
+
+
+def test_trend_draws_medians_of_equal_groups_with_an_interval_that_knows_how_sure_they_are():
+    rng = np.random.default_rng(0)
+    x = np.geomspace(1e-3, 1, 100)
+    y = np.log10(x) + rng.normal(0, np.where(x < 0.03, 0.01, 1.0))
+    _, ax = plots.figure()
+    order = rng.permutation(100)
+    assert plots.trend(ax, x[order], y[order]) is ax
+    assert ax.get_xscale() == "log"
+    (line,) = ax.lines
+    np.testing.assert_allclose(line.get_ydata(), [np.median(part) for part in np.split(y, 5)])
+    np.testing.assert_allclose(line.get_xdata(), [np.exp(np.log(p).mean()) for p in np.split(x, 5)])
+    corners = ax.collections[-1].get_paths()[0].vertices
+    widths = [np.ptp(corners[np.isclose(corners[:, 0], at), 1]) for at in line.get_xdata()]
+    assert widths[0] < 0.3 < widths[-1], "more scatter, less certainty"
+    dots = ax.collections[0].get_offsets()
+    assert len(dots) == 100

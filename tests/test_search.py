@@ -1,6 +1,7 @@
 """A search tries what was asked, each configuration once, and ranks it by validation accuracy."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -98,7 +99,7 @@ def test_a_bad_range_is_told_in_one_line(text, says):
         ({"activation": Choice(["relu", "sin"])}, "unknown activation 'sin'"),
         ({"batch_size": Choice([1.5])}, "batch size must be a whole number"),
         ({"nesterov": Choice([True, False])}, "nesterov needs momentum"),
-        ({"flip": Choice([True, "perhaps"])}, "flip is True or False, got True,perhaps"),
+        ({"flip": Choice([True, "perhaps"])}, "unknown value of flip 'perhaps': use true, false"),
         ({"lr": Range(1, 2), "-lr": Range(1, 2)}, "varied twice"),
     ],
 )
@@ -148,6 +149,23 @@ def test_a_log_range_is_uniform_in_the_logarithm_and_keeps_to_its_ends():
     assert min(sizes) == 1
     assert max(sizes) <= 1000
     assert all(isinstance(size, int) for size in sizes)
+
+
+@pytest.mark.parametrize(
+    ("dimension", "value", "place"),
+    [
+        (Range(0.1, 0.3), 0.2, 0.5),
+        (Range(1e-4, 1, log=True), 0.1, 0.75),
+        (Range(7, 7), 7, 0.0),
+        (Choice([64, 256, 128]), "256", 1.0),
+        (Choice([0.0, 1e-3, 1e-4]), 1e-4, 0.5),
+        (Choice([16, 64]), 64, 0.5),
+        (Choice(["relu", "tanh", "gelu"]), "tanh", 0.5),
+        (Choice(["16", "16x8", "8"]), "8", 0.5),
+    ],
+)
+def test_the_place_of_a_value_tells_whether_it_is_at_an_edge(dimension, value, place):
+    assert dimension.place(value) == pytest.approx(place)
 
 
 def test_whole_numbers_reach_both_ends_equally_often():
@@ -286,6 +304,44 @@ def test_a_study_of_another_search_is_not_mixed_with_this_one(change, says, tmp_
     with pytest.raises(InputError, match="holds another search"):
         run_search(**call | change, out=tmp_path / "t", storage=tmp_path / "s" / "study.log")
     assert (tmp_path / "s" / "study.log").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("--range lr=0.5:0.1", r"the low end 0\.5 exceeds the high end 0\.1"),
+        ("--range lr=0:0.1:log", "a log range must begin above 0, got 0"),
+        ("--range colour=0:1", "unknown hyperparameter 'colour'"),
+        ("--range lr=0.1:0.5 --trials 0", "trials must be a whole number >= 1, got 0"),
+        (
+            "--range lr=0.1:0.4 --out done",
+            "done holds another search, with lr in",
+        ),
+        (
+            "--range lr=0.1:0.4 --storage done/study.log",
+            "the storage holds another search, with lr",
+        ),
+        (
+            "--range lr=0.1:0.5 --storage postgresql+psycopg://me@127.0.0.1:9/db",
+            r"cannot use the storage postgresql\+psycopg://127\.0\.0\.1:9/db: .*waited \d+\.\d s",
+        ),
+        (
+            "--range lr=0.1:0.5 --scheduler tcp://127.0.0.1:9",
+            r"cannot use the scheduler tcp://127\.0\.0\.1:9: .*waited 1\d\.\d s",
+        ),
+    ],
+)
+def test_the_command_refuses_bad_input_with_status_2_and_one_line(words, says, tmp_path):
+    if "done" in words:
+        run_search(CONFIG, {"lr": Range(0.1, 0.5)}, 1, out=tmp_path / "done")
+    search = [sys.executable, "-m", "nnlib", "search", "--dataset", "digits", "--hidden", "16"]
+    done = subprocess.run(
+        [*search, "--epochs", "3", "--trials", "1", "--out", "s", *words.split()],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    (line,) = done.stderr.splitlines()
+    assert re.search(says, line), line
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import distributed
 import pandas as pd
 import pytest
 
@@ -66,16 +67,25 @@ class Cluster:
 
     def start(self, *words: object) -> subprocess.Popen:
         words = [*map(str, words), "--host", "127.0.0.1", "--no-dashboard"]
+        env = os.environ | {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "3s"}  # to a dead worker
         with (self.folder / f"{len(self.processes)}.log").open("w") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "dask", *words], cwd=self.folder, stdout=log, stderr=log
-            )
+                [sys.executable, "-m", "dask", *words],
+                cwd=self.folder, stdout=log, stderr=log, env=env,
+            )  # fmt: skip
         self.processes.append(process)
         return process
 
     def start_worker(self) -> subprocess.Popen:
         options = ["--nthreads", "1", "--no-nanny", "--preload", self.folder / "counting.py"]
         return self.start("worker", self.address, *options)
+
+    def start_workers(self, number: int) -> list[subprocess.Popen]:
+        """Start several, and wait until all of them may be given work."""
+        workers = [self.start_worker() for _ in range(number)]
+        with distributed.Client(self.address, set_as_default=False) as client:
+            client.wait_for_workers(number, timeout=60)
+        return workers
 
     def data_arrivals(self) -> list[str]:
         """The worker processes that received a data set, one entry each time."""
@@ -99,7 +109,7 @@ def dask(tmp_path) -> Iterator[Cluster]:
 
 
 def test_a_cluster_gives_the_trials_and_models_of_one_machine(dask, tmp_path):
-    workers = [dask.start_worker(), dask.start_worker()]
+    workers = dask.start_workers(2)
     call = {"seeds": 2}
     far = run_search(CONFIG, LR, 6, **call, scheduler=dask.address, out=tmp_path / "far")
     near = run_search(CONFIG, LR, 6, **call, out=tmp_path / "near")
@@ -114,7 +124,7 @@ def test_a_cluster_gives_the_trials_and_models_of_one_machine(dask, tmp_path):
 
 
 def test_a_dead_worker_has_its_trial_run_by_another_and_pruning_goes_on(dask, tmp_path):
-    workers = [dask.start_worker(), dask.start_worker()]
+    workers = dask.start_workers(2)
 
     def strike(row, _):
         if row["number"] == 0:
@@ -183,7 +193,7 @@ def the_rest(search: subprocess.Popen) -> tuple[str, str]:
 
 
 def test_a_killed_search_on_a_cluster_goes_on_where_it_stood(dask, tmp_path):
-    dask.start_worker(), dask.start_worker()
+    dask.start_workers(2)
     call = {"epochs": 20, "trials": 12, "pruner": "median", "out": str(tmp_path / "s")}
     call["scheduler"] = dask.address
     done = numbers_before_the_kill(start_search(tmp_path, **call), 3)

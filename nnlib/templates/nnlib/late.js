@@ -13,7 +13,7 @@
   system.addEventListener("change", showTheme);
   theme.hidden = false; showTheme();
 
-  const folds = document.querySelectorAll("details.code"), code = document.getElementById("code-switch");
+  const folds = document.querySelectorAll("details.code:not(.read)"), code = document.getElementById("code-switch");
   const showCode = open => { folds.forEach(fold => { fold.open = open; }); code.setAttribute("aria-pressed", open); };
   code.addEventListener("click", () => {
     const open = code.getAttribute("aria-pressed") !== "true"; showCode(open); store("nnlib-code", open);

@@ -93,7 +93,11 @@ local function box(div)
   if div.classes:includes("figure") then return figure(div) end
   if div.classes:includes("table") then return numbered_table(div) end
   if div.classes:includes("solution") then
-    return pandoc.RawBlock("typst", "#solution[\n" .. typst(div.content) .. "\n]")
+    return pandoc.RawBlock("typst", "#solution(" .. text(div.attributes.name) .. ")[\n" .. typst(div.content) .. "\n]")
+  end
+  if div.classes:includes("alert") then
+    local kind = div.classes[2]:gsub("^alert%-", "")
+    return pandoc.RawBlock("typst", "#verdict(" .. text(kind) .. ")[\n" .. typst(div.content) .. "\n]")
   end
 end
 

@@ -1,0 +1,98 @@
+"""The results in the README: tables made from the stored runs, so that no number is typed.
+
+`python -m nnlib.results --readme` writes them, and a test fails where the README says otherwise.
+Settings are quoted once all of their seeds are there.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from nnlib.files import project_root, write_atomic
+from nnlib.stored import Found, found
+from nnlib.studies import STUDIES, Study
+
+BEGIN, END = "<!-- results -->\n", "<!-- /results -->"
+INTRODUCTION = (
+    "Test accuracy: mean ± standard deviation over the seeds, none left out; the test set chose "
+    "nothing. `make results` computes all of it, [data/results](data/results) has every run with "
+    "its settings, and [the results chapter](notebooks/06_results.ipynb) tells the rest.\n"
+)
+NETS = {
+    "A": "128-128, ReLU, batch 16, 20 epochs",
+    "B": "292, ReLU, lr 0.2475, batch 128, 50 epochs",
+    "C": "128, ReLU, batch 64, lr × 0.95 an epoch, 50 epochs",
+    "D": "257, tanh, scaled and rotated copies, dropout, cosine",
+    "D, least squares": "the same, its last layer refitted by least squares",
+    "E": "100, ReLU, raw pixels, batch 100, 10 epochs",
+    "plain": "800, ReLU",
+    "affine": "800, ReLU, images moved, turned and scaled",
+    "elastic": "800, ReLU, images bent",
+}
+
+
+def complete(study: Study, name: str, runs: Any) -> bool:
+    """Tell whether the row `name` is there with all of its settings' seeds."""
+    label = max((each for each in study.settings if name in study.rows_of(each)), key=len)
+    return set(runs.loc[runs["name"] == name, "seed"]) == set(study.seeds_of(label))
+
+
+def spread(runs: Any, name: str) -> str:
+    """Return mean ± standard deviation of a row's test accuracy in percent."""
+    percent = runs.loc[runs["name"] == name, "test_accuracy"] * 100
+    return f"{percent.mean():.2f} ± {percent.std():.2f} %"
+
+
+def beside_published(name: str, title: str) -> Iterator[str]:
+    """Yield the lines of a table of ours beside published numbers."""
+    study, runs = STUDIES[name], found(name).runs
+    rows = [row for row in NETS if row in study.published and complete(study, row, runs)]
+    if rows:
+        yield f"\n| data | {title} | published | here |\n|---|---|---|---|\n"
+    for row in rows:
+        data = "MNIST" if study.settings[row.split(",")[0]].dataset == "mnist" else "Fashion-MNIST"
+        yield f"| {data} | {NETS[row]} | {study.published[row]:g} % | {spread(runs, row)} |\n"
+
+
+def best() -> Iterator[str]:
+    """Yield the lines of the table of what can be reached in some minutes."""
+    study, stored = STUDIES["frontier"], found("frontier")
+    rows = [n for n in study.settings if n in study.ensembles and complete(study, n, stored.runs)]
+    if rows:
+        yield (
+            "\nThe best within some minutes of training on one of two cores, without "
+            "convolutions, on raw pixels. With many views, a net answers by the mean over "
+            "an image and 15 random changes of it; together, the nets of all seeds do so.\n\n"
+            "| data and net | seeds | one net | with many views | together, with many views |\n"
+            "|---|---|---|---|---|\n"
+        )
+    for row in rows:
+        views = f"{row}, many views"
+        cells = (row, len(study.seeds_of(row)), spread(stored.runs, row),
+                 spread(stored.runs, views), together(stored, views))  # fmt: skip
+        yield f"| {' | '.join(map(str, cells))} |\n"
+
+
+def together(stored: Found, name: str) -> str:
+    """Return an ensemble's test accuracy in percent."""
+    share = stored.ensembles.set_index("name").loc[name, "test_accuracy"]
+    return f"{share * 100:.2f} %"
+
+
+def block() -> str:
+    """Return what stands between the README's two marks."""
+    reports = beside_published("reports", "net and training of five course reports")
+    simard = beside_published("simard", "Simard, Steinkraus and Platt 2003, one hidden layer")
+    return "".join([INTRODUCTION, *reports, *simard, *best()])
+
+
+def quoted() -> str:
+    """Return what stands there now."""
+    readme = (project_root() / "README.md").read_text(encoding="utf-8")
+    return readme.split(BEGIN)[1].split(END)[0]
+
+
+def write() -> None:
+    """Bring the README up to date."""
+    path = project_root() / "README.md"
+    text = path.read_text(encoding="utf-8")
+    write_atomic(path, text.replace(BEGIN + quoted() + END, BEGIN + block() + END))
