@@ -80,11 +80,21 @@ def test_build_backend_is_locked_since_the_project_is_built_without_isolation():
 
 
 def test_lock_holds_pinned_and_hashed_names_alone_and_so_names_no_host():
-    entry = re.compile(r"[a-z0-9][a-z0-9._-]*==[0-9][a-z0-9.+!]*( ; [\w .'<>=!()*-]+)? \\")
+    entry = re.compile(r"[a-z0-9][a-z0-9._-]*(\[[a-z0-9,_-]+\])?==[0-9][a-z0-9.+!]*( ; [\w .'<>=!()*-]+)? \\")
     hashed = re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
     lines = LOCK.splitlines()
     assert [line for line in lines if not (entry.fullmatch(line) or hashed.fullmatch(line))] == []
     assert all(hashes for _, hashes in read_lock())
+
+
+def test_lock_names_the_extras_that_its_packages_ask_of_each_other():
+    """An older pip takes the newest release, and has no hash for it, where they are left out."""
+    extras = {canonicalize_name(entry.name): entry.extras for entry, _ in read_lock()}
+    for name in locked_versions({}):
+        for text in importlib.metadata.requires(name) or ():
+            wanted = Requirement(text)
+            if wanted.marker is None or wanted.marker.evaluate({"extra": ""}):
+                assert wanted.extras <= extras[canonicalize_name(wanted.name)], f"{name}: {text}"
 
 
 def test_benchmark_peers_stay_out_of_the_lock():
