@@ -2,17 +2,25 @@
 
 The plain layers are written to be read, and make a new array for every result. A small net spends
 more time on that than on arithmetic. Here each layer has a twin that computes the same numbers
-into buffers which are reused, in place where it can, and with the matrix products of SciPy's BLAS,
-which can add their result to what is there: the gradient of a weight matrix is then never formed,
-but goes straight into the weights (SGD) or the velocity (momentum). Tests hold both paths equal.
+into arrays which are used again, in place where it can. Four things make it fast:
 
-With the gradient G = ∂loss/∂y of a linear layer and n rows, one product does it all:
-    plain SGD   W ← (1 - ηλ) W - η/n Xᵀ G
-    momentum    V ← μ V + 1/n Xᵀ G, then V ← V + λ W and W ← W - η V
+- SciPy's BLAS adds a product to what is there, so the gradient of a weight matrix is never formed:
+  it goes straight into the weights (SGD) or the velocity (momentum). With G = ∂loss/∂y of a
+  linear layer and n rows, one product does it all:
+      plain SGD   W ← (1 - ηλ) W - η/n Xᵀ G
+      momentum    V ← μ V + 1/n Xᵀ G, then V ← V + λ W and W ← W - η V
+- What stands between two products, from bias to dropout, looks at each unit by itself. It is
+  computed block by block of units, so that a block passes all of it in a core's own cache.
+- Where the net is wide, or two threads share a product, arrays of shape (n, H) lie in memory unit
+  by unit, (H, n): two threads then multiply up to a third faster, and a block is contiguous.
+- NumPy's own quirks are humoured; comments say where.
+
+Tests hold both paths equal.
 """
 
 import itertools
 import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.linalg import get_blas_funcs
@@ -28,6 +36,8 @@ Array = np.ndarray
 # for few rows takes a third less time; where it has no such way, pieces cost a twentieth more.
 SMALL, FEW_ROWS = 10**6, 32
 LARGE = 3 * 10**6  # multiplications from which a product is worth a second thread
+WIDE = 2**17  # numbers in a hidden layer's array from which one thread, too, wants it unit by unit
+BLOCK = 2**15  # numbers in a block: with what is computed from it, it fits a core's own cache
 
 
 class Products:
@@ -46,18 +56,21 @@ class Products:
     def add_product(
         self, a: Array, b: Array, out: Array, alpha: float = 1.0, beta: float = 0.0
     ) -> Array:
-        """Compute out ← alpha a b + beta out for arrays that are C-contiguous or transposed.
+        """Compute out ← alpha a b + beta out for arrays that are contiguous or transposed.
 
-        BLAS counts columns first: it is given outᵀ = bᵀ aᵀ, which moves no data.
+        BLAS counts columns first: else it is given outᵀ = bᵀ aᵀ, which moves no data.
         """
-        (first, turn_first), (second, turn_second) = _columns_first(b), _columns_first(a)
-        self.gemm(alpha, first, second, beta, out.T, turn_first, turn_second, 1)
+        c = out
+        if not c.flags.f_contiguous:
+            a, b, c = b.T, a.T, out.T
+        (first, turn_first), (second, turn_second) = _columns_first(a), _columns_first(b)
+        self.gemm(alpha, first, second, beta, c, turn_first, turn_second, 1)
         return out
 
     def add_sums(self, g: Array, out: Array, alpha: float = 1.0, beta: float = 0.0) -> None:
         """Compute out ← alpha Σₙ gₙ + beta out, the sum over the rows of g (n, H), out (H,)."""
         columns, turn = _columns_first(g)
-        self.gemv(alpha, columns, self.ones[: len(g)], beta, out, 0, 1, 0, 1, turn, 1)
+        self.gemv(alpha, columns, self.ones[: len(g)], beta, out, 0, 1, 0, 1, 1 - turn, 1)
 
     def add_scaled(self, x: Array, out: Array, factor: float) -> None:
         """Compute out ← out + factor x in one pass; both contiguous, of any shape."""
@@ -65,8 +78,11 @@ class Products:
 
 
 def _columns_first(matrix: Array) -> tuple[Array, int]:
-    """Return a view of matrixᵀ with columns contiguous, and 1 if BLAS must transpose it."""
-    return (matrix.T, 0) if matrix.flags.c_contiguous else (matrix, 1)
+    """Return the matrix, or its transpose and 1, whichever has its columns contiguous."""
+    return (matrix, 0) if matrix.flags.f_contiguous else (matrix.T, 1)
+
+
+# ---------------------------------------------------------------- what becomes of gradients
 
 
 class Rule:
@@ -142,131 +158,159 @@ def rule_for(optimizer: optim.Optimizer, products: Products, whole: bool) -> Rul
     return (MomentumRule if optimizer.momentum else SGDRule)(optimizer, products)
 
 
+# ---------------------------------------------------------------- between two products
+
+
+class Space:
+    """Room for arrays (n, H) of one layer, and the blocks of units that they are cut into."""
+
+    def __init__(self, n: int, width: int, dtype: np.dtype, by_unit: bool) -> None:
+        self.n, self.width, self.dtype, self.by_unit = n, width, dtype, by_unit
+        count = -(-n * width // BLOCK) if by_unit else 1
+        edges = np.linspace(0, width, min(count, width) + 1).astype(int).tolist()
+        self.blocks = [slice(a, b) for a, b in itertools.pairwise(edges)]
+        self.widest = max(block.stop - block.start for block in self.blocks)
+
+    def array(self, dtype: np.dtype | None = None, width: int | None = None) -> Array:
+        """Return a new array (n, width), unit by unit in memory or row by row."""
+        shape, dtype = (self.n, width or self.width), dtype or self.dtype
+        return np.zeros(shape[::-1], dtype).T if self.by_unit else np.zeros(shape, dtype)
+
+    def kept(self, dtype: np.dtype | None = None) -> list[Array]:
+        """Return the parts of a new array."""
+        return self.parts(self.array(dtype))
+
+    def passing(self, dtype: np.dtype | None = None) -> list[Array]:
+        """Return as many parts that share their memory: what one holds goes with the next."""
+        room = self.array(dtype, self.widest)
+        return [room[:, : block.stop - block.start] for block in self.blocks]
+
+    def parts(self, array: Array) -> list[Array]:
+        """Return the blocks of an array (n, H) or (H,), as views."""
+        if len(self.blocks) == 1:
+            return [array]
+        return [array[..., block] for block in self.blocks]
+
+
 class Twin:
-    """A layer that computes in place: `forward` and `backward` overwrite what they are given."""
+    """A layer that computes block by block, in place: it overwrites what it is given.
 
-    def __init__(self, layer: layers.Layer, shape: tuple[int, int], dtype: np.dtype) -> None:
-        self.layer, self.flags = layer, np.empty(shape, bool)
-        self.first, self.second, self.third = (np.empty(shape, dtype) for _ in range(3))
+    `at` is the number of the block. `first` and `second` are there to compute in.
+    """
 
-    def forward(self, x: Array) -> Array:
-        """Return the layer's output for x (n, D), overwriting x."""
+    def __init__(self, layer: layers.Layer, space: Space) -> None:
+        self.layer, self.space = layer, space
+        self.y: list[Array] = [None] * len(space.blocks)
+
+    def forward(self, x: Array, at: int) -> Array:
+        """Return the layer's output for the block x (n, h) of its input, overwriting x."""
         raise NotImplementedError
 
-    def backward(self, g: Array) -> Array:
-        """Return ∂loss/∂x from ∂loss/∂y, overwriting it."""
+    def backward(self, g: Array, at: int) -> Array:
+        """Return ∂loss/∂x of the block from ∂loss/∂y, overwriting it."""
         raise NotImplementedError
 
 
-class LinearTwin(Twin):
-    """y = x W + b; the rule learns from G as it passes."""
+class BiasTwin(Twin):
+    """y = x + b, of a linear layer; the gradient passes as it is."""
 
-    def __init__(self, layer: layers.Linear, rows: int, number: int, rule: "Rule") -> None:
-        self.w, self.b = layer.parameters["W"], layer.parameters["b"]
-        inputs, outputs = self.w.shape
-        self.y, self.part = np.empty((2, rows, outputs), self.w.dtype)
-        self.gx = np.empty((rows, inputs), self.w.dtype) if number > 1 else None
-        count = math.ceil(rows * self.w.size / SMALL) if rows <= FEW_ROWS else 1
-        edges = np.linspace(0, inputs, count + 1).astype(int)
-        pieces = [slice(a, b) for a, b in itertools.pairwise(edges.tolist())]
-        self.pieces = [(piece, self.w[piece]) for piece in pieces]
-        self.number, self.rule = number, rule
+    def __init__(self, layer: layers.Linear, space: Space) -> None:
+        super().__init__(layer, space)
+        self.b = space.parts(layer.parameters["b"])
 
-    def forward(self, x: Array) -> Array:
-        """Return x W + b in a buffer of its own: Σ over the pieces of D, then the bias."""
-        self.x, n = x, len(x)  # (n, D)
-        y, multiply = self.y[:n], self.rule.products.multiply  # (n, H)
-        (piece, w), *others = self.pieces
-        multiply(x[:, piece], w, y)
-        for piece, w in others:
-            y += multiply(x[:, piece], w, self.part[:n])
-        y += self.b
-        return y
-
-    def backward(self, g: Array) -> Array | None:
-        """Learn from g (n, H); return g Wᵀ (n, D), W as it was, or None for the first layer."""
-        gx = None
-        if self.gx is not None:
-            gx = self.rule.products.add_product(g, self.w.T, self.gx[: len(g)])
-        self.rule.matrix(f"W{self.number}", self.w, self.x, g)
-        self.rule.bias(f"b{self.number}", self.b, g)
-        return gx
+    def forward(self, x: Array, at: int) -> Array:
+        """Return x + b."""
+        x += self.b[at]
+        return x
 
 
 class ReLUTwin(Twin):
     """max(0, x)."""
 
-    def __init__(self, layer: layers.Layer, shape: tuple[int, int], dtype: np.dtype) -> None:
-        super().__init__(layer, shape, dtype)
-        self.first[:] = 0  # NumPy compares two arrays four times as fast as array and number
+    def __init__(self, layer: layers.Layer, space: Space) -> None:
+        super().__init__(layer, space)
+        self.zeros = space.passing()  # NumPy compares two arrays faster than array and number
+        self.on = space.passing(bool)
 
-    def forward(self, x: Array) -> Array:
+    def forward(self, x: Array, at: int) -> Array:
         """Return max(0, x)."""
-        self.y = np.maximum(x, self.first[: len(x)], out=x)
+        self.y[at] = np.maximum(x, self.zeros[at], out=x)
         return x
 
-    def backward(self, g: Array) -> Array:
+    def backward(self, g: Array, at: int) -> Array:
         """Pass the gradient where the unit was on."""
-        on = np.greater(self.y, self.first[: len(g)], out=self.flags[: len(g)])
+        on = np.greater(self.y[at], self.zeros[at], out=self.on[at])
         return np.multiply(g, on, out=g)
 
 
 class LeakyReLUTwin(Twin):
     """x where x > 0, else a x."""
 
-    def forward(self, x: Array) -> Array:
+    def __init__(self, layer: layers.Layer, space: Space) -> None:
+        super().__init__(layer, space)
+        self.below, self.off = space.passing(), space.passing(bool)
+
+    def forward(self, x: Array, at: int) -> Array:
         """Return max(x, a x), which has the sign of x."""
-        below = np.multiply(x, layers.LEAKY_SLOPE, out=self.first[: len(x)])
-        self.y = np.maximum(x, below, out=x)
+        below = np.multiply(x, layers.LEAKY_SLOPE, out=self.below[at])
+        self.y[at] = np.maximum(x, below, out=x)
         return x
 
-    def backward(self, g: Array) -> Array:
+    def backward(self, g: Array, at: int) -> Array:
         """Scale by a where the output is not above 0."""
-        off = np.less_equal(self.y, 0, out=self.flags[: len(g)])
+        off = np.less_equal(self.y[at], 0, out=self.off[at])
         return np.multiply(g, layers.LEAKY_SLOPE, out=g, where=off)
 
 
 class TanhTwin(Twin):
     """tanh x."""
 
-    def forward(self, x: Array) -> Array:
+    def __init__(self, layer: layers.Layer, space: Space) -> None:
+        super().__init__(layer, space)
+        self.slope = space.passing()
+
+    def forward(self, x: Array, at: int) -> Array:
         """Return tanh x."""
-        self.y = np.tanh(x, out=x)
+        self.y[at] = np.tanh(x, out=x)
         return x
 
-    def backward(self, g: Array) -> Array:
+    def backward(self, g: Array, at: int) -> Array:
         """Multiply by 1 - y²."""
-        slope = np.multiply(self.y, self.y, out=self.first[: len(g)])
+        slope = np.multiply(self.y[at], self.y[at], out=self.slope[at])
         np.subtract(1, slope, out=slope)
         return np.multiply(g, slope, out=g)
 
 
-class SigmoidTwin(Twin):
+class SigmoidTwin(TanhTwin):
     """½ + ½ tanh(x/2)."""
 
-    def forward(self, x: Array) -> Array:
+    def forward(self, x: Array, at: int) -> Array:
         """Return the sigmoid of x."""
         x *= 0.5
         np.tanh(x, out=x)
         x *= 0.5
         x += 0.5
-        self.y = x
+        self.y[at] = x
         return x
 
-    def backward(self, g: Array) -> Array:
+    def backward(self, g: Array, at: int) -> Array:
         """Multiply by y (1 - y)."""
-        slope = np.subtract(1, self.y, out=self.first[: len(g)])
-        slope *= self.y
+        slope = np.subtract(1, self.y[at], out=self.slope[at])
+        slope *= self.y[at]
         return np.multiply(g, slope, out=g)
 
 
 class GELUTwin(Twin):
     """½ x (1 + t), t = tanh(c (x + a x³)); the slope is computed on the way forward."""
 
-    def forward(self, x: Array) -> Array:
+    def __init__(self, layer: layers.Layer, space: Space) -> None:
+        super().__init__(layer, space)
+        self.slope, self.t, self.rest = space.kept(), space.passing(), space.passing()
+
+    def forward(self, x: Array, at: int) -> Array:
         """Return GELU(x), keeping ½ (1 + t + x (1 - t²) c (1 + 3 a x²))."""
-        c, a, n = layers.GELU.C, layers.GELU.A, len(x)
-        t, slope, rest = self.first[:n], self.second[:n], self.third[:n]
+        c, a = layers.GELU.C, layers.GELU.A
+        slope, t, rest = self.slope[at], self.t[at], self.rest[at]
         np.multiply(x, x, out=slope)
         np.multiply(slope, c * a, out=t)
         t += c
@@ -281,78 +325,82 @@ class GELUTwin(Twin):
         t += 1
         slope += t
         slope *= 0.5
-        self.slope = slope
         t *= 0.5
         return np.multiply(x, t, out=x)
 
-    def backward(self, g: Array) -> Array:
+    def backward(self, g: Array, at: int) -> Array:
         """Multiply by the slope."""
-        return np.multiply(g, self.slope, out=g)
+        return np.multiply(g, self.slope[at], out=g)
 
 
 class DropoutTwin(Twin):
     """A fresh mask of 0 and 1 / (1 - p), from the layer's own generator."""
 
-    def __init__(self, layer: layers.Dropout, shape: tuple[int, int], dtype: np.dtype) -> None:
-        super().__init__(layer, shape, dtype)
-        self.drawn = np.empty(shape, np.float32)
+    def __init__(self, layer: layers.Dropout, space: Space) -> None:
+        super().__init__(layer, space)
+        self.whole = space.array()
+        self.y, self.mask, self.keep = space.parts(self.whole), space.kept(), space.passing(bool)
+        self.drawn = np.empty(space.widest * space.n, np.float32)
 
-    def forward(self, x: Array) -> Array:
-        """Return x times a mask, the same one that the plain layer would draw."""
-        p, n = self.layer.p, len(x)
-        drawn = self.layer.rng.random(dtype=np.float32, out=self.drawn[:n])
-        keep = np.greater_equal(drawn, np.float32(p), out=self.flags[:n])
-        self.mask = np.multiply(keep, x.dtype.type(1) / x.dtype.type(1 - p), out=self.first[:n])
-        return np.multiply(x, self.mask, out=self.second[:n])  # x itself is still needed
+    def forward(self, x: Array, at: int) -> Array:
+        """Return x times a mask, the same one that the plain layer would draw, unit by unit."""
+        p, one = self.layer.p, x.dtype.type(1)
+        drawn = self.drawn[: x.size].reshape(x.shape[::-1])  # (h, n)
+        self.layer.rng.random(dtype=np.float32, out=drawn)
+        keep = np.greater_equal(drawn.T, np.float32(p), out=self.keep[at])
+        mask = np.multiply(keep, one / x.dtype.type(1 - p), out=self.mask[at])
+        return np.multiply(x, mask, out=self.y[at])  # x itself is still needed
 
-    def backward(self, g: Array) -> Array:
+    def backward(self, g: Array, at: int) -> Array:
         """Multiply by the mask of the forward pass."""
-        return np.multiply(g, self.mask, out=g)
+        return np.multiply(g, self.mask[at], out=g)
 
 
 class BatchNormTwin(Twin):
     """γ x̂ + β from the batch's own statistics, which the layer remembers."""
 
-    def __init__(self, layer: layers.BatchNorm, rows: int, number: int, rule: "Rule") -> None:
-        shape, dtype = (rows, len(layer.parameters["beta"])), layer.parameters["beta"].dtype
-        super().__init__(layer, shape, dtype)
-        self.number, self.rule = number, rule
-        self.gamma, self.beta = layer.parameters["gamma"], layer.parameters["beta"]
-        self.mean, self.scale, self.slope, self.along, self.down = (
-            np.zeros(shape[1], dtype) for _ in range(5)
+    def __init__(self, layer: layers.BatchNorm, space: Space, products: Products) -> None:
+        super().__init__(layer, space)
+        self.products = products
+        self.gamma, self.beta = (space.parts(layer.parameters[name]) for name in ("gamma", "beta"))
+        self.centred, self.product = space.kept(), space.passing()
+        self.gradients = {name: np.zeros(space.width, space.dtype) for name in ("gamma", "beta")}
+        self.along, self.down = (space.parts(array) for array in self.gradients.values())
+        self.mean, self.scale, self.slope = (
+            space.parts(np.zeros(space.width, space.dtype)) for _ in range(3)
         )
 
-    def forward(self, x: Array) -> Array:
+    def forward(self, x: Array, at: int) -> Array:
         """Return γ x̂ + β, with x̂ = (x - μ) s and s = 1 / √(σ² + ε)."""
-        self._mean(x, self.mean)
-        self.centred = np.subtract(x, self.mean, out=self.first[: len(x)])
-        self._mean(np.multiply(self.centred, self.centred, out=x), self.scale)
-        self.layer.remember(len(x), self.mean, self.scale)
-        self.scale += self.layer.EPSILON
-        np.sqrt(self.scale, out=self.scale)
-        np.divide(1, self.scale, out=self.scale)  # s
-        np.multiply(self.gamma, self.scale, out=self.slope)
-        np.multiply(self.centred, self.slope, out=x)
-        x += self.beta
+        mean, scale, slope = self.mean[at], self.scale[at], self.slope[at]
+        self._mean(x, mean)
+        centred = np.subtract(x, mean, out=self.centred[at])
+        self._mean(np.multiply(centred, centred, out=x), scale)
+        self.layer.remember(len(x), mean, scale, self.space.blocks[at])
+        scale += self.layer.EPSILON
+        np.sqrt(scale, out=scale)
+        np.divide(1, scale, out=scale)  # s
+        np.multiply(self.gamma[at], scale, out=slope)
+        np.multiply(centred, slope, out=x)
+        x += self.beta[at]
         return x
 
     def _mean(self, x: Array, out: Array) -> None:
-        self.rule.products.add_sums(x, out, 1 / len(x))
+        self.products.add_sums(x, out, 1 / len(x))
 
-    def backward(self, g: Array) -> Array:
-        """Learn γ and β; return γ s (g - mean(g) - x̂ mean(g x̂)), from (x - μ) in place of x̂."""
-        product = self.second[: len(g)]
-        self._mean(np.multiply(g, self.centred, out=product), self.along)
-        self._mean(g, self.down)
-        self.along *= self.scale  # mean(g x̂), the gradient of γ
-        self.scale *= self.along
-        self.scale *= self.slope
-        np.multiply(self.centred, self.scale, out=product)  # γ s x̂ mean(g x̂)
-        g -= self.down
-        g *= self.slope
+    def backward(self, g: Array, at: int) -> Array:
+        """Return γ s (g - mean(g) - x̂ mean(g x̂)), from (x - μ) in place of x̂."""
+        along, down, scale = self.along[at], self.down[at], self.scale[at]
+        centred, product = self.centred[at], self.product[at]
+        self._mean(np.multiply(g, centred, out=product), along)
+        self._mean(g, down)
+        along *= scale  # mean(g x̂), the gradient of γ; that of β is mean(g)
+        scale *= along
+        scale *= self.slope[at]
+        np.multiply(centred, scale, out=product)  # γ s x̂ mean(g x̂)
+        g -= down
+        g *= self.slope[at]
         g -= product
-        self.rule.vector(f"gamma{self.number}", self.gamma, self.along)
-        self.rule.vector(f"beta{self.number}", self.beta, self.down)
         return g
 
 
@@ -369,6 +417,136 @@ TWINS: dict[type, type[Twin]] = {
 def knows(model: MLP) -> bool:
     """Tell whether every layer is one of ours, and not a subclass that may compute otherwise."""
     return all(type(layer) in {layers.Linear, layers.BatchNorm, *TWINS} for layer in model.layers)
+
+
+class Stage:
+    """A matrix product, and all that follows it up to the next one, for batches of n.
+
+    Without a linear layer it is what the inputs go through before the first.
+    """
+
+    def __init__(
+        self, linear: layers.Linear | None, others: Sequence[layers.Layer], number: int,
+        space: Space, rule: Rule,
+    ) -> None:  # fmt: skip
+        self.space, self.rule, self.number = space, rule, number
+        twins = [self._twin(layer) for layer in others]
+        self.norms = [twin for twin in twins if isinstance(twin, BatchNormTwin)]
+        self.product = Product(linear, number, space, rule) if linear else None
+        bias = [BiasTwin(linear, space)] if linear else []
+        self.forwards = [twin.forward for twin in bias + twins]
+        self.backwards = [twin.backward for twin in reversed(twins)]
+        dropped = [twin.whole for twin in twins if isinstance(twin, DropoutTwin)]
+        self.out = dropped[-1] if dropped else self.product.y
+
+    def _twin(self, layer: layers.Layer) -> Twin:
+        if isinstance(layer, layers.BatchNorm):
+            return BatchNormTwin(layer, self.space, self.rule.products)
+        return TWINS[type(layer)](layer, self.space)
+
+    def forward(self, x: Array) -> Array:
+        """Return the stage's output for x (n, D)."""
+        if self.product:
+            x = self.product.forward(x)
+        for at, part in enumerate(self.space.parts(x)):
+            for forward in self.forwards:
+                part = forward(part, at)
+        return self.out
+
+    def backward(self, g: Array) -> Array | None:
+        """Learn from ∂loss/∂output; return ∂loss/∂x, or None where nothing below learns."""
+        for at, part in enumerate(self.space.parts(g)):
+            for backward in self.backwards:
+                part = backward(part, at)
+        for norm in self.norms:
+            for name, gradient in norm.gradients.items():
+                self.rule.vector(f"{name}{self.number}", norm.layer.parameters[name], gradient)
+        return self.product.backward(g)
+
+
+class Product:
+    """y = x W; the rule learns from G as it passes."""
+
+    def __init__(self, layer: layers.Linear, number: int, space: Space, rule: Rule) -> None:
+        self.w, self.b = layer.parameters["W"], layer.parameters["b"]
+        n, inputs = space.n, self.w.shape[0]
+        self.y, self.part = space.array(), space.array()
+        self.gx = space.array(width=inputs) if number > 1 else None
+        count = math.ceil(n * self.w.size / SMALL) if n <= FEW_ROWS else 1
+        edges = np.linspace(0, inputs, count + 1).astype(int)
+        pieces = [slice(a, b) for a, b in itertools.pairwise(edges.tolist())]
+        self.pieces = [(piece, self.w[piece]) for piece in pieces]
+        self.number, self.rule = number, rule
+
+    def forward(self, x: Array) -> Array:
+        """Return x W, (n, H), in an array of its own: Σ over the pieces of D."""
+        self.x = x  # (n, D)
+        y, multiply = self.y, self.rule.products.multiply
+        (piece, w), *others = self.pieces
+        multiply(x[:, piece], w, y)
+        for piece, w in others:
+            y += multiply(x[:, piece], w, self.part)
+        return y
+
+    def backward(self, g: Array) -> Array | None:
+        """Learn from g (n, H); return g Wᵀ (n, D), W as it was, or None for the first layer."""
+        if self.gx is not None:
+            self.rule.products.add_product(g, self.w.T, self.gx)
+        self.rule.matrix(f"W{self.number}", self.w, self.x, g)
+        self.rule.bias(f"b{self.number}", self.b, g)
+        return self.gx
+
+
+class Pass:
+    """The way forward and back through a net, with arrays for batches of n alone."""
+
+    def __init__(self, model: MLP, rule: Rule, n: int, by_unit: bool) -> None:
+        self.stages = list(self._stages(model, rule, n, by_unit))
+        self.trained = [stage for stage in self.stages if stage.product][::-1]
+        self.error = np.empty((model.sizes[-1], n), model.dtype)
+        self.row = np.empty(n, model.dtype)
+
+    @staticmethod
+    def _stages(model: MLP, rule: Rule, n: int, by_unit: bool) -> Iterator[Stage]:
+        linear, others, number = None, [], 0
+        for layer in [*model.layers, None]:
+            if layer is not None and not isinstance(layer, layers.Linear):
+                others.append(layer)
+                continue
+            if linear or others:
+                by_unit_here = by_unit and number > 0  # the inputs come row by row
+                space = Space(n, model.sizes[number], model.dtype, by_unit_here)
+                yield Stage(linear, others, number, space, rule)
+            linear, others, number = layer, [], number + 1
+
+    def forward(self, x: Array) -> Array:
+        """Return the logits (n, K) for x (n, D)."""
+        for stage in self.stages:
+            x = stage.forward(x)
+        return x
+
+    def backward(self, g: Array) -> None:
+        """Learn from n ∂loss/∂logits (n, K)."""
+        for stage in self.trained:
+            g = stage.backward(g)
+
+    def error_of(self, logits: Array, targets: Array) -> Array:
+        """Return softmax(logits) - targets, n times the gradient of the loss: (n, K).
+
+        Computed as (K, n), along whose rows NumPy is several times as fast as along a few columns.
+        """
+        p, row = self.error, self.row
+        np.copyto(p, logits.T)
+        np.maximum.reduce(p, axis=0, out=row)
+        np.subtract(p, row, out=p)
+        np.exp(p, out=p)
+        np.add.reduce(p, axis=0, out=row)
+        np.divide(p, row, out=p)
+        np.subtract(p, targets.T, out=p)
+        return p.T
+
+
+# ---------------------------------------------------------------- the step
 
 
 class Step:
@@ -391,25 +569,13 @@ class Step:
         self.model, self.optimizer, self.clip_norm = model, optimizer, clip_norm
         products = Products(model.dtype, threads, rows)
         self.rule = rule_for(optimizer, products, bool(clip_norm) or whole)
-        self.twins = list(self._twins(rows))
-        self.error = np.empty(rows * model.sizes[-1], model.dtype)
-        self.row = np.empty(rows, model.dtype)
-
-    def _twins(self, rows: int):
-        number, width = 0, self.model.sizes[0]
-        for layer in self.model.layers:
-            if isinstance(layer, layers.Linear):
-                number, width = number + 1, layer.parameters["W"].shape[1]
-                yield LinearTwin(layer, rows, number, self.rule)
-            elif isinstance(layer, layers.BatchNorm):
-                yield BatchNormTwin(layer, rows, number, self.rule)
-            else:
-                yield TWINS[type(layer)](layer, (rows, width), self.model.dtype)
+        self.by_unit = threads > 1 or rows * max(model.sizes[1:]) >= WIDE
+        self.passes: dict[int, Pass] = {}  # by batch size: the last of an epoch may be smaller
 
     def __call__(self, x: Array, targets: Array, lr: float) -> Array:
         """Learn from x (n, D) and targets (n, K) at rate lr; return the logits (n, K).
 
-        The logits stand in a buffer that the next call overwrites.
+        The logits stand in an array that the next call overwrites.
         """
         logits = self.propagate(x, targets, lr)
         self.finish(lr)
@@ -422,14 +588,13 @@ class Step:
 
     def propagate(self, x: Array, targets: Array, lr: float) -> Array:
         """Go forward and back, the first half of a step; return the logits."""
-        self.rule.lr = lr
-        for twin in self.twins:
-            x = twin.forward(x)
-        g = self._error(x, targets)
-        for twin in reversed(self.twins):
-            if (g := twin.backward(g)) is None:
-                break  # below the first linear layer there is nothing to learn
-        return x
+        self.rule.lr, n = lr, len(x)
+        if n not in self.passes:
+            self.passes[n] = Pass(self.model, self.rule, n, self.by_unit)
+        way = self.passes[n]
+        logits = way.forward(x)
+        way.backward(way.error_of(logits, targets))
+        return logits
 
     def finish(self, lr: float) -> None:
         """Let the optimiser use the gradients that were kept, if the rule has not done so."""
@@ -437,22 +602,6 @@ class Step:
             self.optimizer.steps += 1
             return
         _take(self.model, self.optimizer, self.gradients, self.clip_norm, lr)
-
-    def _error(self, logits: Array, targets: Array) -> Array:
-        """Return softmax(logits) - targets, n times the gradient of the loss: (n, K).
-
-        Computed as (K, n), along whose rows NumPy is several times as fast as along a few columns.
-        """
-        n, k = logits.shape
-        p, row = self.error[: k * n].reshape(k, n), self.row[:n]
-        np.copyto(p, logits.T)
-        np.maximum.reduce(p, axis=0, out=row)
-        np.subtract(p, row, out=p)
-        np.exp(p, out=p)
-        np.add.reduce(p, axis=0, out=row)
-        np.divide(p, row, out=p)
-        np.subtract(p, targets.T, out=p)
-        return p.T
 
 
 class PlainStep:

@@ -147,7 +147,8 @@ class Dropout(Layer):
         return x if self.mask is None else x * self.mask
 
     def _draw(self, x: Array) -> Array:
-        keep = self.rng.random(x.shape, dtype=np.float32) >= self.p  # (N, D)
+        drawn = self.rng.random(x.shape[::-1], dtype=np.float32).T  # (N, D), one unit after another
+        keep = drawn >= self.p
         return keep.astype(x.dtype) / x.dtype.type(1 - self.p)
 
     def backward(self, gradient: Array) -> Array:
@@ -181,10 +182,10 @@ class BatchNorm(Layer):
         self.normalised = centred * self.scale  # (N, D)
         return self.parameters["gamma"] * self.normalised + self.parameters["beta"]
 
-    def remember(self, n: int, mean: Array, variance: Array) -> None:
-        """Move the running statistics towards those of a batch of n; the variance unbiased."""
+    def remember(self, n: int, mean: Array, variance: Array, units: slice = slice(None)) -> None:
+        """Move the running statistics of some units towards a batch of n's, variance unbiased."""
         for name, value in (("mean", mean), ("variance", variance * (n / max(n - 1, 1)))):
-            running = self.statistics[name]
+            running = self.statistics[name][units]
             running += running.dtype.type(self.MOMENTUM) * (value.real - running)
 
     def backward(self, gradient: Array) -> Array:
