@@ -15,13 +15,13 @@ from typing import Any
 import anywidget
 import ipywidgets
 import numpy as np
-from IPython import get_ipython
 from IPython.display import display
 from traitlets import Dict
 
 from nnlib import notebook, plots
 from nnlib.checks import InputError
 from nnlib.data import DownloadError, Split, load_dataset
+from nnlib.live import attended
 from nnlib.network import MLP
 from nnlib.pictures import fit_picture
 
@@ -143,12 +143,6 @@ def draw_decision(decision: Decision) -> Any:
     for ax in axes[len(decision.units) :]:  # a narrow net has fewer
         ax.remove()
     return fig
-
-
-def attended() -> bool:
-    """Return whether somebody sits at the notebook: whoever runs it alone answers no questions."""
-    kernel = getattr(get_ipython(), "kernel", None)
-    return bool(kernel and kernel.get_parent().get("content", {}).get("allow_stdin"))
 
 
 def draw_your_own(model: MLP, examples: Split, name: str, seed: int = 0) -> None:

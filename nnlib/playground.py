@@ -69,16 +69,16 @@ class Knobs:
 
     def differences(self, other: "Knobs") -> str:
         """Return in words what is turned otherwise than in `other`, as "lr 0.5, dropout 0.2"."""
-        mine, theirs = self.words(), other.words()
+        mine, theirs = self.words(3), other.words(3)
         return ", ".join(
             f"{SHORT.get(name, name.replace('_', ' '))} {value}"
             for name, value in mine.items()
             if value != theirs[name]
         )
 
-    def words(self) -> dict[str, str]:
-        """Return every knob's value as it is read and written."""
-        own = {name: f"{value:g}" if isinstance(value, float) else str(value)
+    def words(self, digits: int = 6) -> dict[str, str]:
+        """Return every knob's value as it is read and written, to so many digits."""
+        own = {name: f"{value:.{digits}g}" if isinstance(value, float) else str(value)
                for name, value in asdict(self).items()}  # fmt: skip
         own["hidden"] = "-".join(map(str, self.hidden)) or "none"
         return own | {"train_size": str(self.train_size or "all")}
@@ -198,6 +198,7 @@ class Playground:
             run.state, run.problem = FAILED, str(error)
         finally:
             run.stop()
+            run.trace.ended = True
             run.trainer.restore_best()
             if self.learning is run:
                 self.learning = None

@@ -399,7 +399,7 @@ def running(
         for (name, trace), number in zip(traces.items(), numbers, strict=True):
             _course(ax, trace, what, factor, look(number), name)
         ax.locator_params(nbins=5)
-        ax.set_xlim(0, max((t.last.epochs for t in traces.values() if t.last), default=1))
+        ax.set_xlim(0, max((trace.span for trace in traces.values()), default=0) or 1)
         label(ax, "epoch", f"{what} ({unit})")
     _course_limits(*axes, list(traces.values()), ceiling)
     if legend := axes[1].get_legend():
@@ -411,8 +411,8 @@ def running(
 
 def _course(ax: Axes, trace: Any, what: str, factor: float, how: dict, name: str) -> None:
     """Draw what is known of one run; a run without a name calls its lines by what they are."""
-    epochs = [row["epoch"] for row in trace.rows]
-    running, judged = np.array(getattr(trace, what)), [row[f"val_{what}"] for row in trace.rows]
+    epochs = [row["epoch"] for row in trace.judged]
+    running, judged = np.array(getattr(trace, what)), [row[f"val_{what}"] for row in trace.judged]
     ax.plot(trace.epoch, running * factor, color=how["color"], ls="-", lw=1, alpha=0.45,
             label="" if name else "training")  # fmt: skip
     ax.plot(epochs, np.array(judged) * factor, **how, marker="o", ms=3,
@@ -425,7 +425,7 @@ def _course_limits(loss: Axes, accuracy: Axes, traces: Sequence[Any], ceiling: f
     """Show all of the loss below the ceiling, and of the accuracy what comes after one epoch."""
     highest = [max(trace.loss) for trace in traces if trace.loss]
     loss.set_ylim(0, min(1.05 * max(highest, default=1.0), ceiling))
-    rows = [row for trace in traces for row in trace.rows]
+    rows = [row for trace in traces for row in trace.judged]
     known = [row[f"{split}_accuracy"] for row in rows for split in ("train", "val")]
     low = 100 * np.nanmin(known) if known else 0.0
     high = 100 * np.nanmax(known + [max(t.accuracy) for t in traces if t.accuracy]) if known else 99

@@ -30,6 +30,7 @@ class Trace:
     rows: list[dict] = field(default_factory=list)
     turns: list[float] = field(default_factory=list)
     last: Progress | None = None
+    ended: bool = False
     _count: int = 0  # yields that went into the last point
 
     def __call__(self, progress: Progress) -> None:
@@ -56,6 +57,16 @@ class Trace:
     def done(self) -> float:
         """How many epochs are done, with the part of the one that goes on."""
         return self.last.step / self.last.steps * self.last.epochs if self.last else 0.0
+
+    @property
+    def judged(self) -> list[dict]:
+        """Rows for a drawing: the last, and so many before it that all are POINTS at most."""
+        return self.rows[:: -max(1, -(-len(self.rows) // POINTS))][::-1]
+
+    @property
+    def span(self) -> float:
+        """How many epochs its curves take: those that are planned, or done once it has ended."""
+        return self.done if self.ended or not self.last else self.last.epochs
 
     @property
     def best(self) -> dict:
