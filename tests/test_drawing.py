@@ -1,6 +1,5 @@
 """Drawing: the decision is the net's own, and drawn digits are read, whoever draws them."""
 
-import ast
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image, ImageDraw
 
 import nnlib
-from nnlib import InputError, drawing, export, plots
+from nnlib import InputError, drawing, export, plots, report
 from nnlib.pictures import fit_picture
 
 PLAYGROUND = Path(__file__).parents[1] / "notebooks" / "07_playground.ipynb"
@@ -273,21 +272,18 @@ def hands() -> Iterator[tuple[str, np.ndarray]]:
 
 def notebook_net(dataset: str) -> nnlib.MLP:
     """Return the net of the notebook, trained by the notebook's own cells on quick values."""
-    cells = nbformat.read(PLAYGROUND, as_version=4).cells
-    space = {"dataset": dataset}
-    imports = next(c for c in cells if c.cell_type == "code")
-    (training,) = [c for c in cells if "make_trainer(" in c.source]
-    (parameters,) = [c for c in cells if "parameters" in export.tags_of(c)]
-    exec(imports.source, space)
-    for node in ast.parse(parameters.source).body:
-        if node.targets[0].id != "dataset":
-            exec(ast.unparse(node), space)
+    nb = nbformat.read(PLAYGROUND, as_version=4)
+    imports, parameters, *others = [c for c in nb.cells if c.cell_type == "code"]
+    (training,) = [c for c in others if "reader = " in c.source]
+    space: dict = {}
+    for source in (imports.source, parameters.source):
+        exec(source, space)
+    space |= report._quick_values(nb) | {"dataset": dataset}
     exec(training.source, space)
     return space["reader"]
 
 
 @needs_official
-@pytest.mark.skipif(not PLAYGROUND.exists(), reason="07_playground is not here")
 def test_all_ten_digits_are_read_whoever_draws_them():
     model = notebook_net("fashion-mnist")
     digits, drawn = zip(*hands(), strict=True)

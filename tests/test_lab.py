@@ -4,6 +4,9 @@ NNLIB_SHOTS names a folder that keeps what the screen showed at the end of each 
 """
 
 import ast
+import base64
+import csv
+import io
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -27,19 +30,6 @@ SHOTS = os.environ.get("NNLIB_SHOTS")
 WITHOUT = lab.missing() or ("" if browser.chromium() else "no Chromium: name one in NNLIB_CHROMIUM")
 pytestmark = pytest.mark.skipif(bool(WITHOUT), reason=WITHOUT)
 
-DRAW = """
-import nnlib
-from nnlib import drawing
-from nnlib.config import TrainConfig
-from nnlib.training import make_trainer
-
-data = nnlib.load_dataset("mnist")
-settings = TrainConfig(dataset="mnist", epochs=2, batch_size=128, lr=0.1, momentum=0.9,
-                       schedule="cosine", shift=1.4, rotate=12, zoom=0.12, shear=0.2)
-trainer = make_trainer(settings, data)
-for _ in trainer.run():
-    pass
-""", "drawing.draw_your_own(trainer.model, data.val, '07-drawing')"  # fmt: skip
 LONG = """
 import nnlib
 data = nnlib.load_dataset("digits")
@@ -47,7 +37,8 @@ model = nnlib.MLP([64, 32, 10], seed=0)
 print("all is ready")
 history = nnlib.fit(model, data.train, data.val, epochs=10**6)
 """, "print(f'{model.predict(data.val.x).size} answers, {6 * 7}')"  # fmt: skip
-SCRATCH = {"draw": DRAW, "long": LONG}
+INTERRUPT = "document.querySelector('[data-command=\"notebook:interrupt-kernel\"]')"
+SCRATCH = {"long": LONG}
 
 
 def quick(nb: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -140,6 +131,181 @@ def test_notebook_opens_and_runs_all_cells(opened: Open, path: Path):
     assert "displaying widget" not in notebook.window.evaluate("document.body.textContent")
 
 
+# --- the playground
+
+
+@pytest.fixture(scope="module")
+def attended(server: lab.Lab, root: Path) -> Iterator[lab.Notebook]:
+    """The playground's own notebook, all of its cells run once."""
+    with closing(browser.Browser()) as window:
+        notebook = lab.Notebook(server, window, root, "07_playground")
+        assert lab.errors(notebook.run_all(120)) == []
+        yield notebook
+
+
+PANEL = "document.querySelector('.nnlib-playground')"
+CURVES = f"{PANEL}.closest('.jp-OutputArea').querySelector('.jp-RenderedSVG img')?.src"
+STATUS = f"{PANEL}.querySelector('.nnlib-status').textContent"
+RUNS = f"{PANEL}.querySelectorAll('.nnlib-run')"
+
+
+def part(selector: str) -> str:
+    return f"{PANEL}.querySelector('.nnlib-{selector}')"
+
+
+def slide(notebook: lab.Notebook, knob: str, pixels: int) -> None:
+    """Draw a slider's handle to the right, or to the left, and let go."""
+    left, top, width, height = notebook.window.box(part(f"{knob} .noUi-handle"))
+    x, y = left + width / 2, top + height / 2
+    notebook.window.drag([(x + pixels * step / 8, y) for step in range(9)])
+
+
+def write(notebook: lab.Notebook, field: str, text: str) -> None:
+    """Write over what stands in a text field."""
+    notebook.window.click(field)
+    notebook.window.evaluate(f"({field}).select()")
+    notebook.window.call("Input.insertText", text=text)
+    enter = {"key": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"}
+    notebook.window.call("Input.dispatchKeyEvent", type="keyDown", **enter)
+    notebook.window.call("Input.dispatchKeyEvent", type="keyUp", **enter)
+
+
+def rows(notebook: lab.Notebook) -> list[dict[str, str]]:
+    """What the link below the list of runs saves."""
+    link = notebook.window.evaluate(f"{part('link a')}.href")
+    text = base64.b64decode(link.partition("base64,")[2]).decode()
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def own_rows(notebook: lab.Notebook) -> list[dict[str, str]]:
+    """Those of the run that the line below the buttons tells of."""
+    number = re.match(r"Run (\d+)", notebook.window.evaluate(STATUS))[1]
+    return [row for row in rows(notebook) if row["run"] == number]
+
+
+def learning_rate(notebook: lab.Notebook) -> float:
+    return float(re.search(r"learning rate ([\d.e-]+)", notebook.window.evaluate(STATUS))[1])
+
+
+@pytest.fixture
+def playground(attended: lab.Notebook, shoot: Callable) -> Iterator[lab.Notebook]:
+    """The playground with nothing learning, set to runs of a minute that only *Train* starts."""
+    window = attended.window
+    window.evaluate(f"{PANEL}.scrollIntoView({{block: 'start'}})")
+    if window.evaluate(f"{part('auto input')}.checked"):
+        window.click(part("auto input"))
+    slide(attended, "train-size", 200)  # to the end: all images
+    write(attended, part("epochs input"), "150")
+    yield attended
+    shoot(window)
+    if not window.evaluate(f"{part('stop')}.disabled"):
+        window.click(part("stop"))
+    window.wait(f"{part('stop')}.disabled")
+    assert window.thrown() == []
+
+
+WATCH = f"""(before => {{
+    addEventListener('pointerup', () => {{ window.released = performance.now(); }},
+        {{once: true, capture: true}});
+    const look = () => {{
+        const now = {CURVES};
+        if (now && now !== before) window.redrawn = performance.now();
+        else requestAnimationFrame(look);
+    }};
+    window.released = window.redrawn = 0;
+    look();
+}})({CURVES})"""
+
+
+@needs_official
+def test_a_slider_moved_starts_training_and_the_curves_change_within_a_second(
+    playground: lab.Notebook,
+):
+    window = playground.window
+    window.click(part("auto input"))
+    for pixels in (-8, 8, -8):
+        runs = window.evaluate(f"{RUNS}.length")
+        window.evaluate(WATCH)
+        slide(playground, "lr", pixels)
+        window.wait("window.redrawn")
+        waited = window.evaluate("window.redrawn - window.released") / 1000
+        print(f"{waited:.2f} s until the curves changed")
+        assert 0 < waited < 1
+        window.wait(f"{STATUS}.includes(' learning: epoch ')", 2)
+        assert window.evaluate(f"{RUNS}.length") == runs + 1
+        seen = set()
+        for _ in range(10):  # and they go on changing
+            seen.add(window.evaluate(CURVES))
+            window.pause(0.3)
+        assert len(seen) > 3
+        window.click(part("stop"))
+        window.wait(f"{STATUS}.includes(' stopped: epoch ')", 2)
+        window.pause(0.5)
+
+
+@needs_official
+def test_the_rate_is_turned_while_a_run_learns(playground: lab.Notebook):
+    window = playground.window
+    window.click(part("train"))
+    window.wait(f"{STATUS}.includes(' learning: epoch ')")
+    playground.until(lambda: len(own_rows(playground)) >= 2)
+    before = learning_rate(playground)
+    slide(playground, "rate", -40)
+    playground.until(lambda: learning_rate(playground) < before / 3, 2)
+    turned = len(own_rows(playground))
+    playground.until(lambda: len(own_rows(playground)) >= turned + 2)
+    rates = [float(row["rate"]) for row in own_rows(playground)]
+    assert rates[0] == rates[1] == pytest.approx(before, rel=1e-2)
+    assert rates[-1] < before / 3
+    window.click(part("stop"))
+    window.wait(f"{STATUS}.includes(' stopped: epoch ')", 2)
+    window.click(part("train"))
+    window.wait(f"{STATUS}.includes(' learning: epoch ')", 2)
+    assert learning_rate(playground) == before  # the next run begins with its own
+
+
+@needs_official
+def test_runs_are_named_looked_into_and_removed(playground: lab.Notebook):
+    window = playground.window
+    last = f"[...{RUNS}].at(-1)"
+    window.click(part("train"))
+    window.wait(f"{STATUS}.includes(' learning: epoch ')")
+    playground.until(lambda: own_rows(playground))
+    window.click(part("stop"))
+    window.wait(f"{STATUS}.includes(' stopped: epoch ')", 2)
+    write(playground, f"{last}.querySelector('input')", "mine")
+    playground.until(lambda: rows(playground)[-1]["name"] == "mine", 5)
+    number = rows(playground)[-1]["run"]
+    window.click(f"{RUNS}[0].querySelector('button')")
+    words = f"{PANEL}.closest('.jp-OutputArea').textContent"
+    window.wait(f"{words}.includes('Run 1 after ')", 5)
+    window.click(f"{last}.querySelector('button:last-of-type')")
+    playground.until(lambda: number not in {row["run"] for row in rows(playground)}, 5)
+    assert window.evaluate(f"{last}.querySelector('input').value") != "mine"
+
+
+@needs_official
+def test_a_wrong_knob_is_said_and_starts_nothing(playground: lab.Notebook):
+    window, runs = playground.window, playground.window.evaluate(f"{RUNS}.length")
+    write(playground, part("hidden input"), "many")
+    window.click(part("train"))
+    window.wait(f"{part('status [role=alert]')}?.textContent.includes(\"got 'many'\")", 5)
+    write(playground, part("hidden input"), "128")
+    assert window.evaluate(f"{RUNS}.length") == runs
+
+
+@needs_official
+def test_an_interrupt_stops_the_run_and_the_playground_goes_on(playground: lab.Notebook):
+    window = playground.window
+    for _ in range(2):
+        window.click(part("train"))
+        window.wait(f"{STATUS}.includes(' learning: epoch ')", 5)
+        window.click(INTERRUPT)
+        window.wait(f"{STATUS}.includes(' stopped: epoch ')", 5)
+    window.click(part("train"))
+    window.wait(f"{STATUS}.includes(' learning: epoch ')", 5)
+
+
 # --- drawing
 
 
@@ -168,22 +334,13 @@ def looks_like(notebook: lab.Notebook, digit: str) -> None:
     assert notebook.window.evaluate(MESSAGE).startswith(f"This looks like {digit}")
 
 
-@pytest.fixture(scope="module")
-def drawn(server: lab.Lab, root: Path) -> Iterator[lab.Notebook]:
-    """The notebook with the canvas, run once."""
-    with closing(browser.Browser()) as window:
-        notebook = lab.Notebook(server, window, root, "draw")
-        assert lab.errors(notebook.run_all()) == []
-        yield notebook
-
-
 @pytest.fixture
-def canvas(drawn: lab.Notebook, shoot: Callable) -> Iterator[lab.Notebook]:
+def canvas(attended: lab.Notebook, shoot: Callable) -> Iterator[lab.Notebook]:
     """The canvas, empty."""
-    drawn.window.wait(MESSAGE)
-    drawn.window.click(pad(drawn, ".clear"))
-    yield drawn
-    shoot(drawn.window)
+    attended.window.wait(MESSAGE)
+    attended.window.click(pad(attended, ".clear"))
+    yield attended
+    shoot(attended.window)
 
 
 @needs_official
@@ -251,16 +408,16 @@ def test_exports_show_the_last_drawing(canvas: lab.Notebook):
 
     def caption() -> str:
         figures = [
-            output.metadata["image/svg+xml"]["caption"]
-            for output in canvas.saved().cells[1].outputs
+            output.metadata["image/svg+xml"]
+            for cell in canvas.saved().cells
+            for output in cell.get("outputs", [])
             if "image/svg+xml" in output.get("data", {})
         ]
-        assert len(figures) == 1
-        return figures[0]
+        (shown,) = [about["caption"] for about in figures if about["name"] == "07-drawing"]
+        return shown
 
     canvas.until(lambda: caption().startswith("The net says 3 with"), 5)
     page, _ = export.Page().from_filename(str(canvas.path))
-    assert page.count("<figure") == 1
     assert caption() in page
     assert "Loading widget" not in page
 
@@ -287,7 +444,7 @@ def test_an_interrupted_kernel_goes_on(opened: Open):
     notebook.window.wait(f"{cells}[0].textContent.includes('all is ready')")
     notebook.window.pause(1)
     assert notebook.state() == "busy"
-    notebook.window.click("document.querySelector('[data-command=\"notebook:interrupt-kernel\"]')")
+    notebook.window.click(INTERRUPT)
     notebook.until(lambda: notebook.state() == "idle", 10)
     notebook.run_cell(1)
     notebook.window.wait(f"{cells}[1].textContent.includes('125 answers, 42')", 10)
