@@ -17,6 +17,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from contenders import CASES, CONTENDERS
@@ -25,6 +26,7 @@ from nnlib.files import write_json
 
 RESULT = Path(__file__).with_name("speed.json")
 IMAGES = 60_000
+REST = 0.3  # seconds before each turn, in which the threads of the one before stop spinning
 PRODUCTS = 20 * 2 * 2048**3  # floating-point operations of one turn of `peak`
 
 
@@ -51,6 +53,7 @@ class Contender:
         """Train one epoch of a case; its seconds, or None where it cannot."""
         if self.missing:
             return None
+        time.sleep(REST)
         self.process.stdin.write(f"{case}\n")
         self.process.stdin.flush()
         answer = json.loads(self.process.stdout.readline() or "{}")
