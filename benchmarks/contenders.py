@@ -182,6 +182,31 @@ def jax(case: Case, threads: int) -> Epoch:
     return epoch
 
 
+def products(case: Case, threads: int) -> Epoch:
+    """The matrix products of our step by our calls, and nothing else: what BLAS leaves to win."""
+    from nnlib.blas import Products
+    from nnlib.threads import limited
+
+    rng, by_unit = np.random.default_rng(0), threads > 1
+    blas, sizes = Products(np.dtype(np.float32), threads, case.batch), [784, *case.hidden, 10]
+    weights = [rng.random(s, dtype=np.float32) / 1000 for s in itertools.pairwise(sizes)]
+    arrays = [rng.random((case.batch, s), dtype=np.float32) for s in sizes]
+    arrays[1:] = [np.asfortranarray(a) if by_unit else a for a in arrays[1:]]
+    layers = [(x, y, w) for (x, y), w in zip(itertools.pairwise(arrays), weights, strict=True)]
+
+    def epoch() -> None:
+        with limited(threads):
+            for _ in range(60_000 // case.batch):
+                for x, y, w in layers:
+                    blas.multiply(x, w, y)
+                for number, (x, g, w) in reversed(list(enumerate(layers))):
+                    if number:
+                        blas.add_product(g, w.T, x)
+                    blas.add_product(x.T, g, w, -1e-9, 1.0)
+
+    return epoch
+
+
 def peak(case: Case, threads: int) -> Epoch:
     """The machine's float32 matrix products, 2048 a side: 20 of them."""
     from threadpoolctl import threadpool_limits
@@ -202,6 +227,7 @@ CONTENDERS = {
     "scikit-learn": scikit_learn,
     "pytorch": pytorch,
     "jax": jax,
+    "products": products,
     "peak": peak,
 }
 

@@ -5,9 +5,10 @@ Settings are quoted once all of their seeds are there.
 """
 
 from collections.abc import Iterator
+from statistics import median
 from typing import Any
 
-from nnlib.files import project_root, write_atomic
+from nnlib.files import project_root, read_json, write_atomic
 from nnlib.stored import Found, found
 from nnlib.studies import STUDIES, Study
 
@@ -17,6 +18,7 @@ INTRODUCTION = (
     "nothing. `make results` computes all of it, [data/results](data/results) has every run with "
     "its settings, and [the results chapter](notebooks/06_results.ipynb) tells the rest.\n"
 )
+PEERS = {"nnlib": "nnlib", "scikit-learn": "scikit-learn", "pytorch": "PyTorch", "jax": "JAX"}
 NETS = {
     "A": "128-128, ReLU, batch 16, 20 epochs",
     "B": "292, ReLU, lr 0.2475, batch 128, 50 epochs",
@@ -53,6 +55,57 @@ def beside_published(name: str, title: str) -> Iterator[str]:
         yield f"| {data} | {NETS[row]} | {study.published[row]:g} % | {spread(runs, row)} |\n"
 
 
+def soonest() -> Iterator[str]:
+    """Yield the lines of the table of how long it takes to reach an accuracy."""
+    study, runs = STUDIES["recipes"], found("recipes").runs
+    rows = [name for name in study.settings if complete(study, name, runs)]
+    if rows:
+        yield (
+            "\nTime to accuracy: momentum, and one cycle of a large rate. Training alone is timed, "
+            "validation after every epoch included.\n\n"
+            "| to reach | ReLU net and training | seconds | test accuracy |\n|---|---|---|---|\n"
+        )
+    for row in rows:
+        config, seconds = study.settings[row], runs.loc[runs["name"] == row, "seconds"]
+        hidden = "-".join(map(str, config.hidden))
+        net = f"{hidden}, batch {config.batch_size}, {config.epochs} epochs"
+        took = f"{seconds.mean():.1f} ± {seconds.std():.1f}"
+        yield f"| {row} | {net} | {took} | {spread(runs, row)} |\n"
+
+
+def speed() -> Iterator[str]:
+    """Yield the lines of the table of how fast it trains beside others: median, lowest, highest."""
+    path = project_root() / "benchmarks" / "speed.json"
+    cases = read_json(path)["seconds"] if path.exists() else {}
+    if cases:
+        yield (
+            "\nSpeed: seconds an epoch of 60,000 images, each with the better of one and two "
+            "threads; in brackets, how many times as long as `nnlib` took in the same round "
+            "(median, lowest – highest). `make bench` measures it: [how](benchmarks/README.md).\n\n"
+            f"| net, batch | {' | '.join(PEERS.values())} |\n|---|{'---|' * len(PEERS)}\n"
+        )
+    for case, times in cases.items():
+        cells = (beside(times, name) for name in PEERS)
+        yield f"| {case.replace(' at ', ', ')} | {' | '.join(cells)} |\n"
+
+
+def beside(times: dict[str, list[float]], name: str) -> str:
+    """Return a library's median seconds, and its ratios to ours, in one cell."""
+    (ours, theirs) = (better(times, each) for each in ("nnlib", name))
+    if not theirs:
+        return "–"
+    if name == "nnlib":
+        return f"{median(theirs):.2f}"
+    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
+    return f"{median(theirs):.2f} ({median(ratios):.1f}, {min(ratios):.1f} – {max(ratios):.1f})"
+
+
+def better(times: dict[str, list[float]], name: str) -> list[float]:
+    """Return the seconds of each round, with the better number of threads; [] if it is missing."""
+    own = [values for key, values in times.items() if key.startswith(f"{name}/")]
+    return min(own, key=median, default=[])
+
+
 def best() -> Iterator[str]:
     """Yield the lines of the table of what can be reached in some minutes."""
     study, stored = STUDIES["frontier"], found("frontier")
@@ -82,7 +135,7 @@ def block() -> str:
     """Return what stands between the README's two marks."""
     reports = beside_published("reports", "net and training of five course reports")
     simard = beside_published("simard", "Simard, Steinkraus and Platt 2003, one hidden layer")
-    return "".join([INTRODUCTION, *reports, *simard, *best()])
+    return "".join([INTRODUCTION, *reports, *simard, *best(), *soonest(), *speed()])
 
 
 def quoted() -> str:
