@@ -1,6 +1,6 @@
 """What the search is held to: report B's search with and without pruning, two jobs, memory.
 
-    python benchmarks/search.py                everything: about an hour on two free cores
+    python benchmarks/search.py                everything: an hour and a quarter on two free cores
     python benchmarks/search.py --tiny OUT     the same on digits in a minute, into the folder OUT
 
 Each search is a row of data/results/pruning.csv, written as it ends, so that a second start does
@@ -32,24 +32,23 @@ from nnlib.report_searches import PRUNING, ReportSearch
 from nnlib.results import processor
 from nnlib.runs import rows_to_csv
 from nnlib.search import SearchResult, run_search
+from nnlib.threads import unpinned
 
 MEGABYTES = ["workers_mb", "images_mb", "files_mb"]
-PRUNERS = (("none", "halving"), ("median", "hyperband"))  # what has to be shown comes first
 SEEDS = (0, 1, 2)
 Row = dict[str, Any]
 
 
 def searches(tiny: bool) -> Iterator[Row]:
     """Yield what is to be measured: its columns from `purpose` to `trials`."""
-    trials, few = (8, 4) if tiny else (50, 12)
-    for pruners in PRUNERS:
+    trials = 8 if tiny else 50
+    pairs = [("pruning", pruner, 2) for pruner in ("none", "halving")]
+    others = [("pruning", pruner, 2) for pruner in ("median", "hyperband")]
+    for part in (pairs, [("jobs", "none", 1)], others):
         for seed in SEEDS:
-            for pruner in pruners:
-                yield {"purpose": "pruning", "pruner": pruner, "seed": seed, "jobs": 2,
+            for purpose, pruner, count in part:
+                yield {"purpose": purpose, "pruner": pruner, "seed": seed, "jobs": count,
                        "trials": trials}  # fmt: skip
-            for jobs in ((1, 2) if seed % 2 else (2, 1)) if "none" in pruners else ():
-                yield {"purpose": "jobs", "pruner": "none", "seed": seed, "jobs": jobs,
-                       "trials": few}  # fmt: skip
 
 
 def measured(search: ReportSearch, what: Row) -> Row:
@@ -57,7 +56,7 @@ def measured(search: ReportSearch, what: Row) -> Row:
     how = {name: what[name] for name in ("pruner", "seed", "jobs")}
     about = {"processor": processor(), "versions": json.dumps(versions())}
     with tempfile.TemporaryDirectory() as folder:
-        with Memory(Path(folder) / "images") as memory:
+        with unpinned(), Memory(Path(folder) / "images") as memory:
             result = run_search(search.config, search.space, what["trials"], out=folder, **how)
         if result.interrupted:
             raise KeyboardInterrupt
@@ -160,15 +159,20 @@ def pruning(table: pd.DataFrame) -> Iterator[str]:
             yield verdict(f"{pruner} loses", lost, "points", at_most=0.1)
 
 
+def exhaustive(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the searches without pruning by jobs and seed."""
+    return table[table["pruner"] == "none"].set_index(["jobs", "seed"]).sort_index()
+
+
 def jobs(table: pd.DataFrame) -> Iterator[str]:
-    seconds = table[table["purpose"] == "jobs"].set_index(["jobs", "seed"])["seconds"]
+    seconds = exhaustive(table)["seconds"]
     if {1, 2} <= set(seconds.index.unique("jobs")):
         gain = (seconds.loc[1] / seconds.loc[2]).dropna()
         yield verdict("two jobs are", gain, "times as fast as one", at_least=1.8)
 
 
 def memory(table: pd.DataFrame) -> Iterator[str]:
-    most = table[table["purpose"] == "jobs"].groupby("jobs")[MEGABYTES].max()
+    most = exhaustive(table).groupby("jobs")[MEGABYTES].max()
     for number, row in most.iterrows():
         workers, images, files = row
         yield (

@@ -43,7 +43,7 @@ COLUMNS = {
     "settings": "of the run",
 }
 PRUNING = {
-    "purpose": "pruning: report B's search in full; jobs: a part of it, for its time alone",
+    "purpose": "pruning: what stopping trials early gives; jobs: what a second process gives",
     "pruner": "none is the exhaustive search",
     "seed": "of the search: which configurations",
     "jobs": "processes that train, one BLAS thread each",

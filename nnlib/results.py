@@ -44,6 +44,7 @@ from nnlib.runs import History
 from nnlib.stored import CURVE, Found, Outcome, Row, Table
 from nnlib.stored import found as found
 from nnlib.studies import STUDIES, Study
+from nnlib.threads import unpinned
 from nnlib.training import make_trainer
 
 BAR = "{percentage:3.0f}% |{bar:20}| {remaining} left{postfix}"
@@ -161,7 +162,7 @@ def outcomes(
     jobs = 1 if study.alone else jobs
     context = get_context("spawn")
     news = context.SimpleQueue()
-    with _unpinned(), ProcessPoolExecutor(jobs, context, _begin, (news, study.alone)) as pool:
+    with unpinned(), ProcessPoolExecutor(jobs, context, _begin, (news, study.alone)) as pool:
         order = {pool.submit(_run_here, study, *each, jobs): n for n, each in enumerate(runs)}
         waiting = set(order)
         try:
@@ -176,20 +177,6 @@ def outcomes(
             for process in active_children():
                 process.terminate()
             raise
-
-
-@contextmanager
-def _unpinned() -> Iterator[None]:
-    """Let OpenBLAS find out the processor where the machine pins it: an old one halves its speed.
-
-    It looks when it is loaded, so this is for the processes that are started meanwhile.
-    """
-    pinned = os.environ.pop("OPENBLAS_CORETYPE", None)
-    try:
-        yield
-    finally:
-        if pinned is not None:
-            os.environ["OPENBLAS_CORETYPE"] = pinned
 
 
 def _begin(news: Any, alone: bool) -> None:

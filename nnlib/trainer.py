@@ -191,7 +191,7 @@ class Trainer:
         table = ((1 - smoothing) * np.eye(k) + smoothing / k).astype(x.dtype)  # (K, K), symmetric
         targets = table.take(y, axis=1).T  # (n, K), its columns contiguous, as are the logits'
         logits = np.empty_like(targets)
-        every = max(1, self.steps_per_epoch // SAMPLES)
+        every = -(-self.steps_per_epoch // SAMPLES)
         for number, begin in enumerate(range(0, len(y), self.batch_size), start=step):
             rows = slice(begin, begin + self.batch_size)
             watch = number % self.steps_per_epoch % every == 0
