@@ -12,6 +12,7 @@ from nnlib.files import project_root, read_json, write_atomic
 from nnlib.stored import Found, found
 from nnlib.studies import STUDIES, Study
 
+SPEED = project_root() / "benchmarks" / "speed.json"
 BEGIN, END = "<!-- results -->\n", "<!-- /results -->"
 INTRODUCTION = (
     "Test accuracy: mean ± standard deviation over the seeds, none left out; the test set chose "
@@ -75,8 +76,7 @@ def soonest() -> Iterator[str]:
 
 def speed() -> Iterator[str]:
     """Yield the lines of the table of how fast it trains beside others: median, lowest, highest."""
-    path = project_root() / "benchmarks" / "speed.json"
-    cases = read_json(path)["seconds"] if path.exists() else {}
+    cases = read_json(SPEED)["seconds"] if SPEED.exists() else {}
     if cases:
         yield (
             "\nSpeed: seconds an epoch of 60,000 images, each with the better of one and two "

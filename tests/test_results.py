@@ -680,3 +680,9 @@ def test_the_readme_is_brought_up_to_date(monkeypatch, tmp_path, capsys) -> None
     assert summary.quoted() == "old\n"
     assert results.main(["--readme"]) == 0
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == text
+
+
+def test_speed_is_told_round_by_round_with_the_better_number_of_threads() -> None:
+    times = {"nnlib/1": [1.0, 2.0], "nnlib/2": [0.5, 1.0], "jax/1": [1.0, 3.0]}
+    cells = [summary.beside(times, name) for name in ("nnlib", "jax", "pytorch")]
+    assert cells == ["0.75", "2.00 (2.5, 2.0 – 3.0)", "–"]
