@@ -56,11 +56,10 @@ def images() -> tuple[np.ndarray, np.ndarray]:
         )
 
 
-def nnlib(case: Case, threads: int, out: str | None = None, watched: bool = True) -> Epoch:
+def nnlib(case: Case, threads: int) -> Epoch:
     """`nnlib.Trainer`, images as bytes, with its history and diagnostics."""
-    from nnlib import MLP, SGD, Split, Trainer, trainer
+    from nnlib import MLP, SGD, Split, Trainer
 
-    trainer.SAMPLES = trainer.SAMPLES if watched else 1
     more = {"dropout": DROPOUT, "batch_norm": True} if case.regular else {}
     loop = Trainer(
         MLP([784, *case.hidden, 10], **more), Split(*images()), epochs=10**6,

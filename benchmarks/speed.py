@@ -23,6 +23,7 @@ from pathlib import Path
 from contenders import CASES, CONTENDERS
 
 from nnlib.files import write_json
+from nnlib.summary import better
 
 RESULT = Path(__file__).with_name("speed.json")
 IMAGES = 60_000
@@ -93,18 +94,12 @@ def measure(rounds: int, cases: list[int]) -> dict:
     return found
 
 
-def best(times: dict[str, list[float]], name: str) -> tuple[str, list[float]] | None:
-    """Return a contender's faster thread count and its seconds."""
-    own = {key: values for key, values in times.items() if key.startswith(f"{name}/")}
-    return min(own.items(), key=lambda item: statistics.median(item[1])) if own else None
-
-
 def table(case: int, times: dict[str, list[float]]) -> str:
     """Return the lines of one case: seconds an epoch and how many times slower than nnlib."""
-    ours = best(times, "nnlib")[1]
+    ours = better(times, "nnlib")[1]
     lines = [f"\n{CASES[case].name}: seconds an epoch of {IMAGES:,}, median (lowest – highest)"]
     for name in [n for n in CONTENDERS if n != "peak"]:
-        if (chosen := best(times, name)) is None:
+        if (chosen := better(times, name)) is None:
             lines.append(f"  {name:14} –")
             continue
         key, values = chosen

@@ -91,19 +91,20 @@ def speed() -> Iterator[str]:
 
 def beside(times: dict[str, list[float]], name: str) -> str:
     """Return a library's median seconds, and its ratios to ours, in one cell."""
-    (ours, theirs) = (better(times, each) for each in ("nnlib", name))
+    ours, theirs = better(times, "nnlib"), better(times, name)
     if not theirs:
         return "–"
+    seconds = theirs[1]
     if name == "nnlib":
-        return f"{median(theirs):.2f}"
-    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
-    return f"{median(theirs):.2f} ({median(ratios):.1f}, {min(ratios):.1f} – {max(ratios):.1f})"
+        return f"{median(seconds):.2f}"
+    ratios = [b / a for a, b in zip(ours[1], seconds, strict=True)]
+    return f"{median(seconds):.2f} ({median(ratios):.1f}, {min(ratios):.1f} – {max(ratios):.1f})"
 
 
-def better(times: dict[str, list[float]], name: str) -> list[float]:
-    """Return the seconds of each round, with the better number of threads; [] if it is missing."""
-    own = [values for key, values in times.items() if key.startswith(f"{name}/")]
-    return min(own, key=median, default=[])
+def better(times: dict[str, list[float]], name: str) -> tuple[str, list[float]] | None:
+    """Return "name/threads" of the better number of threads, and the seconds of each round."""
+    own = {key: values for key, values in times.items() if key.startswith(f"{name}/")}
+    return min(own.items(), key=lambda item: median(item[1])) if own else None
 
 
 def best() -> Iterator[str]:
