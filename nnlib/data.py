@@ -39,10 +39,11 @@ DIGITS_TEST = 297  # of 1,797 images, the last ones
 
 @dataclass(frozen=True)
 class KnownSet:
-    """What is published about a data set: class names, and the SHA-256 of the four `FILES`."""
+    """What is published about a data set: class names, SHA-256 of the four `FILES`, its title."""
 
     classes: tuple[str, ...]
     sums: tuple[str, ...] = ()  # none: comes with scikit-learn
+    title: str = ""  # where its makers write it in another way than we do
 
 
 DIGITS = tuple("0123456789")
@@ -56,6 +57,7 @@ DATASETS = {
             "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
             "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
         ),
+        "Fashion-MNIST",
     ),
     "mnist": KnownSet(
         DIGITS,
@@ -65,6 +67,7 @@ DATASETS = {
             "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
             "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
         ),
+        "MNIST",
     ),
     "digits": KnownSet(DIGITS),
 }
@@ -204,6 +207,12 @@ class Dataset:
     source: str
     train_indices: np.ndarray
     val_indices: np.ndarray
+
+    @property
+    def title(self) -> str:
+        """The name as its makers write it, for prose."""
+        known = DATASETS.get(self.name)
+        return (known and known.title) or self.name
 
 
 # ---------------------------------------------------------------- loading

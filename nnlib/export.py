@@ -47,8 +47,9 @@ def tags_of(cell: NotebookNode) -> list[str]:
 def _pandoc(source: str, to: str, *options: str, folder: Path | None = None) -> str:
     where = {"cworkdir": str(folder)} if folder else {}
     text = pypandoc.convert_text(source, to, format=READER, extra_args=options, **where)
-    # typst has renamed its circled operators since pandoc learned them
-    return re.sub(r"\b(dot|times|minus)\.circle\b", r"\1.o", text) if to == "typst" else text
+    if to == "typst":  # which has renamed its circled operators since; \\; becomes nothing there
+        text = re.sub(r"\b(dot|times|minus)\.circle\b", r"\1.o", text).replace("#h(0em)", "thick")
+    return text
 
 
 def _for_pandoc(source: str) -> str:
@@ -297,6 +298,11 @@ def _tidy_math(soup: BeautifulSoup, math: Any) -> None:
         if prime.get_text() in "′″":
             prime.parent.name = "mrow"
             prime["lspace"] = prime["rspace"] = "0"
+    for accent in math.select("mover > mo[accent]"):
+        _tidy_accent(accent)
+    for sign in math.find_all("mo", string=["−", "+"]):  # after a comma's space it is a sign
+        if getattr(sign.find_previous_sibling(), "name", None) == "mspace":
+            sign["form"] = "prefix"
     for apply in math.find_all("mo", string="\u2061"):  # TeX leaves a thin space after log, exp
         after = apply.find_next_sibling() or apply.parent.find_next_sibling()
         if after and after.get("form") != "prefix":
@@ -306,6 +312,15 @@ def _tidy_math(soup: BeautifulSoup, math: Any) -> None:
     elif end := re.match(r"[.,;:?!)]+", text := str(math.next_sibling or "")):
         math.next_sibling.replace_with(text[end.end() :])
         math.wrap(soup.new_tag("span", attrs={"class": "together"})).append(end[0])
+
+
+def _tidy_accent(accent: Any) -> None:
+    """Draw a bar as a border, as long as what it stands over, and a hat no wider than itself."""
+    if accent.get_text() in ("¯", "‾", "\u0305"):
+        accent.parent.name, accent.parent["class"] = "mrow", "over"
+        accent.decompose()
+    elif accent.get_text() in ("^", "\u0302"):
+        accent.string, accent["stretchy"] = "^", "false"
 
 
 def _caption_table(soup: BeautifulSoup, about: Mapping, markdown: Any) -> None:
@@ -339,7 +354,10 @@ def _tidy_table(soup: BeautifulSoup, table: Any) -> None:
 
 
 class Document(_Exporter):
-    """Export a notebook as a typeset, tagged PDF."""
+    """Export a notebook as a typeset, tagged PDF.
+
+    Code tagged `hide-input`, which a page folds like any other, is left out on paper.
+    """
 
     export_from_notebook = "Report (PDF)"
     output_mimetype = "application/pdf"
@@ -385,6 +403,11 @@ class Document(_Exporter):
     def _prepare(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
         nb, resources = super()._prepare(nb, resources)
         nb.cells = _solutions_last(nb.cells)
+        for cell in nb.cells:
+            if "hide-input" in tags_of(cell):
+                cell.source = ""
+            if "exercise" in tags_of(cell):
+                cell.outputs = []  # what its check says to one who has not begun
         files = resources["nnlib_files"] = {}
         for output in _outputs(nb):
             mime = self._mime(output)

@@ -7,6 +7,7 @@ hold numbers, so that the text cannot disagree with the run.
 
 import io
 import os
+import re
 import sys
 import time
 import uuid
@@ -29,7 +30,7 @@ _START = time.perf_counter()
 
 def say(text: str) -> None:
     """Show a sentence in Markdown; written in a cell because it holds numbers of the run."""
-    display(Markdown(text))
+    display(Markdown(_minus(text)))
 
 
 def show(fig: Any, name: str, caption: str, alt: str, png: bool = False) -> None:
@@ -68,7 +69,16 @@ def _keep(data: bytes, file: str) -> None:
         write_atomic(Path(folder) / file, data)
 
 
+def _minus(text: str) -> str:
+    """Put a minus before negative numbers where a hyphen stands, but not in code or mathematics."""
+    parts = re.split(r"(`[^`]*`|\$[^$]*\$|\]\([^)]*\))", text)
+    return "".join(
+        part if n % 2 else re.sub(r"(?<![\w-])-(?=\d)", "−", part) for n, part in enumerate(parts)
+    )
+
+
 def _display(data: bytes, kind: str, about: dict[str, str], **where: Any) -> None:
+    about = about | {"caption": _minus(about["caption"])}
     mime = {"png": "image/png", "svg": "image/svg+xml"}[kind]
     shown = data.decode() if kind == "svg" else data
     bundle = {mime: shown, "text/plain": about["alt"]}
@@ -158,7 +168,8 @@ class SearchTable:
 
     def _show(self, result: Any, caption: str) -> None:
         rows = [self._row(result, trial) for trial in result.rows[: self.top]]
-        formats = {k: "{:.3g}" for row in rows for k, value in row.items() if type(value) is float}
+        of = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+        formats = {k: _digits(v) for k, v in of.items() if any(type(x) is float for x in v)}
         formats |= {"accuracy": "{:.2%}", "seconds": "{:.1f}"} if rows else {}
         self.live.show(rows, caption, formats)
 
@@ -173,12 +184,17 @@ def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
+def _digits(values: list[Any]) -> str:
+    """Return one format for a column: powers of ten where some value would be written so anyway."""
+    return "{:.1e}" if any(type(x) is float and 0 < abs(x) < 1e-4 for x in values) else "{:.3g}"
+
+
 def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def _display_table(data: Any, caption: str, formats: Mapping | None, **where: Any) -> None:
-    frame = pd.DataFrame(data)
+    frame, caption = pd.DataFrame(data), _minus(caption)
     text = frame.astype(object)
     for column, pattern in (formats or {}).items():
         text[column] = [_cell(value, pattern) for value in frame[column]]
@@ -197,7 +213,7 @@ def _display_table(data: Any, caption: str, formats: Mapping | None, **where: An
 
 def _cell(value: Any, pattern: str) -> str:
     missing = value is None or (isinstance(value, float) and np.isnan(value))
-    return "–" if missing else pattern.format(value)
+    return "–" if missing else _minus(pattern.format(value))
 
 
 def _html(text: pd.DataFrame, numeric: list[bool], caption: str) -> str:

@@ -9,6 +9,7 @@ seaborn.
 import io
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import matplotlib as mpl
@@ -27,7 +28,7 @@ WIDTH = 7.0  # inches: the text width of a printed page, so that 9 pt here is 9 
 STYLE: dict[str, Any] = {
     "figure.constrained_layout.use": True,
     "figure.dpi": 110,
-    "savefig.dpi": 160,
+    "savefig.dpi": 240,
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9,
@@ -163,6 +164,8 @@ def confusion(ax: Axes, counts: np.ndarray, classes: Sequence[str]) -> Axes:
         share, ax=ax, annot=counts, fmt="d", cmap="Oranges", annot_kws={"size": 8},
         xticklabels=classes, yticklabels=classes, cbar_kws={"label": "share of the row"},
     )  # fmt: skip
+    if max(map(len, classes)) > 2:
+        ax.tick_params(axis="x", rotation=40)
     ax.grid(False)
     return label(ax, "answer of the net", "true class")
 
@@ -285,6 +288,32 @@ def boundary(
     points(ax, x[:, 0], x[:, 1], y)
     ax.grid(False)
     return ax
+
+
+def network(ax: Axes, sizes: Sequence[int], names: Sequence[str]) -> Axes:
+    """Draw a net's units as circles, a column a layer, and its weights as lines between them.
+
+    `names` stands over the columns. Arrows say which way numbers and derivatives go.
+    """
+    columns = [np.arange(n) - (n - 1) / 2 for n in sizes]  # heights of the units
+    for x, (here, there) in enumerate(pairwise(columns)):
+        ends = np.array([[(x, one), (x + 1, other)] for one in here for other in there])
+        ax.plot(*ends.T, color="#AAAAAA", ls="-", lw=0.9, zorder=1)
+    reach = max(sizes) / 2
+    for x, (heights, name) in enumerate(zip(columns, names, strict=True)):
+        ax.scatter(np.full(len(heights), x), heights, s=260, zorder=2,
+                   facecolor="white", edgecolor=COLOURS[0], linewidth=1.5)  # fmt: skip
+        ax.annotate(name, (x, reach + 0.1), ha="center", fontsize=9)
+    last = len(sizes) - 1
+    for (start, end), height, text, colour in (
+        ((0, last), -reach - 0.1, "forward: numbers", COLOURS[0]),
+        ((last, 0), -reach - 0.7, "backward: derivatives", COLOURS[1]),
+    ):
+        way = {"arrowstyle": "->", "color": colour, "lw": 1.3}
+        ax.annotate("", (end, height), (start, height), arrowprops=way)
+        ax.annotate(text, (last + 0.08, height), va="center", fontsize=8, color=colour)
+    ax.set(xlim=(-0.5, last + 1), ylim=(-reach - 1, reach + 0.5))
+    return bare(ax)
 
 
 def surface(ax: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray) -> Axes:

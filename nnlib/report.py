@@ -31,7 +31,7 @@ from nnlib.files import make_folder, project_root, write_atomic, write_json
 TITLE = "A neural network from nothing but NumPy"
 SUBTITLE = (
     "A multi-layer perceptron built by hand, trained, searched, opened up and measured. "
-    "Every number here was computed by the run that wrote it."
+    "Every number of ours comes from a run: of these pages, or of a longer one stored beside them."
 )
 BANNER = (
     "Fashion-MNIST was neither at hand nor reachable when this report was computed: "

@@ -62,7 +62,7 @@ PRUNING = {
     "settings": "held fixed, and ranges",
 }
 TABLES = {"searches": COLUMNS, "pruning": PRUNING}  # the other is of benchmarks/search.py
-PLAIN_L2 = "weight decay as ½ λ ‖W‖²"
+PLAIN_L2 = "weight decay as ½ λ Σ w²"
 OUR_SPLIT = "our 5,000 validation images"
 
 

@@ -1,5 +1,7 @@
 """What the figures of 01 and 02 add to the plots: a shaded plane, and a named colour scale."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -20,6 +22,22 @@ def test_surface_shades_larger_values_darker_over_the_grid():
     assert low[:3].sum() > high[:3].sum() + 1
     assert ax.get_aspect() == 1
     np.testing.assert_allclose([ax.get_xlim(), ax.get_ylim()], [(-1, 1), (0, 3)])
+
+
+def test_network_has_a_circle_for_each_unit_and_a_line_for_each_weight():
+    _, ax = plots.figure()
+
+    assert plots.network(ax, [4, 3, 2], ["inputs", "hidden", "logits"]) is ax
+
+    layers = [np.asarray(drawn.get_offsets()) for drawn in ax.collections]
+    assert [len(units) for units in layers] == [4, 3, 2]
+    assert [set(units[:, 0]) for units in layers] == [{0}, {1}, {2}]
+    lines = {tuple(map(tuple, line.get_xydata())) for line in ax.lines}
+    joined = {(tuple(a), tuple(b)) for one, two in pairwise(layers)
+              for a in one for b in two}  # fmt: skip
+    assert lines == joined
+    arrows = {text.get_text() for text in ax.texts}
+    assert {"inputs", "hidden", "logits", "forward: numbers"} <= arrows
 
 
 @pytest.mark.parametrize("unit", ["weight", "difference"])

@@ -34,9 +34,9 @@ def check_permutation(reorder: Callable, model: MLP, x: np.ndarray) -> str:
     ways = math.lgamma(width + 1) / math.log(10)
     return (
         f"Other weights, the same answers (logits differ by {error:.0e} of the largest, by "
-        f"rounding). {width} units can be put in {width}! ≈ 10^{ways:.0f} orders, and all of these "
-        "nets are one. So “unit 7” means nothing across two nets: compare what units do, not "
-        "their numbers."
+        f"rounding). {width} units can be put in {width}! ≈ $10^{{{ways:.0f}}}$ orders, and all of "
+        "these nets are one. So “unit 7” means nothing across two nets: compare what units do, "
+        "not their numbers."
     )
 
 

@@ -21,11 +21,19 @@
   if (folds.length) { code.hidden = false; showCode(recall("nnlib-code") === "true"); }
 
   const contents = document.getElementById("contents");
-  if (contents) { const fit = () => { contents.open = wide.matches; }; wide.addEventListener("change", fit); fit(); }
+  if (contents) {
+    const fit = () => { contents.open = wide.matches; contents.firstElementChild.tabIndex = wide.matches ? -1 : 0; };
+    wide.addEventListener("change", fit); fit();
+  }
 
-  /* What does not overflow needs no stop of the Tab key. */
+  /* What does not overflow needs no stop of the Tab key; what goes on at the right fades there. */
   const boxes = document.querySelectorAll(".scroll");
-  const mark = box => { if (box.scrollWidth > box.clientWidth) box.tabIndex = 0; else box.removeAttribute("tabindex"); };
+  const fade = box => box.classList.toggle("more", box.scrollLeft + box.clientWidth < box.scrollWidth - 8);
+  const mark = box => {
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0; else box.removeAttribute("tabindex");
+    fade(box);
+  };
+  boxes.forEach(box => box.addEventListener("scroll", () => fade(box), { passive: true }));
   if (window.ResizeObserver) { const watch = new ResizeObserver(seen => seen.forEach(entry => mark(entry.target)));
     boxes.forEach(box => watch.observe(box)); }
 })();

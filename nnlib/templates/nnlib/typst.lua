@@ -76,11 +76,31 @@ local function numbered_table(div)
     .. ", long: " .. tostring(rows > 36) .. ", caption: [" .. typst({ inlines(caption) }) .. "])")
 end
 
+local function prose_columns(el) -- whether each column holds more than fits on a line beside others
+  local long, any = {}, false
+  for _, body in ipairs(el.bodies) do
+    for _, row in ipairs(body.body) do
+      for n, cell in ipairs(row.cells) do
+        local size = pandoc.text.len(pandoc.utils.stringify(cell.contents))
+        long[n] = long[n] or size > 60
+        any = any or long[n]
+      end
+    end
+  end
+  return any and long or nil
+end
+
 local function fitted_table(el) -- pandoc makes a figure around each, which is not wanted here
   el.caption = { long = {} }
-  local plain = typst({ el }):gsub("^#figure%(%s*align%(center%)%[", "#fitted[", 1)
-    :gsub("%]%s*,%s*kind: table%s*%)$", "]")
-  return pandoc.RawBlock("typst", plain)
+  local long, fit = prose_columns(el), "#fitted["
+  local plain = typst({ el }):gsub("%]%s*,%s*kind: table%s*%)$", "]")
+  if long then -- prose wraps in the room that the other columns leave
+    local widths = {}
+    for n = 1, #el.colspecs do widths[n] = long[n] and "1fr" or "auto" end
+    plain = plain:gsub("columns: [^\n]-,\n", "columns: (" .. table.concat(widths, ", ") .. "),\n", 1)
+    fit = "#whole["
+  end
+  return pandoc.RawBlock("typst", (plain:gsub("^#figure%(%s*align%(center%)%[", fit, 1)))
 end
 
 local function small(el) -- the one element of HTML that prose uses
