@@ -488,6 +488,38 @@ def test_widgets_leave_their_static_figure_alone():
     assert BeautifulSoup(page, "html.parser").figure.figcaption.get_text() == "Figure 1. Curves"
 
 
+def test_paper_leaves_out_what_only_draws_and_what_nobody_has_answered(tmp_path: Path):
+    spoken, checked = code("say('spoken')", "hide-input"), code("check(None)", "exercise")
+    for cell, told in ((spoken, "It is spoken."), (checked, "No answer yet.")):
+        cell["outputs"] = [nbformat.v4.new_output("display_data", {"text/markdown": told})]
+    nb = new_notebook(cells=[text("# One"), spoken, checked])
+    page, _ = export.Page().from_notebook_node(nb)
+    assert all(each in page for each in ("say(", "It is spoken.", "check(", "No answer yet."))
+    known = {"metadata": {"name": "one", "path": str(tmp_path)}}
+    paper, _ = export.Document().chapter(nb, known, tmp_path)
+    assert "It is spoken." in paper
+    assert "check(None)" in paper
+    assert not re.search(r"say\(|No answer", paper)
+
+
+def test_prose_in_a_table_wraps_on_paper_and_other_tables_shrink(tmp_path: Path):
+    wide = "a sentence that is longer than what stands beside other columns on a line of paper"
+    table = "| n | what |\n|---:|:---|\n| 1 | {} |\n"
+    nb = new_notebook(cells=[text("# One"), text(table.format(wide)), text(table.format("short"))])
+    paper, _ = export.Document().chapter(nb, {"metadata": {"name": "one"}}, tmp_path)
+    assert "#whole[#table(\n    columns: (auto, 1fr)," in paper
+    assert "#fitted[#table(\n    columns: 2," in paper
+
+
+def test_accents_and_signs_are_drawn_as_in_print():
+    formulas = r"$\overline{g \hat x}$ and $(1,~ -2)$"
+    page, _ = export.Page().from_notebook_node(new_notebook(cells=[text(f"# T\n\n{formulas}")]))
+    bar, pair = BeautifulSoup(page, "html.parser").main.find_all("math")
+    assert bar.select_one("mrow.over mover mo").get_text() == "^"
+    assert not bar.find("mo", string="¯")
+    assert pair.find("mo", string="−")["form"] == "prefix"
+
+
 def test_a_skipped_heading_level_costs_the_standard_not_the_pdf(capsys):
     nb = new_notebook(cells=[text("# One\n\n#### Four")])
     assert export.Document().from_notebook_node(nb)[0].startswith(b"%PDF")
