@@ -348,8 +348,10 @@ def _frontier() -> Study:
             for row in study.rows_of(name):
                 study.ensembles[row] = (row,)
     for data in ("Fashion-MNIST", "MNIST"):
-        rows = [row for row in study.ensembles if row.startswith(data) and "views" in row]
-        study.ensembles[f"{data}, all, many views"] = tuple(rows)
+        rows = [row for row in study.ensembles if row.startswith(data)]
+        views = [row for row in rows if "views" in row]
+        study.ensembles[f"{data}, all"] = tuple(row for row in rows if row not in views)
+        study.ensembles[f"{data}, all, many views"] = tuple(views)
     return study
 
 
