@@ -47,7 +47,7 @@ def tags_of(cell: NotebookNode) -> list[str]:
 def _pandoc(source: str, to: str, *options: str, folder: Path | None = None) -> str:
     where = {"cworkdir": str(folder)} if folder else {}
     text = pypandoc.convert_text(source, to, format=READER, extra_args=options, **where)
-    if to == "typst":  # which has renamed its circled operators since; \\; becomes nothing there
+    if to == "typst":  # which has renamed its circled operators since; \; becomes nothing there
         text = re.sub(r"\b(dot|times|minus)\.circle\b", r"\1.o", text).replace("#h(0em)", "thick")
     return text
 
@@ -90,6 +90,7 @@ class _Exporter(TemplateExporter):
 
     @property
     def default_config(self) -> Any:
+        """Add to nbconvert's: on paper, code that only draws is left out."""
         config = super().default_config.copy()
         config.NbConvertBase.display_data_priority = list(self.priority)
         config.TagRemovePreprocessor.remove_cell_tags = {"remove-cell"}
@@ -371,6 +372,13 @@ class Document(_Exporter):
     def _template_extension_default(self) -> str:
         return ".md.j2"
 
+    @property
+    def default_config(self) -> Any:
+        """Add to nbconvert's: on paper, code that only draws is left out."""
+        config = super().default_config
+        config.TagRemovePreprocessor.remove_input_tags |= {"hide-input"}
+        return config
+
     def default_filters(self) -> Iterator[tuple[str, Any]]:
         """Add the filters of the document's template to nbconvert's."""
         yield from super().default_filters()
@@ -404,8 +412,6 @@ class Document(_Exporter):
         nb, resources = super()._prepare(nb, resources)
         nb.cells = _solutions_last(nb.cells)
         for cell in nb.cells:
-            if "hide-input" in tags_of(cell):
-                cell.source = ""
             if "exercise" in tags_of(cell):
                 cell.outputs = []  # what its check says to one who has not begun
         files = resources["nnlib_files"] = {}
