@@ -90,7 +90,6 @@ class _Exporter(TemplateExporter):
 
     @property
     def default_config(self) -> Any:
-        """Add to nbconvert's: on paper, code that only draws is left out."""
         config = super().default_config.copy()
         config.NbConvertBase.display_data_priority = list(self.priority)
         config.TagRemovePreprocessor.remove_cell_tags = {"remove-cell"}
