@@ -195,7 +195,7 @@ class Table:
 
     def _about(self) -> dict:
         study = self.study
-        return {
+        about = {
             "about": study.about,
             "command": f"python -m nnlib.results {self.name}",
             "seeds": {name: study.seeds_of(name) for name in study.settings},
@@ -203,7 +203,10 @@ class Table:
             "columns": COLUMNS,
             "curves": CURVE,
             "answers": "uint8, one a test image in the file's order; truth/DATASET are the labels",
-        } | ({"ensembles": ENSEMBLE, "models": study.kept} if study.ensembles else {})
+        }
+        if study.ensembles:
+            about |= {"ensembles": ENSEMBLE, "members": study.ensembles, "models": study.kept}
+        return about
 
     def _ensembles(self) -> Iterator[Row]:
         """Yield a row for each group of which two nets or more are there."""

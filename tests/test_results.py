@@ -617,7 +617,7 @@ def test_every_study_has_its_seeds_and_no_setting_twice() -> None:
 
 
 def test_the_best_are_trained_on_all_images_and_once_with_some_held_out() -> None:
-    full = [name for name in FRONTIER.settings if not name.endswith("held out")]
+    full = [name for name in FRONTIER.settings if name.endswith(" min")]
     assert len(full) == 7
     for name in full:
         config, held_out = FRONTIER.settings[name], FRONTIER.settings[f"{name} held out"]
@@ -627,8 +627,23 @@ def test_the_best_are_trained_on_all_images_and_once_with_some_held_out() -> Non
         assert FRONTIER.seeds_of(f"{name} held out") == (0,)
     runs = [label for label, _ in FRONTIER.runs()]
     first_long = next(i for i, label in enumerate(runs) if "20 min" in label)
-    assert all("20 min" in label for label in runs[first_long:])
+    assert all("20 min" in label or "unlike" in label for label in runs[first_long:])
     assert runs[:5] == [name for name in full if name.endswith(" 5 min")]
+
+
+def test_unlike_nets_are_trained_on_all_images_and_answer_with_those_of_any_depth() -> None:
+    for data in ("Fashion-MNIST", "MNIST"):
+        recipe, *others = FRONTIER.ensembles[f"{data}, unlike nets"]
+        assert recipe == f"{data} any depth 20 min"
+        assert len(others) == 4
+        configs = [FRONTIER.settings[name] for name in (recipe, *others)]
+        assert len(set(configs)) == 5
+        assert {config.dataset for config in configs} == {data.lower()}
+        assert {config.val_size for config in configs} == {0}
+        assert all(FRONTIER.seeds_of(name) == (0,) for name in others)
+        assert {FRONTIER.minutes[name] for name in (recipe, *others)} == {20}
+        alone, views = (FRONTIER.ensembles[f"{data}, unlike nets{v}"] for v in ("", ", many views"))
+        assert views == tuple(f"{row}, many views" for row in alone)
 
 
 def test_the_ablation_changes_one_thing_at_a_time() -> None:
