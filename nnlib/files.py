@@ -107,7 +107,7 @@ def save_tensors(path: str | os.PathLike, tensors: dict[str, np.ndarray], metada
 
 
 def load_tensors(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict]:
-    """Read a file of `save_tensors`: (arrays by name, metadata).
+    """Read a file of `save_tensors`: (arrays by name, in the order of names, metadata).
 
     Raises InputError for a file that is missing, too large, not safetensors, or has no metadata
     of ours. Nothing in the file is executed, and its size is checked before it is read.
@@ -117,7 +117,7 @@ def load_tensors(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict]:
 
     raw = read_bytes(path)
     try:
-        tensors = load(raw)
+        tensors = dict(sorted(load(raw).items()))  # safetensors returns them in any order
         metadata = json.loads(_header(raw)["__metadata__"][METADATA_KEY])
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -58,6 +58,12 @@ def test_a_transposed_matrix_is_stored_right(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded["every other"], [0, 2, 4, 6])
 
 
+def test_tensors_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
+    names = [f"net/{number}" for number in range(9, -1, -1)]
+    files.save_tensors(tmp_path / "t", dict.fromkeys(names, np.ones(2)), {})
+    assert list(files.load_tensors(tmp_path / "t")[0]) == sorted(names)
+
+
 def test_the_bytes_depend_on_the_content_alone(tmp_path: Path) -> None:
     for name in ("a", "b"):
         files.save_tensors(tmp_path / name, {"x": np.ones(3), "y": np.zeros(2)}, {"k": 1, "j": 2})
