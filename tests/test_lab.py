@@ -426,6 +426,7 @@ def test_exports_show_the_last_drawing(canvas: lab.Notebook):
 def test_canvas_fits_a_narrow_window(canvas: lab.Notebook):
     canvas.window.resize(480)
     canvas.window.press("b", 66, browser.CONTROL)  # closes the side bar
+    canvas.window.wait("document.querySelector('#jp-left-stack').matches('.lm-mod-hidden')")
     draw(canvas, "2")
     looks_like(canvas, "2")
     over = f"""(pad => [...pad.querySelectorAll('*')].filter(part =>
