@@ -378,7 +378,7 @@ def _frontier() -> Study:
                 study.ensembles[row] = (row,)
     for data in UNLIKE:
         _answer_together(study, f"{data}, all", [n for n in study.ensembles if n.startswith(data)])
-        unlike = list(_add_unlike(study, data))
+        unlike = _add_unlike(study, data)
         _answer_together(study, f"{data}, unlike nets", [f"{data} any depth 20 min", *unlike])
     return study
 
@@ -390,13 +390,14 @@ def _answer_together(study: Study, name: str, rows: Sequence[str]) -> None:
     study.ensembles[f"{name}, many views"] = tuple(f"{row}, many views" for row in alone)
 
 
-def _add_unlike(study: Study, data: str) -> Iterator[str]:
-    """Add the nets that are to differ, one seed each, and yield their names."""
-    for what, config in UNLIKE[data].items():
-        name = f"{data} unlike: {what}"
-        study.settings[name], study.notes[name] = config, ON_ALL
+def _add_unlike(study: Study, data: str) -> list[str]:
+    """Add the nets that are to differ, one seed each, and return their names."""
+    named = {f"{data} unlike: {what}": config for what, config in UNLIKE[data].items()}
+    study.settings.update(named)
+    for name in named:
+        study.notes[name] = ON_ALL
         study.minutes[name], study.readings[name], study.late[name] = 20, ("many views",), (0,)
-        yield name
+    return list(named)
 
 
 def _ablation() -> Study:

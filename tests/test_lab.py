@@ -444,9 +444,11 @@ def test_an_interrupted_kernel_goes_on(opened: Open):
     cells = "document.querySelectorAll('.jp-CodeCell')"
     notebook.window.wait(f"{cells}[0].textContent.includes('42 is ready')")
     notebook.window.pause(1)
+    assert notebook.window.evaluate(f"{cells}[0].textContent.includes('[*]:')")
     notebook.window.click(INTERRUPT)
     notebook.window.wait(f"{cells}[0].textContent.includes('training stopped after epoch')", 10)
     notebook.window.wait(f"{cells}[0].textContent.includes('[1]:')", 10)
+    notebook.until(lambda: notebook.state() == "idle", 10)
     notebook.run_cell(1)
     notebook.window.wait(f"{cells}[1].textContent.includes('125 answers, 42')", 10)
 
