@@ -76,7 +76,7 @@ bench: env  ## the benchmark table
 	$(PY) -m nnlib bench $(ARGS)
 
 results: env  ## recompute every stored long run: data/results/, data/models/ (hours)
-	$(PY) -m nnlib.results $(ARGS)
+	$(PY) -m experiments $(ARGS)
 
 lock: env  ## make requirements.lock from pyproject.toml, for every system
 	$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -84,4 +84,4 @@ lock: env  ## make requirements.lock from pyproject.toml, for every system
 
 clean:  ## remove .venv, report/ and caches; data/ and runs/ stay
 	rm -rf .venv report .pytest_cache .ruff_cache .hypothesis .coverage
-	find nnlib tests benchmarks -name __pycache__ -exec rm -rf {} +
+	find nnlib tests experiments -name __pycache__ -exec rm -rf {} +

@@ -286,8 +286,8 @@ def _ranked(path: str, model: Any, picture: Any) -> dict[str, Any]:
 
 def run_search(options: argparse.Namespace) -> None:
     """Search, and print the best configuration and the table's head."""
-    from nnlib import search
     from nnlib.config import TrainConfig
+    from nnlib.search import run as search
 
     given = settings_of(options)
     given["seed"] = options.seed  # of the configurations, and of the first run of each
@@ -333,7 +333,7 @@ def print_trial(row: dict[str, Any], result: Any) -> None:
 
 def run_report(options: argparse.Namespace) -> None:
     """Execute the notebooks and publish the report, or refresh what is committed."""
-    from nnlib import report
+    from nnlib.report import book as report
 
     if options.in_place:
         report.refresh(options.profile)
@@ -349,7 +349,7 @@ def run_bench(options: argparse.Namespace) -> None:
 
     from nnlib.files import project_root
 
-    script = project_root() / "benchmarks" / "speed.py"
+    script = project_root() / "experiments" / "benchmarks" / "speed.py"
     if not script.is_file():
         raise InputError(f"{script} does not exist: run this in a checkout of the project")
     if options.rounds < 1:

@@ -1,82 +1,14 @@
-"""What can be seen of training while it goes on: the points of its curves, lines, a bar.
+"""What the command shows of training while it goes on: a line for each epoch, and a bar.
 
 Whoever is given to `on_progress` is called at every yield of the loop. It may have a method
 `close`, which is called when training ends, however it ends.
 """
 
 import sys
-from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
-from nnlib.runs import History
 from nnlib.trainer import Progress
-
-POINTS = 120  # of a run's curve, however long the run: each is the mean of what falls into it
-
-
-@dataclass
-class Trace:
-    """The curves of a run as it goes: a training point now and then, the row of every epoch.
-
-    `epoch`, `loss` and `accuracy` belong together: means over the images between two points,
-    placed in the middle of these. `rows` are those of the history, `turns` the epochs at which
-    the learning rate was changed by hand.
-    """
-
-    epoch: list[float] = field(default_factory=list)
-    loss: list[float] = field(default_factory=list)
-    accuracy: list[float] = field(default_factory=list)
-    rows: list[dict] = field(default_factory=list)
-    turns: list[float] = field(default_factory=list)
-    last: Progress | None = None
-    ended: bool = False
-    _count: int = 0  # yields that went into the last point
-
-    def __call__(self, progress: Progress) -> None:
-        """Take in what the loop tells."""
-        if progress.row:
-            self.rows.append(progress.row)
-        else:
-            self._add(progress)
-        self.last = progress
-
-    def _add(self, progress: Progress) -> None:
-        before = self.last.step if self.last else progress.step - 1  # it may have been resumed
-        if not self._count or _place(before, progress) < _place(progress.step, progress):
-            self._count = 0
-            for column in (self.epoch, self.loss, self.accuracy):
-                column.append(0.0)
-        self._count += 1
-        middle = (before + progress.step) / 2 / progress.steps * progress.epochs
-        new = (middle, progress.recent_loss, progress.recent_accuracy)
-        for column, value in zip((self.epoch, self.loss, self.accuracy), new, strict=True):
-            column[-1] += (value - column[-1]) / self._count
-
-    @property
-    def done(self) -> float:
-        """How many epochs are done, with the part of the one that goes on."""
-        return self.last.step / self.last.steps * self.last.epochs if self.last else 0.0
-
-    @property
-    def judged(self) -> list[dict]:
-        """Rows for a drawing: the last, and so many before it that all are POINTS at most."""
-        return self.rows[:: -max(1, -(-len(self.rows) // POINTS))][::-1]
-
-    @property
-    def span(self) -> float:
-        """How many epochs its curves take: those that are planned, or done once it has ended."""
-        return self.done if self.ended or not self.last else self.last.epochs
-
-    @property
-    def best(self) -> dict:
-        """The row of the best epoch; empty before the first epoch's end."""
-        return History(self.rows).best
-
-
-def _place(step: int, progress: Progress) -> int:
-    """Return which point a step belongs to."""
-    return (step - 1) * POINTS // progress.steps
 
 
 def epoch_line(progress: Progress) -> str:

@@ -19,12 +19,12 @@ from nnlib import checks, diagnostics, optim
 from nnlib.augment import Augment, ahead
 from nnlib.checks import InputError
 from nnlib.data import Split
+from nnlib.engine.step import PlainStep, Step, knows
+from nnlib.engine.threads import limited, threads_for
 from nnlib.evaluation import Evaluation, evaluate
-from nnlib.fused import PlainStep, Step, knows
 from nnlib.losses import log_softmax
 from nnlib.network import MLP
 from nnlib.runs import History
-from nnlib.threads import limited, threads_for
 
 CHUNK_ROWS = 1024  # rows gathered and scaled at once: 3 MB of float32, which stays in cache
 SAMPLES = 4  # steps an epoch at which the net is looked at from inside

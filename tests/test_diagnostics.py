@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.least_squares import refit_last_layer
 from nnlib import MLP, SGD, InputError, TrainConfig, Trainer, diagnostics, fit, train
-from nnlib.least_squares import refit_last_layer
 from nnlib.runs import compare, load_history
 
 

@@ -364,7 +364,7 @@ def test_report_passes_its_settings_on(made):
 
 
 def test_clean_keeps_data_and_runs(made):
-    for name in ("runs/a", "data/mnist", "report", "nnlib/__pycache__", "tests", "benchmarks"):
+    for name in ("runs/a", "data/mnist", "report", "nnlib/__pycache__", "tests", "experiments"):
         (made.folder / name).mkdir(parents=True)
     (made.bin / "find").symlink_to(shutil.which("find"))
     assert made("clean").returncode == 0

@@ -23,7 +23,7 @@ from nnlib import (
     resume,
     train,
 )
-from nnlib.threads import threads_for
+from nnlib.engine.threads import threads_for
 
 COLUMNS = ["epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy",
            "gradient_norm", "seconds"]  # fmt: skip

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from nnlib.exercises.verdicts import Hint, check, near, number, recognise
-from nnlib.space import Range
+from nnlib.search.space import Range
 
 DRAWS = 20  # trials that the check draws from a reader's range
 EDGE = 0.02  # how much worse than the best both ends must be, in accuracy

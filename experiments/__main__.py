@@ -1,0 +1,8 @@
+"""`python -m experiments` computes the stored long runs that are missing."""
+
+import sys
+
+from experiments.compute import main
+
+if __name__ == "__main__":
+    sys.exit(main())

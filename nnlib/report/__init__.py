@@ -1,0 +1,1 @@
+"""The report: notebooks executed in order, and published as pages and as one document."""

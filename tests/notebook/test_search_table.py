@@ -1,0 +1,110 @@
+"""The live table of a search: in its place while it runs, and an ordinary table afterwards."""
+
+import os
+import re
+import signal
+import time
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from nnlib.config import TrainConfig
+from nnlib.notebook import output as notebook
+from nnlib.notebook.output import SearchTable
+from nnlib.report.exporters import Page
+from nnlib.search.run import Choice, Range, run_search
+
+CONFIG = TrainConfig(dataset="digits", hidden=(8,), epochs=2)
+SPACE = {"lr": Range(0.01, 0.5, log=True), "hidden": Choice([8, 16])}
+
+
+@pytest.fixture
+def frames(monkeypatch) -> list[tuple]:
+    """What is displayed: bundle, metadata, place, and whether it replaces what was there."""
+    shown = []
+
+    def display(bundle, raw, metadata, display_id=None, update=False):
+        shown.append((bundle["text/plain"], metadata["text/html"]["caption"], display_id, update))
+
+    monkeypatch.setattr(notebook, "display", display)
+    return shown
+
+
+def test_every_showing_tells_how_far_it_is_and_the_last_what_it_came_to(
+    frames, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(notebook, "PAUSE", 0.0)
+    live = SearchTable("A search", {"lr": "learning rate"}, top=3)
+    result = run_search(CONFIG, SPACE, 6, out=tmp_path / "s", on_trial=live)
+    live.close(result)
+    texts, captions, places, updates = zip(*frames, strict=True)
+    assert captions[0] == "A search: no trial has ended yet."
+    for done, caption in enumerate(captions[1:7], start=1):
+        found = re.fullmatch(
+            rf"A search: {done} of 6 trials done, best so far (\d+\.\d\d)%; about \d+ s left\.",
+            caption,
+        )
+        assert found, caption
+    assert float(found[1]) == round(100 * result.best["val_accuracy"], 2)
+    assert re.fullmatch(r"A search: the best 3 of 6 trials, in \d+ s\.", captions[-1])
+    assert len(set(places)) == 1
+    assert updates == (False, *[True] * 7)
+    header, *rows = texts[-1].splitlines()
+    assert header.split() == ["hidden", "learning", "rate", "accuracy", "epoch", "of", "it",
+                              "seconds"]  # fmt: skip
+    assert len(rows) == 3
+    assert [row.split()[2] for row in rows] == [f"{r['val_accuracy']:.2%}" for r in result.rows[:3]]
+
+
+def test_it_is_drawn_a_few_times_a_second_and_takes_no_time(frames, tmp_path):
+    live, spent = SearchTable("A search"), 0.0
+
+    def watch(row, result):
+        nonlocal spent
+        start = time.perf_counter()
+        live(row, result)
+        spent += time.perf_counter() - start
+
+    result = run_search(CONFIG, SPACE, 40, out=tmp_path / "s", on_trial=watch)
+    live.close(result)
+    assert len(frames) <= 2 + result.seconds / notebook.PAUSE
+    assert spent < 0.02 * result.seconds
+
+
+def test_a_search_that_was_stopped_or_pruned_says_so(frames, tmp_path):
+    def stop(row, result):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    live = SearchTable("A search")
+    live.close(run_search(CONFIG, SPACE, 6, pruner="median", out=tmp_path / "s", on_trial=stop))
+    text, caption, _, _ = frames[-1]
+    assert re.fullmatch(r"A search: the best 1 of 1 trials; 6 planned, in \d+ s\.", caption)
+    assert text.split()[-1] == "complete"
+
+
+CELL = """
+from nnlib.config import TrainConfig
+from nnlib.notebook.output import SearchTable
+from nnlib.search.run import Range, run_search
+live = SearchTable("A random search")
+config = TrainConfig(dataset="digits", hidden=(8,), epochs=2)
+result = run_search(config, {"lr": Range(0.01, 0.5, log=True)}, 12, on_trial=live)
+live.close(result)
+"""
+
+
+def test_its_last_showing_stays_in_the_notebook_and_on_the_page(tmp_path):
+    title = nbformat.v4.new_markdown_cell("# Search\n\n**Which?**")
+    cells = [title, nbformat.v4.new_code_cell(CELL)]
+    nb = nbformat.v4.new_notebook(cells=cells)
+    NotebookClient(nb, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    (output,) = nb.cells[1].outputs
+    assert output.output_type == "display_data"
+    caption = output.metadata["text/html"]["caption"]
+    assert re.fullmatch(r"A random search: the best 5 of 12 trials, in \d+ s\.", caption)
+    assert output.data["text/html"].count("<tr>") == 6
+    page, _ = Page().from_notebook_node(nb)
+    assert page.count("<caption") == 1
+    assert "the best 5 of 12 trials" in page
+    assert "no trial has ended yet" not in page

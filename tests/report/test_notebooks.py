@@ -1,0 +1,163 @@
+"""The committed notebooks: what they show is what their code, as it stands, has made."""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+
+from nnlib.report import exporters as export, book as report
+
+ROOT = Path(__file__).parents[2]
+PATHS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+MACHINE = re.compile(r"(?<![\w.:/])/(?:home|root|tmp|work|Users|usr|opt|mnt|var)/|[A-Z]:\\\\Users")
+TEST_IMAGES = {"load_test_split"}
+
+every_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+
+
+def read(path: Path) -> NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(nb: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in nb.cells if cell.cell_type == "code"]
+
+
+def outputs(nb: NotebookNode) -> Iterator[tuple[str, NotebookNode]]:
+    return ((cell.id, output) for cell in code_cells(nb) for output in cell.outputs)
+
+
+def names(source: str) -> set[str]:
+    """Return every name and attribute that Python source mentions or imports."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Name):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            found.add(node.attr)
+        elif isinstance(node, ast.ImportFrom):
+            found |= {alias.name for alias in node.names}
+    return found
+
+
+def test_the_series_is_there():
+    assert [path.stem[:2] for path in PATHS] == ["01", "02", "03", "04", "05", "06", "07"]
+
+
+@every_notebook
+def test_outputs_are_those_of_the_present_code(path: Path):
+    nb = read(path)
+    nbformat.validate(nb)
+    cells = code_cells(nb)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert nb.metadata["nnlib"]["profile"] == "standard"
+    assert nb.metadata["nnlib"]["source_sha256"] == report.source_sha256(nb), (
+        f"the code of {path.name} changed after it ran; run make notebooks"
+    )
+
+
+def test_a_changed_cell_changes_the_hash():
+    nb = read(PATHS[0])
+    before = report.source_sha256(nb)
+    nb.cells[0].source += "prose may change\n"
+    assert report.source_sha256(nb) == before
+    code_cells(nb)[-1].source += "\n"
+    assert report.source_sha256(nb) != before
+
+
+@every_notebook
+def test_no_cell_failed_warned_or_printed_an_object(path: Path):
+    for cell, output in outputs(read(path)):
+        assert output.output_type == "display_data", f"{cell} left {str(output)[:200]}"
+
+
+@every_notebook
+def test_figures_and_tables_speak_to_every_reader(path: Path):
+    captions = []
+    for cell, output in outputs(read(path)):
+        for mime in output.data:
+            about = output.metadata.get(mime, {})
+            if mime in export.IMAGES:
+                assert len(about["alt"].split()) >= 5, cell
+                assert re.fullmatch(rf"{path.stem[:2]}-[\w-]+", about["name"]), cell
+            if mime in export.IMAGES or mime == "text/html":
+                assert len(about["caption"].split()) >= 5, (cell, about["caption"])
+                assert about["caption"][-1] in ".)", (cell, about["caption"])
+                captions.append(about["caption"])
+    assert captions
+    assert len(captions) == len(set(captions))
+
+
+@every_notebook
+def test_form(path: Path):
+    nb = read(path)
+    assert path.stat().st_size < 3e6
+    title, question = export.title_of(nb)
+    assert title
+    assert "?" in question
+    tagged = [cell for cell in nb.cells if "parameters" in export.tags_of(cell)]
+    assert len(tagged) == 1
+    assert tagged[0].source.startswith('dataset = "fashion-mnist"')
+    assert nb.cells[-1].source == "provenance(data, seed=seed)"
+    assert nb.cells[-1].outputs[0].data["text/markdown"].startswith("<small>Provenance: nnlib")
+    assert any("## Summary" in cell.source for cell in nb.cells if cell.cell_type == "markdown")
+
+
+@every_notebook
+def test_links_lead_somewhere(path: Path):
+    nb, known = read(path), {p.name for p in PATHS}
+    following = [*PATHS, PATHS[0]][PATHS.index(path) + 1].name
+    prose = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
+    linked = re.findall(r"\]\(([\w]+\.ipynb)(?:#([\w-]+))?\)", prose)
+    assert following in {file for file, _ in linked}
+    for file, anchor in linked:
+        assert file in known
+        text = "\n".join(cell.source for cell in read(ROOT / "notebooks" / file).cells)
+        headings = re.findall(r"^##+ (.+)$", text, re.MULTILINE)
+        ids = {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in headings}
+        assert not anchor or anchor in ids, f"{file} has no heading {anchor}"
+
+
+@every_notebook
+def test_nothing_tells_of_the_machine(path: Path):
+    nb = read(path)
+    for cell, output in outputs(nb):
+        for mime, content in output.get("data", {}).items():
+            if mime != "image/png":
+                assert not MACHINE.search(content), (cell, MACHINE.search(content))
+                assert " at 0x" not in content, cell
+    assert set(nb.metadata) <= {"kernelspec", "language_info", "nnlib"}
+    assert not MACHINE.search(json.dumps(nb.metadata))
+
+
+# --- the test images stay shut
+
+
+@every_notebook
+def test_only_the_results_open_the_test_images(path: Path):
+    uses = [cell for cell in code_cells(read(path)) if names(cell.source) & TEST_IMAGES]
+    assert len(uses) == (1 if path.stem == "06_results" else 0)
+
+
+def test_after_the_test_images_are_opened_nothing_is_trained():
+    sources = [cell.source for cell in code_cells(read(ROOT / "notebooks" / "06_results.ipynb"))]
+    opened = next(i for i, source in enumerate(sources) if names(source) & TEST_IMAGES)
+    trains = {"fit", "train", "Trainer", "partial_fit", "trained", "run_search"}
+    for source in sources[opened + 1 :]:
+        calls = {node.func for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)}
+        called = {getattr(func, "id", getattr(func, "attr", "")) for func in calls}
+        assert not called & trains, source
+
+
+def test_in_the_library_only_evaluation_at_the_end_opens_them():
+    users = {
+        path.stem
+        for path in (ROOT / "nnlib").glob("*.py")
+        if names(path.read_text(encoding="utf-8")) & TEST_IMAGES
+    }
+    assert users == {"__init__", "cli", "results"}  # data defines it, and does not call it
