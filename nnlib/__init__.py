@@ -15,6 +15,7 @@ from nnlib.data import Dataset as Dataset
 from nnlib.data import Split as Split
 from nnlib.data import load_dataset as load_dataset
 from nnlib.data import load_test_split as load_test_split
+from nnlib.evaluation import evaluate as evaluate
 from nnlib.losses import softmax as softmax
 from nnlib.losses import softmax_cross_entropy as softmax_cross_entropy
 from nnlib.network import MLP as MLP
@@ -22,10 +23,9 @@ from nnlib.network import load_model as load_model
 from nnlib.network import save_model as save_model
 from nnlib.optim import SGD as SGD
 from nnlib.optim import AdamW as AdamW
-from nnlib.training import DivergedError as DivergedError
-from nnlib.training import History as History
-from nnlib.training import Trainer as Trainer
-from nnlib.training import evaluate as evaluate
+from nnlib.runs import History as History
+from nnlib.trainer import DivergedError as DivergedError
+from nnlib.trainer import Trainer as Trainer
 from nnlib.training import fit as fit
 from nnlib.training import resume as resume
 from nnlib.training import train as train

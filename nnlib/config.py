@@ -4,7 +4,9 @@ The flags of `nnlib train`, a run's config.json, a model file's metadata and the
 search varies all come from the fields of `TrainConfig`: a new setting is one new line here.
 """
 
+from collections.abc import Callable
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,9 +17,18 @@ from nnlib.checks import InputError
 from nnlib.data import DATASETS, Dataset, load_dataset, make_scaling
 from nnlib.network import MLP
 
+AUGMENTATION = ("flip", "shift", "rotate", "zoom", "shear", "elastic", "cutout")
+NET = ("activation", "dropout", "seed", "input_dropout", "batch_norm", "init", "init_scale")
+LOOP = ("epochs", "batch_size", "seed", "label_smoothing", "clip_norm", "average", "patience")
+_from_0, _from_1 = partial(checks.whole, least=0), partial(checks.whole, least=1)
 
-def _option(default: Any, text: str, **more: Any) -> Any:
-    return field(default=default, metadata={"help": text, **more})
+
+def _option(default: Any, text: str, check: Callable | None = None, **more: Any) -> Any:
+    return field(default=default, metadata={"help": text, "check": check, **more})
+
+
+def _hidden(name: str, sizes: Any) -> tuple[int, ...]:
+    return tuple(checks.whole("hidden size", size, least=1) for size in sizes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,28 +39,29 @@ class TrainConfig:
     """
 
     dataset: str = _option(MISSING, "fashion-mnist, mnist, digits, or a folder of four IDX files")
-    hidden: tuple[int, ...] = _option((128,), "units of each hidden layer")
+    hidden: tuple[int, ...] = _option((128,), "units of each hidden layer", _hidden)
     activation: str = _option("relu", "of the hidden layers", choices=tuple(layers.ACTIVATIONS))
-    epochs: int = _option(10, "passes over the training images")
-    batch_size: int = _option(64, "images a step")
+    epochs: int = _option(10, "passes over the training images", _from_1)
+    batch_size: int = _option(64, "images a step", _from_1)
     lr: float = _option(0.1, "learning rate")
     optimizer: str = _option("sgd", "how weights are updated", choices=("sgd", "adamw"))
     momentum: float = _option(0.0, "of SGD")
     nesterov: bool = _option(False, "Nesterov's form of momentum")
     weight_decay: float = _option(0.0, "λ of ½ λ ‖W‖²; decoupled with adamw")
     schedule: str = _option("constant", "learning rate over time", choices=optim.SCHEDULES)
-    decay: float = _option(0.95, "factor of the step and exponential schedules")
-    decay_every: int = _option(10, "epochs between two steps of the step schedule")
-    warmup: int = _option(0, "steps in which the learning rate grows from 0")
-    dropout: float = _option(0.0, "probability that a hidden unit is dropped")
-    input_dropout: float = _option(0.0, "probability that a pixel is dropped")
+    decay: float = _option(0.95, "factor of the step and exponential schedules", checks.positive)
+    decay_every: int = _option(10, "epochs between two steps of the step schedule", _from_1)
+    warmup: int = _option(0, "steps in which the learning rate grows from 0", _from_0)
+    dropout: float = _option(0.0, "probability that a hidden unit is dropped", checks.fraction)
+    input_dropout: float = _option(0.0, "probability that a pixel is dropped", checks.fraction)
     batch_norm: bool = _option(False, "batch normalisation before each activation")
-    label_smoothing: float = _option(0.0, "share of the target spread over all classes")
-    clip_norm: float = _option(0.0, "largest norm of a gradient; 0: any")
-    average: float = _option(0.0, "decay of the weights' moving average; 0: none")
-    patience: int = _option(0, "stop after so many epochs without a better one; 0: never")
+    label_smoothing: float = _option(0.0, "share of the target spread over all classes",
+                                     checks.fraction)  # fmt: skip
+    clip_norm: float = _option(0.0, "largest norm of a gradient; 0: any", checks.not_negative)
+    average: float = _option(0.0, "decay of the weights' moving average; 0: none", checks.fraction)
+    patience: int = _option(0, "stop after so many epochs without a better one; 0: never", _from_0)
     init: str | None = _option(None, "of the weights", choices=tuple(layers.INITIALISERS))
-    init_scale: float = _option(1.0, "factor on the initial weights")
+    init_scale: float = _option(1.0, "factor on the initial weights", checks.positive)
     scale: str = _option("unit", "pixels / 255, (p - mean) / sd, or as they are",
                          choices=("unit", "standard", "none"))  # fmt: skip
     flip: bool = _option(False, "augment: mirror left and right at random")
@@ -61,26 +73,19 @@ class TrainConfig:
     cutout: int = _option(0, "augment: side in pixels of a blanked square")
     val_size: int | None = _option(None, "validation images; one twelfth by default")
     train_size: int | None = _option(None, "training images; all by default")
-    split_seed: int = _option(0, "seed of the validation split")
-    seed: int = _option(0, "seed of weights, order, dropout and augmentation")
+    split_seed: int = _option(0, "seed of the validation split", _from_0)
+    seed: int = _option(0, "seed of weights, order, dropout and augmentation", _from_0)
 
     def __post_init__(self) -> None:
         if not isinstance(self.dataset, str):
             raise InputError(f"dataset must be a name, got {self.dataset!r}")
-        object.__setattr__(self, "hidden", tuple(self.hidden))
-        for size in self.hidden:
-            checks.whole("hidden size", size, least=1)
         for item in fields(self):
-            if (known := item.metadata.get("choices")) and getattr(self, item.name) is not None:
-                checks.one_of(item.name, getattr(self, item.name), known)
-        for name, least in {"epochs": 1, "batch_size": 1, "decay_every": 1, "warmup": 0,
-                            "patience": 0, "split_seed": 0, "seed": 0}.items():  # fmt: skip
-            checks.whole(_words(name), getattr(self, name), least)
-        for name in ("dropout", "input_dropout", "label_smoothing", "average"):
-            checks.fraction(_words(name), getattr(self, name))
-        checks.positive("init scale", self.init_scale)
-        checks.positive("decay", self.decay)
-        checks.not_negative("clip norm", self.clip_norm)
+            value, rule = getattr(self, item.name), item.metadata
+            if rule.get("choices") and value is not None:
+                checks.one_of(item.name, value, rule["choices"])
+            if rule["check"]:
+                checked = rule["check"](item.name.replace("_", " "), value)
+                object.__setattr__(self, item.name, checked)
         self.make_optimizer()
         self.augmentation  # noqa: B018  (raises for what it cannot do)
 
@@ -93,19 +98,21 @@ class TrainConfig:
     @property
     def augmentation(self) -> Augment:
         """The random changes made to training images."""
-        names = ("flip", "shift", "rotate", "zoom", "shear", "elastic", "cutout")
-        return Augment(**{name: getattr(self, name) for name in names})
+        return Augment(**self._only(AUGMENTATION))
+
+    @property
+    def of_the_loop(self) -> dict[str, Any]:
+        """The settings that `Trainer` takes under the same names."""
+        return self._only(LOOP)
+
+    def _only(self, names: tuple[str, ...]) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in names}
 
     def make_schedule(self, steps_per_epoch: int) -> optim.Schedule:
         """Return the learning rate as a function of the step."""
+        names = ("lr", "epochs", "decay", "decay_every", "warmup")
         return optim.make_schedule(
-            self.schedule,
-            self.lr,
-            epochs=self.epochs,
-            steps_per_epoch=steps_per_epoch,
-            decay=self.decay,
-            decay_every=self.decay_every,
-            warmup=self.warmup,
+            self.schedule, steps_per_epoch=steps_per_epoch, **self._only(names)
         )
 
     def load(self) -> Dataset:
@@ -117,14 +124,8 @@ class TrainConfig:
         height, width = data.image_shape
         model = MLP(
             [height * width, *self.hidden, len(data.classes)],
-            self.activation,
-            self.dropout,
-            self.seed,
-            input_dropout=self.input_dropout,
-            batch_norm=self.batch_norm,
-            init=self.init,
-            init_scale=self.init_scale,
             scaling=make_scaling(self.scale, data.train.images),
+            **self._only(NET),
         )
         model.info = {
             # the name of an official set; a folder's is marked, as it may be called the same
@@ -149,10 +150,6 @@ class TrainConfig:
             return cls(**{name: value for name, value in values.items() if name in known})
         except TypeError as error:
             raise InputError(f"settings are incomplete or of a wrong type: {error}") from None
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
 
 
 def versions() -> dict[str, str]:

@@ -182,10 +182,10 @@ class BatchNorm(Layer):
         self.normalised = centred * self.scale  # (N, D)
         return self.parameters["gamma"] * self.normalised + self.parameters["beta"]
 
-    def remember(self, n: int, mean: Array, variance: Array, units: slice = slice(None)) -> None:
-        """Move the running statistics of some units towards a batch of n's, variance unbiased."""
+    def remember(self, n: int, mean: Array, variance: Array) -> None:
+        """Move the running statistics towards those of a batch of n, the variance unbiased."""
         for name, value in (("mean", mean), ("variance", variance * (n / max(n - 1, 1)))):
-            running = self.statistics[name][units]
+            running = self.statistics[name]
             running += running.dtype.type(self.MOMENTUM) * (value.real - running)
 
     def backward(self, gradient: Array) -> Array:

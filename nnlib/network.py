@@ -7,7 +7,7 @@ again as readable JSON inside; `load_model` believes nothing in such a file befo
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -49,42 +49,38 @@ class MLP:
         scaling: Scaling = UNIT,
     ) -> None:
         self.sizes = _checked_sizes(sizes)
-        self.activation, self.batch_norm = activation, bool(batch_norm)
-        self.dropout = checks.fraction("dropout", dropout)
-        self.input_dropout = checks.fraction("input dropout", input_dropout)
         self.dtype = np.dtype(checks.one_of("dtype", dtype, ("float32", "float64")))
+        self.architecture = {  # the arguments that build this net again, before its weights
+            "sizes": self.sizes,
+            "activation": activation,
+            "dropout": checks.fraction("dropout", dropout),
+            "input_dropout": checks.fraction("input dropout", input_dropout),
+            "batch_norm": bool(batch_norm),
+            "dtype": self.dtype.name,
+        }
         self.scaling, self.info = scaling, {}
         self.rng = np.random.default_rng([checks.whole("seed", seed), 1])  # for dropout's masks
         init = init or layers.default_initialiser(activation)
-        init_rng = np.random.default_rng([seed, 0])
-
-        def weights(inputs: int, outputs: int) -> np.ndarray:
-            return layers.initial_weights(inputs, outputs, init_rng, init, init_scale)
-
-        self.layers = self._build(weights)
+        self.layers = self._build(init, init_scale, np.random.default_rng([seed, 0]))
         self.parameters = self._collect("parameters")
         self.statistics = self._collect("statistics")
 
-    def _build(self, weights: Callable[[int, int], np.ndarray]) -> list[layers.Layer]:
-        built: list[layers.Layer] = []
-        if self.input_dropout:
-            built.append(layers.Dropout(self.input_dropout, self.rng))
-        for inputs, outputs in self.shapes[:-1]:
-            built += self._hidden(weights(inputs, outputs).astype(self.dtype))
-        inputs, outputs = self.shapes[-1]
-        final = layers.Linear(
-            weights(inputs, outputs).astype(self.dtype), np.zeros(outputs, self.dtype)
-        )
-        return [*built, final]
-
-    def _hidden(self, weights: np.ndarray) -> Iterator[layers.Layer]:
-        width = weights.shape[1]
-        yield layers.Linear(weights, np.zeros(width, self.dtype))
-        if self.batch_norm:
-            yield layers.BatchNorm(np.ones(width, self.dtype), np.zeros(width, self.dtype))
-        yield layers.activation(self.activation)
-        if self.dropout:
-            yield layers.Dropout(self.dropout, self.rng)
+    def _build(self, init: str, scale: float, rng: np.random.Generator) -> list[layers.Layer]:
+        made, built = self.architecture, []
+        if made["input_dropout"]:
+            built.append(layers.Dropout(made["input_dropout"], self.rng))
+        for number, (inputs, width) in enumerate(self.shapes, start=1):
+            weights = layers.initial_weights(inputs, width, rng, init, scale).astype(self.dtype)
+            built.append(layers.Linear(weights, np.zeros(width, self.dtype)))
+            if number == len(self.shapes):
+                break
+            if made["batch_norm"]:
+                ones = np.ones(width, self.dtype)
+                built.append(layers.BatchNorm(ones, np.zeros_like(ones)))
+            built.append(layers.activation(made["activation"]))
+            if made["dropout"]:
+                built.append(layers.Dropout(made["dropout"], self.rng))
+        return built
 
     @property
     def shapes(self) -> list[tuple[int, int]]:
@@ -178,18 +174,6 @@ class MLP:
                 }
             )
         return rows
-
-    @property
-    def architecture(self) -> dict[str, object]:
-        """The arguments that build this net again, before its weights are put in."""
-        return {
-            "sizes": self.sizes,
-            "activation": self.activation,
-            "dropout": self.dropout,
-            "input_dropout": self.input_dropout,
-            "batch_norm": self.batch_norm,
-            "dtype": self.dtype.name,
-        }
 
     def state(self) -> dict[str, np.ndarray]:
         """Return all arrays that decide its predictions, by name (not copies)."""

@@ -27,9 +27,16 @@ class Optimizer:
         self.state: Arrays = {}
         self.steps = 0
 
-    def step(self, parameters: Arrays, gradients: Arrays, lr: float | None = None) -> None:
-        """Change every parameter in place by one step against its gradient, at rate `lr`."""
+    def step(
+        self, parameters: Arrays, gradients: Arrays, lr: float | None = None, clip_norm: float = 0.0
+    ) -> None:
+        """Change every parameter in place by one step against its gradient, at rate `lr`.
+
+        With `clip_norm`, the gradients are first scaled so that their norm is at most that.
+        """
         self.steps += 1
+        if clip_norm:
+            clip_by_norm(gradients, clip_norm)
         for name, weights in parameters.items():
             decay = self.weight_decay if name[0] == "W" else 0.0
             self._update(name, weights, gradients[name], self.lr if lr is None else lr, decay)
@@ -43,6 +50,12 @@ class Optimizer:
         if key not in self.state:
             self.state[key] = np.zeros_like(like)
         return self.state[key]
+
+    def load_state(self, state: Arrays, steps: int) -> None:
+        """Go on from a memory that was saved, into the arrays that are there."""
+        for key, array in state.items():
+            self.state.setdefault(key, array)[...] = array
+        self.steps = steps
 
 
 class SGD(Optimizer):

@@ -97,24 +97,6 @@ def _number(text: str) -> float:
     return int(text) if text.lstrip("-").isdigit() else float(text)
 
 
-def compare(paths: Sequence[str | os.PathLike]) -> list[dict]:
-    """Return one row a saved run: its name, the settings in which they differ, its best epoch.
-
-    Best runs come first. Raises InputError where a folder holds no run.
-    """
-    folders = [RunFolder.open(path) for path in paths]
-    configs = [folder.load_config() for folder in folders]
-    names = {name for config in configs for name in config}
-    differing = [n for n in sorted(names) if len({repr(c.get(n)) for c in configs}) > 1]
-    rows = []
-    for folder, config in zip(folders, configs, strict=True):
-        best = load_history(folder.path).best
-        row = {"run": folder.path.name} | {name: config.get(name) for name in differing}
-        keys = ("epoch", "train_accuracy", "val_accuracy", "val_loss")
-        rows.append(row | {key: best.get(key) for key in keys})
-    return sorted(rows, key=lambda row: row["val_accuracy"] or 0, reverse=True)
-
-
 def default_folder(dataset: str, hidden: Sequence[int], activation: str) -> Path:
     """Return a new name under runs/: data set, shape, activation, date and a random part."""
     shape = "x".join(map(str, hidden)) or "linear"

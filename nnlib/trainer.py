@@ -11,24 +11,22 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
-from nnlib import checks, diagnostics, optim
+from nnlib import checks, diagnostics, engine, optim
 from nnlib.augment import Augment, ahead
 from nnlib.checks import InputError
 from nnlib.data import Split
-from nnlib.engine.step import PlainStep, Step, knows
-from nnlib.engine.threads import limited, threads_for
 from nnlib.evaluation import Evaluation, evaluate
-from nnlib.losses import log_softmax
+from nnlib.losses import log_softmax, softmax
 from nnlib.network import MLP
 from nnlib.runs import History
 
 CHUNK_ROWS = 1024  # rows gathered and scaled at once: 3 MB of float32, which stays in cache
 SAMPLES = 4  # steps an epoch at which the net is looked at from inside
 PROBE_ROWS = 256  # images on which a unit must be silent to count as dead
+STATE = 2  # of a checkpoint: 1 was of a training step that rounded otherwise
 Arrays = dict[str, np.ndarray]
 
 
@@ -55,11 +53,30 @@ class Progress:
     row: dict | None = None
 
 
+class PlainStep:
+    """One training step by the plain layers: what `engine.Step` does, for layers of any kind."""
+
+    def __init__(self, model: MLP, optimizer: optim.Optimizer) -> None:
+        self.model, self.optimizer = model, optimizer
+        self.gradients: Arrays = {}
+
+    def propagate(self, x: np.ndarray, targets: np.ndarray, lr: float) -> np.ndarray:
+        """Go forward and back with x (n, D) and targets (n, K); return the logits (n, K)."""
+        logits = self.model.forward(x, training=True)
+        self.gradients = self.model.backward((softmax(logits) - targets) / x.dtype.type(len(x)))
+        return logits
+
+    def finish(self, lr: float, clip_norm: float = 0.0) -> None:
+        """Let the optimiser use the gradients."""
+        self.optimizer.step(self.model.parameters, self.gradients, lr, clip_norm)
+
+
 class Trainer:
     """The loop. Iterate `run()`; between two of its yields everything may be looked at.
 
     `lr_factor` multiplies the schedule and may be changed at any time; it is part of `state`.
-    After every epoch the best weights by validation accuracy are in `best`.
+    After every epoch the best weights by validation accuracy are in `best`. `answering` is the
+    model that is validated: the one that learns, or the average of its weights.
     """
 
     def __init__(
@@ -89,19 +106,14 @@ class Trainer:
         self.schedule = schedule or optim.constant(self.optimizer.lr)
         self.label_smoothing, self.clip_norm = label_smoothing, clip_norm
         self.augment = augment if augment and augment.active else None
-        self.judged = copy.deepcopy(model) if average else model  # whose accuracy counts
-        self.average = optim.Average(average, self.judged.state()) if average else None
-        self.threads = threads or threads_for(model.shapes, batch_size)
-        rows = min(batch_size, len(train))
-        if fused := knows(model):
-            means = (model, self.optimizer, rows, self.threads, clip_norm)
-            self.step, self.open_step = Step(*means), Step(*means, whole=True)
-        else:
-            self.step = self.open_step = PlainStep(model, self.optimizer, clip_norm)
-        self.limits = partial(limited, self.threads, scipy=fused)
+        self._must_fit()
+        self.answering = copy.deepcopy(model) if average else model
+        self.average = optim.Average(average, self.answering.state()) if average else None
+        self.threads = threads or engine.threads_for(model.shapes, batch_size)
+        self.fused = engine.knows(model)
+        self.step, self.open_step = self._make_step(bool(clip_norm)), self._make_step(whole=True)
         self.lr_factor, self.history, self.best = 1.0, History(), {}
         self.chunk_rows = chunk_rows  # images between two yields
-        self._must_fit()
         self.inputs = np.empty((0, model.sizes[0]), model.dtype)
         self.pixels = np.empty((0, *train.images.shape[1:]), train.images.dtype)
         self.probe = self._scaled(train.images[:PROBE_ROWS]).copy()
@@ -114,6 +126,11 @@ class Trainer:
                 raise InputError(
                     f"label {split.y.max()} but the model has {self.model.sizes[-1]} classes"
                 )
+
+    def _make_step(self, whole: bool) -> engine.Step | PlainStep:
+        if self.fused:
+            return engine.Step(self.model, self.optimizer, self.threads, whole)
+        return PlainStep(self.model, self.optimizer)
 
     @property
     def epoch(self) -> int:
@@ -155,8 +172,10 @@ class Trainer:
 
         Entered only to compute, never across a yield.
         """
-        with self.limits(), np.errstate(all="ignore"):
+        with engine.limited(self.threads, scipy=self.fused), np.errstate(all="ignore"):
             yield
+
+    # ------------------------------------------------------------ images
 
     def _chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield the epoch's rows in a new order, some batches at once: bytes (n, h, w), y (n,)."""
@@ -185,6 +204,8 @@ class Trainer:
             self.inputs = np.empty((len(images), self.model.sizes[0]), self.model.dtype)
         return self.model.scaling(images, out=self.inputs[: len(images)])
 
+    # ------------------------------------------------------------ learning
+
     def _learn(self, step: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Take a step for each batch of a chunk; return (loss · n, hits, n) of the chunk."""
         k, smoothing = self.model.sizes[-1], self.label_smoothing
@@ -195,29 +216,34 @@ class Trainer:
         for number, begin in enumerate(range(0, len(y), self.batch_size), start=step):
             rows = slice(begin, begin + self.batch_size)
             watch = number % self.steps_per_epoch % every == 0
-            step_on = self._watched_step if watch else self.step
-            logits[rows] = step_on(x[rows], targets[rows], self._lr(number))
-            self._advance_average()
+            take = self._watched_step if watch else self._step
+            logits[rows] = take(x[rows], targets[rows], self._lr(number))
+            if self.average:
+                self.average.update(self.model.state())
         losses = -(targets * log_softmax(logits)).sum(axis=1)  # (n,)
         if not np.isfinite(losses).all():
             self._diverged(step, x, losses)
         return np.array([losses.sum(), (logits.argmax(axis=1) == y).sum(), len(y)])
 
-    def _advance_average(self) -> None:
-        if self.average:
-            self.average.update(self.model.state())
+    def _step(self, x: np.ndarray, targets: np.ndarray, lr: float) -> np.ndarray:
+        logits = self.step.propagate(x, targets, lr)
+        self.step.finish(lr, self.clip_norm)
+        return logits
 
     def _watched_step(self, x: np.ndarray, targets: np.ndarray, lr: float) -> np.ndarray:
         """Take a step, and note what goes on inside."""
         logits = self.open_step.propagate(x, targets, lr)
         norms = diagnostics.gradient_norms(self.open_step.gradients)
         before = {name: w.copy() for name, w in self.model.weight_matrices.items()}
-        self.open_step.finish(lr)
+        self.open_step.finish(lr, self.clip_norm)
         changes = diagnostics.relative_changes(before, self.model.weight_matrices)
         dead = diagnostics.dead_units(self.model, self.probe)
         place = {"epoch": self.epoch + 1, "step": self.optimizer.steps}
         self.history.samples.append(place | norms | changes | dead)
         return logits
+
+    def _lr(self, step: int) -> float:
+        return self.schedule(step) * self.lr_factor
 
     def _diverged(self, step: int, x: np.ndarray, losses: np.ndarray) -> None:
         """Raise DivergedError for the first batch of a chunk whose loss is not finite."""
@@ -226,13 +252,18 @@ class Trainer:
         what = f"the loss is {losses[rows].mean()}"
         raise DivergedError(self._diagnosis(step + batch, what, x[rows]))
 
-    def _lr(self, step: int) -> float:
-        return self.schedule(step) * self.lr_factor
+    def _diagnosis(self, step: int, what: str, x: np.ndarray) -> str:
+        epoch, within = divmod(step, self.steps_per_epoch)
+        where = f"epoch {epoch + 1}, step {within + 1}"
+        return f"{what} at {where}: {diagnostics.first_not_finite(self.model, x)}"
+
+    # ------------------------------------------------------------ what it tells
 
     def _progress(
         self, step: int, totals: np.ndarray, recent: np.ndarray, row: dict | None = None
     ) -> Progress:
         loss, hits, n = totals.tolist()
+        recent_loss, recent_hits, recent_n = recent.tolist()
         return Progress(
             epoch=-(-step // self.steps_per_epoch),
             epochs=self.epochs,
@@ -241,8 +272,8 @@ class Trainer:
             lr=self._lr(step - 1),
             loss=loss / n,
             accuracy=hits / n,
-            recent_loss=recent[0].item() / recent[2].item(),
-            recent_accuracy=recent[1].item() / recent[2].item(),
+            recent_loss=recent_loss / recent_n,
+            recent_accuracy=recent_hits / recent_n,
             row=row,
         )
 
@@ -252,7 +283,7 @@ class Trainer:
         loss, hits, n = totals.tolist()
         val = Evaluation(math.nan, math.nan, 0)
         if self.val is not None:
-            val = evaluate(self.judged, self.val)
+            val = evaluate(self.answering, self.val)
         row = {
             "epoch": self.epoch + 1,
             "lr": self._lr(step - 1),
@@ -265,18 +296,15 @@ class Trainer:
         }
         self.history.rows.append(row)
         if self.history.best is row:
-            self.best = {name: array.copy() for name, array in self.judged.state().items()}
+            self.best = {name: array.copy() for name, array in self.answering.state().items()}
         return row
-
-    def _diagnosis(self, step: int, what: str, x: np.ndarray) -> str:
-        epoch, within = divmod(step, self.steps_per_epoch)
-        where = f"epoch {epoch + 1}, step {within + 1}"
-        return f"{what} at {where}: {diagnostics.first_not_finite(self.model, x)}"
 
     def restore_best(self) -> None:
         """Put the best weights so far into the model, if an epoch has finished."""
         if self.best:
             self.model.load_state(self.best)
+
+    # ------------------------------------------------------------ going on later
 
     def state(self) -> tuple[Arrays, dict]:
         """Return all that decides the future of the run: arrays, and JSON values."""
@@ -285,6 +313,7 @@ class Trainer:
             groups["average"] = self.average.state
         arrays = {f"{group}/{name}": a for group, d in groups.items() for name, a in d.items()}
         return arrays, {
+            "state": STATE,
             "rows": self.history.rows,
             "samples": self.history.samples,
             "optimizer_steps": self.optimizer.steps,
@@ -294,17 +323,25 @@ class Trainer:
         }
 
     def load_state(self, arrays: Arrays, values: dict) -> None:
-        """Continue from a `state`, as if there had been no interruption."""
+        """Continue from a `state`, as if there had been no interruption.
+
+        Raises InputError for the state of a version whose training would have gone on otherwise.
+        """
+        if values.get("state") != STATE:
+            raise InputError(
+                f"its checkpoint is of kind {values.get('state', 1)}, of another version of nnlib, "
+                f"and not {STATE}: its best weights can be used, but train it anew to go on"
+            )
         groups: dict[str, Arrays] = {"model": {}, "best": {}, "optimizer": {}, "average": {}}
         for name, array in arrays.items():
             group, _, key = name.partition("/")
             groups[group][key] = array.copy()
         self.model.load_state(groups["model"])
-        self.best, self.optimizer.state = groups["best"], groups["optimizer"]
+        self.best = groups["best"]
+        self.optimizer.load_state(groups["optimizer"], values["optimizer_steps"])
         if self.average:
-            self.judged.load_state(groups["average"])
+            self.answering.load_state(groups["average"])
             self.average.steps = values["average_steps"]
         self.history.rows[:], self.history.samples[:] = values["rows"], values["samples"]
-        self.optimizer.steps = values["optimizer_steps"]
         self.model.rng.bit_generator.state = values["dropout_rng"]
         self.lr_factor = values["lr_factor"]

@@ -1,7 +1,8 @@
 """Training as a whole: from settings to a model, in a folder from which it can go on.
 
 `fit` trains a model of yours on splits of yours. `train` does everything that a `TrainConfig`
-says, in a folder of its own, and `resume` goes on there after an interruption, to the byte.
+says, in a folder of its own, and `resume` goes on there after an interruption, to the byte. All
+of them, and whoever else trains, iterate `steps`.
 
 Ctrl-C, and a notebook's stop button, end training between two chunks of images, so that model,
 history and folder belong together: the model holds the best weights of the epochs that are done.
@@ -14,22 +15,21 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from nnlib import optim
 from nnlib.checks import InputError
 from nnlib.config import TrainConfig, versions
 from nnlib.data import Dataset, Split
-from nnlib.evaluation import Evaluation as Evaluation
-from nnlib.evaluation import evaluate as evaluate
 from nnlib.network import MLP, save_model
 from nnlib.runs import History, RunFolder, default_folder
-from nnlib.trainer import DivergedError as DivergedError
 from nnlib.trainer import Progress, Trainer
 
 AT_ONCE = 2.0  # seconds within which a second stop is meant for more than this training
 _last_stop = -AT_ONCE
+OnProgress = Callable[[Progress], None]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -46,19 +46,110 @@ class Interrupted(KeyboardInterrupt):
         return [str(self)]  # what IPython shows in place of a traceback
 
 
+# ---------------------------------------------------------------- the driver, and what is saved
+
+
+def steps(trainer: Trainer, folder: RunFolder | None = None) -> Iterator[Progress]:
+    """Train, yielding what the loop tells, and save each epoch in a folder if there is one.
+
+    However it ends, by itself, by an error or closed by whoever iterates, the model then has the
+    best weights of the epochs that are done.
+    """
+    try:
+        for progress in trainer.run():
+            if progress.row and folder:
+                save_run(trainer, folder)
+            yield progress
+    finally:
+        trainer.restore_best()
+
+
+def save_run(trainer: Trainer, folder: RunFolder, checkpoint: bool = True) -> None:
+    """Write history, best weights if they are new, and the checkpoint: after an epoch.
+
+    Without a checkpoint, all that stays of a run: after `steps` has ended.
+    """
+    history, best = trainer.history, trainer.history.best
+    newest = best is history.rows[-1]
+    if newest or not checkpoint:
+        shown = {key: best[key] for key in ("epoch", "val_loss", "val_accuracy")}
+        known = {key: None if value != value else value for key, value in shown.items()}  # no NaN
+        model = trainer.answering if newest else trainer.model  # which ends with the best weights
+        model.info = trainer.model.info | {"best": known}
+        save_model(model, folder.model)
+    if checkpoint:
+        folder.save_checkpoint(*trainer.state())
+    folder.save_history(history)
+
+
+def make_trainer(config: TrainConfig, data: Dataset, threads: int | None = None) -> Trainer:
+    """Return the loop that a `TrainConfig` describes, with a new model, before its first step."""
+    return Trainer(
+        config.make_model(data),
+        data.train,
+        data.val,
+        optimizer=config.make_optimizer(),
+        schedule=config.make_schedule(-(-len(data.train) // config.batch_size)),
+        augment=config.augmentation,
+        threads=threads,
+        **config.of_the_loop,
+    )
+
+
+def new_run(
+    config: TrainConfig, data: Dataset, folder: RunFolder, threads: int | None = None
+) -> Trainer:
+    """Return the loop of a new run, whose settings are written into its folder."""
+    trainer = make_trainer(config, data, threads)
+    about = {"threads": trainer.threads, "sha256": data.sha256, "versions": versions()}
+    folder.save_config(config.as_dict() | about)
+    return trainer
+
+
+def _drive(
+    trainer: Trainer, folder: RunFolder | None, on_progress: OnProgress | None, again: str
+) -> History:
+    """Train to the end; raise Interrupted, whose line ends with `again`, when told to stop."""
+    try:
+        with _held_interrupt() as held, closing(steps(trainer, folder)) as progresses:
+            for progress in progresses:
+                if on_progress:
+                    on_progress(progress)
+                if held:
+                    break
+    except KeyboardInterrupt:
+        raise Interrupted(f"{_kept(trainer, folder)}; {again}", trainer.history) from None
+    finally:
+        if hasattr(on_progress, "close"):
+            on_progress.close()
+    return trainer.history
+
+
+# ---------------------------------------------------------------- a model of one's own
+
+
 def fit(
     model: MLP,
     train: Split,
     val: Split | None = None,
     *,
+    epochs: int = 10,
+    batch_size: int = 64,
+    optimizer: optim.Optimizer | None = None,
+    schedule: optim.Schedule | None = None,
+    seed: int = 0,
     out: str | os.PathLike | None = None,
     resume: bool = False,
-    on_progress: Callable[[Progress], None] | None = None,
-    **settings: Any,
+    on_progress: OnProgress | None = None,
+    **more: Any,
 ) -> History:
     """Train a model on a split and return its history; the model ends with its best weights.
 
-    `settings` are those of `Trainer`: epochs, batch_size, optimizer, schedule, seed, ….
+    The best epoch is that of the highest validation accuracy, without `val` the last. `optimizer`
+    is plain SGD with a rate of 0.1 by default, `schedule` a function from the step to the rate,
+    `seed` that of the order of the images. `more` are label_smoothing, clip_norm, average,
+    patience, augment and threads, as in `TrainConfig`.
+
     `out` names a new folder for config.json, history.csv, model.safetensors and the checkpoints;
     with `resume`, the folder of an earlier call, which is gone on with from its last checkpoint.
     `on_progress` is called several times a second; if it has a method `close`, that is called at
@@ -67,7 +158,10 @@ def fit(
     out of range and DivergedError when the loss stops being finite; the model then holds the best
     weights.
     """
-    trainer = Trainer(model, train, val, **settings)
+    trainer = Trainer(
+        model, train, val, epochs=epochs, batch_size=batch_size, optimizer=optimizer,
+        schedule=schedule, seed=seed, **more,
+    )  # fmt: skip
     folder = _folder_for(trainer, out, resume) if out is not None else None
     again = "to train on from these weights, call fit again"
     if folder:
@@ -91,45 +185,73 @@ def _folder_for(trainer: Trainer, out: str | os.PathLike, resume: bool) -> RunFo
     folder = RunFolder.open(out)
     if folder.load_config().get("architecture") != about["architecture"]:
         raise InputError(f"{out} is a run of another net: resume it with the model it began with")
-    if (checkpoint := folder.load_checkpoint()) is not None:
-        trainer.load_state(*checkpoint)
+    _go_on(trainer, folder)
     return folder
 
 
-def _wants_out() -> bool:
-    """Tell whether an interrupt is to end more than this training: in a program, or given twice."""
-    global _last_stop
-    now, before = time.monotonic(), _last_stop
-    _last_stop = now
-    return not hasattr(sys, "ps1") or now - before < AT_ONCE
+def _go_on(trainer: Trainer, folder: RunFolder) -> None:
+    """Bring a trainer to where the folder's last checkpoint was, if there is one."""
+    if (checkpoint := folder.load_checkpoint()) is not None:
+        trainer.load_state(*checkpoint)
 
 
-def _drive(
-    trainer: Trainer,
-    folder: RunFolder | None,
-    on_progress: Callable[[Progress], None] | None,
-    again: str,
-) -> History:
-    """Run a trainer to its end, saving after every epoch; the model ends with its best weights.
+# ---------------------------------------------------------------- by settings
 
-    Raises Interrupted, whose line ends with `again`, when told to stop.
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its settings, folder, history, model and seconds of work."""
+
+    config: TrainConfig
+    folder: RunFolder
+    history: History
+    model: MLP
+    seconds: float
+
+
+def train(
+    config: TrainConfig,
+    out: str | os.PathLike | None = None,
+    on_progress: OnProgress | None = None,
+) -> Run:
+    """Train by settings in a new folder (by default one under runs/) and return the run.
+
+    Raises as `resume` does, and InputError where the folder holds a run already.
     """
-    try:
-        with _held_interrupt() as held:
-            for progress in trainer.run():
-                if progress.row and folder:
-                    _save_epoch(trainer, folder)
-                if on_progress:
-                    on_progress(progress)
-                if held:
-                    break
-    except KeyboardInterrupt:
-        raise Interrupted(f"{_kept(trainer, folder)}; {again}", trainer.history) from None
-    finally:
-        trainer.restore_best()
-        if hasattr(on_progress, "close"):
-            on_progress.close()
-    return trainer.history
+    data = config.load()
+    out = out or default_folder(config.dataset, config.hidden, config.activation)
+    folder = RunFolder.create(out)
+    return _finish(config, folder, new_run(config, data, folder), on_progress)
+
+
+def resume(path: str | os.PathLike, on_progress: OnProgress | None = None) -> Run:
+    """Go on with a run from its last checkpoint, or from its beginning where there is none.
+
+    The weights and the history become those of a run that was never stopped. Raises InputError
+    where there is no run, it is damaged, or the data are no longer the same, Interrupted when
+    told to stop, and DivergedError.
+    """
+    folder = RunFolder.open(path)
+    saved = folder.load_config()
+    config = TrainConfig.from_dict(saved)
+    data = config.load()
+    if saved.get("sha256") != data.sha256:
+        raise InputError(f"{config.dataset} is not the data that {path} was trained on")
+    trainer = make_trainer(config, data, saved.get("threads"))
+    _go_on(trainer, folder)
+    return _finish(config, folder, trainer, on_progress)
+
+
+def _finish(
+    config: TrainConfig, folder: RunFolder, trainer: Trainer, on_progress: OnProgress | None
+) -> Run:
+    start, path = time.perf_counter(), str(folder.path)
+    again = f"to go on: nnlib train --resume {shlex.quote(path)}, or nnlib.resume({path!r})"
+    history = _drive(trainer, folder, on_progress, again)
+    return Run(config, folder, history, trainer.model, time.perf_counter() - start)
+
+
+# ---------------------------------------------------------------- interrupts
 
 
 @contextmanager
@@ -155,6 +277,14 @@ def _held_interrupt() -> Iterator[list]:
         raise KeyboardInterrupt
 
 
+def _wants_out() -> bool:
+    """Tell whether an interrupt is to end more than this training: in a program, or given twice."""
+    global _last_stop
+    now, before = time.monotonic(), _last_stop
+    _last_stop = now
+    return not hasattr(sys, "ps1") or now - before < AT_ONCE
+
+
 def _kept(trainer: Trainer, folder: RunFolder | None) -> str:
     """Say how far training came, and where its best weights are."""
     best = trainer.history.best
@@ -167,101 +297,3 @@ def _kept(trainer: Trainer, folder: RunFolder | None) -> str:
         f"training stopped after epoch {trainer.epoch} of {trainer.epochs}; "
         f"the best weights, of epoch {best['epoch']}{known}, are in {where}"
     )
-
-
-def _save_epoch(trainer: Trainer, folder: RunFolder) -> None:
-    history = trainer.history
-    if history.best is history.rows[-1]:
-        best = {key: history.best[key] for key in ("epoch", "val_loss", "val_accuracy")}
-        trainer.judged.info = trainer.model.info | {"best": _without_nan(best)}
-        save_model(trainer.judged, folder.model)
-    folder.save_checkpoint(*trainer.state())
-    folder.save_history(history)
-
-
-def _without_nan(values: dict) -> dict:
-    """Return the values with None for NaN, which JSON does not know."""
-    return {key: None if value != value else value for key, value in values.items()}
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run: its settings, folder, history, model and seconds of work."""
-
-    config: TrainConfig
-    folder: RunFolder
-    history: History
-    model: MLP
-    seconds: float
-
-
-def train(
-    config: TrainConfig,
-    out: str | os.PathLike | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
-) -> Run:
-    """Train by settings in a new folder (by default one under runs/) and return the run.
-
-    Raises as `resume` does, and InputError where the folder holds a run already.
-    """
-    data = config.load()
-    out = out or default_folder(config.dataset, config.hidden, config.activation)
-    folder = RunFolder.create(out)
-    trainer = make_trainer(config, data)
-    folder.save_config(
-        config.as_dict()
-        | {"threads": trainer.threads, "sha256": data.sha256, "versions": versions()}
-    )
-    return _finish(config, folder, trainer, on_progress)
-
-
-def resume(path: str | os.PathLike, on_progress: Callable[[Progress], None] | None = None) -> Run:
-    """Go on with a run from its last checkpoint, or from its beginning where there is none.
-
-    The weights and the history become those of a run that was never stopped. Raises InputError
-    where there is no run, it is damaged, or the data are no longer the same, Interrupted when
-    told to stop, and DivergedError.
-    """
-    folder = RunFolder.open(path)
-    saved = folder.load_config()
-    config = TrainConfig.from_dict(saved)
-    data = config.load()
-    if saved.get("sha256") != data.sha256:
-        raise InputError(f"{config.dataset} is not the data that {path} was trained on")
-    trainer = make_trainer(config, data, saved.get("threads"))
-    if (checkpoint := folder.load_checkpoint()) is not None:
-        trainer.load_state(*checkpoint)
-    return _finish(config, folder, trainer, on_progress)
-
-
-def make_trainer(config: TrainConfig, data: Dataset, threads: int | None = None) -> Trainer:
-    """Return the loop that a `TrainConfig` describes, with a new model, before its first step."""
-    steps = -(-len(data.train) // config.batch_size)
-    return Trainer(
-        config.make_model(data),
-        data.train,
-        data.val,
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        optimizer=config.make_optimizer(),
-        schedule=config.make_schedule(steps),
-        seed=config.seed,
-        label_smoothing=config.label_smoothing,
-        clip_norm=config.clip_norm,
-        average=config.average,
-        patience=config.patience,
-        augment=config.augmentation,
-        threads=threads,
-    )
-
-
-def _finish(
-    config: TrainConfig,
-    folder: RunFolder,
-    trainer: Trainer,
-    on_progress: Callable[[Progress], None] | None,
-) -> Run:
-    start, path = time.perf_counter(), str(folder.path)
-    again = f"to go on: nnlib train --resume {shlex.quote(path)}, or nnlib.resume({path!r})"
-    history = _drive(trainer, folder, on_progress, again)
-    return Run(config, folder, history, trainer.model, time.perf_counter() - start)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from experiments.least_squares import refit_last_layer
-from nnlib import MLP, SGD, InputError, TrainConfig, Trainer, diagnostics, fit, train
-from nnlib.runs import compare, load_history
+from nnlib import MLP, SGD, InputError, Trainer, diagnostics, fit
+from nnlib.runs import load_history
 
 
 def fresh(**more) -> MLP:
@@ -86,17 +86,6 @@ def test_weights_that_blow_up_in_the_last_step_are_found(stripes) -> None:
 
     with pytest.raises(DivergedError, match=r"a weight is not finite at epoch 1, step 1: W1"):
         fit(fresh(), stripes[0], epochs=1, batch_size=600, schedule=lambda step: float("inf"))
-
-
-def test_runs_are_compared_by_what_differs(own_folder, tmp_path: Path) -> None:
-    for name, lr in (("slow", 0.001), ("fast", 0.2)):
-        train(TrainConfig(dataset=str(own_folder), epochs=3, lr=lr), tmp_path / name)
-    best, other = compare([tmp_path / "slow", tmp_path / "fast"])
-    assert best["run"] == "fast"
-    assert set(best) == {"run", "lr", "epoch", "train_accuracy", "val_accuracy", "val_loss"}
-    assert best["val_accuracy"] > other["val_accuracy"]
-    with pytest.raises(InputError, match="holds no run"):
-        compare([tmp_path / "none"])
 
 
 def test_least_squares_solves_the_normal_equations(stripes) -> None:

@@ -1,338 +1,228 @@
-"""The training step without waste: what `network` and `optim` say, into arrays made once.
+"""One training step into arrays that are kept: forward, backward, and the optimiser's part.
 
-The plain layers are written to be read, and make a new array for every result. A small net spends
-more time on that than on arithmetic. Here the same numbers are computed into arrays that are used
-again, a twin (see `twins`) in place of each layer. Four things make it fast:
+A layer's bias is the last row of its weights, beside an input that is always one. So every rule of
+learning is one product, which SciPy's BLAS adds to what is there without forming it first:
 
-- SciPy's BLAS adds a product to what is there, so the gradient of a weight matrix is never formed:
-  it goes straight into the weights (SGD) or the velocity (momentum). With G = ∂loss/∂y of a
-  linear layer and n rows, one product does it all:
-      plain SGD   W ← (1 - ηλ) W - η/n Xᵀ G
-      momentum    V ← μ V + 1/n Xᵀ G, then V ← V + λ W and W ← W - η V
-- What stands between two products, from bias to dropout, looks at each unit by itself. It is
-  computed block by block of units, so that a block passes all of it in a core's own cache.
-- Where the net is wide, or two threads share a product, arrays of shape (n, H) lie in memory unit
-  by unit, (H, n): two threads then multiply up to a third faster, and a block is contiguous.
-- NumPy's own quirks are humoured; comments say where.
+    C ← α [x 1]ᵀ G + β C        with G = n ∂loss/∂y (n, H), and the optimiser names C, α and β:
 
-Tests hold both paths equal.
+    plain SGD    C = [W; b], α = -η/n, β = 1 - ηλ
+    momentum     C = V, α = 1/n, β = μ; then V ← V + λ W and [W; b] ← [W; b] - η V
+    any other    C = the gradient, α = 1/n, β = 0; then the optimiser's own step
+
+Arrays of hidden units are (H, n) here, with a row of ones below. On several threads, and where they
+are large, they lie so in memory too: two threads then multiply faster, and a block of units stays
+in a core's cache. Otherwise they lie row by row, (n, H), where small products are faster.
 """
 
-import itertools
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
+from scipy.linalg import get_blas_funcs
 
 from nnlib import layers, optim
-from nnlib.engine.blas import Products
-from nnlib.engine.twins import TWINS, BatchNormTwin, BiasTwin, DropoutTwin, Space, Twin
-from nnlib.losses import softmax
+from nnlib.engine.units import UNITS, Block, Scratch
 from nnlib.network import MLP
 
-# OpenBLAS multiplies up to a million pairs of numbers without first copying its operands, which
-# for few rows takes a third less time; where it has no such way, pieces cost a twentieth more.
-SMALL, FEW_ROWS = 10**6, 32
-WIDE = 2**17  # numbers in a hidden layer's array from which one thread, too, wants it unit by unit
+LARGE = 2**17  # numbers in a hidden array from which it lies unit by unit on one thread, too
+BLOCK = 2**15  # numbers in a block of units: with what is computed from it, it fits a core's cache
+SMALL, FEW_ROWS = 10**6, 32  # multiplications that OpenBLAS does without copying its operands first
 Array = np.ndarray
-
-
-# ---------------------------------------------------------------- what becomes of gradients
-
-
-class Rule:
-    """What becomes of gradients: kept here, for the optimiser to use when all are there."""
-
-    def __init__(self, optimizer: optim.Optimizer, products: Products) -> None:
-        self.optimizer, self.products, self.lr = optimizer, products, optimizer.lr
-        self.gradients: dict[str, Array] = {}
-
-    def matrix(self, name: str, w: Array, x: Array, g: Array) -> None:
-        """Keep ∂W = 1/n xᵀ g."""
-        if name not in self.gradients:
-            self.gradients[name] = np.empty_like(w)
-        self.products.add_product(x.T, g, self.gradients[name], 1 / len(g))
-
-    def bias(self, name: str, b: Array, g: Array) -> None:
-        """Keep ∂b = 1/n Σ g."""
-        if name not in self.gradients:
-            self.gradients[name] = np.zeros_like(b)
-        self.products.add_sums(g, self.gradients[name], 1 / len(g))
-
-    def vector(self, name: str, w: Array, g: Array) -> None:
-        """Keep the gradient g of γ or β."""
-        self.gradients[name] = g
-
-
-class SGDRule(Rule):
-    """Plain SGD, the gradient added to the weights as it is computed."""
-
-    def matrix(self, name: str, w: Array, x: Array, g: Array) -> None:
-        """Compute W ← (1 - ηλ) W - η/n xᵀ g."""
-        shrink = 1 - self.lr * self.optimizer.weight_decay
-        self.products.add_product(x.T, g, w, -self.lr / len(g), shrink)
-
-    def bias(self, name: str, b: Array, g: Array) -> None:
-        """Compute b ← b - η/n Σ g."""
-        self.products.add_sums(g, b, -self.lr / len(g), 1.0)
-
-    def vector(self, name: str, w: Array, g: Array) -> None:
-        """Compute w ← w - η g."""
-        self.products.add_scaled(g, w, -self.lr)
-
-
-class MomentumRule(Rule):
-    """SGD with momentum, the gradient added to the velocity as it is computed."""
-
-    def matrix(self, name: str, w: Array, x: Array, g: Array) -> None:
-        """Compute V ← μ V + 1/n xᵀ g, V ← V + λ W, W ← W - η V."""
-        v = self.optimizer.memory("velocity", name, w)
-        self.products.add_product(x.T, g, v, 1 / len(g), self.optimizer.momentum)
-        if self.optimizer.weight_decay:
-            self.products.add_scaled(w, v, self.optimizer.weight_decay)
-        self.products.add_scaled(v, w, -self.lr)
-
-    def bias(self, name: str, b: Array, g: Array) -> None:
-        """Compute v ← μ v + 1/n Σ g, b ← b - η v."""
-        v = self.optimizer.memory("velocity", name, b)
-        self.products.add_sums(g, v, 1 / len(g), self.optimizer.momentum)
-        self.products.add_scaled(v, b, -self.lr)
-
-    def vector(self, name: str, w: Array, g: Array) -> None:
-        """Compute v ← μ v + g, w ← w - η v."""
-        v = self.optimizer.memory("velocity", name, w)
-        v *= self.optimizer.momentum
-        v += g
-        self.products.add_scaled(v, w, -self.lr)
-
-
-def rule_for(optimizer: optim.Optimizer, products: Products, whole: bool) -> Rule:
-    """Return the rule for an optimiser; `whole` where the gradients are wanted all together."""
-    if type(optimizer) is not optim.SGD or optimizer.nesterov or whole:
-        return Rule(optimizer, products)
-    return (MomentumRule if optimizer.momentum else SGDRule)(optimizer, products)
-
-
-# ---------------------------------------------------------------- the way through the net
+Arrays = dict[str, Array]
+Product = Callable[[float, float], Array]  # of α and β
 
 
 def knows(model: MLP) -> bool:
     """Tell whether every layer is one of ours, and not a subclass that may compute otherwise."""
-    return all(type(layer) in {layers.Linear, layers.BatchNorm, *TWINS} for layer in model.layers)
+    return all(type(layer) in {layers.Linear, *UNITS} for layer in model.layers)
 
 
-class Stage:
-    """A matrix product, and all that follows it up to the next one, for batches of n.
+def _product(gemm: Callable, a: Array, b: Array, c: Array) -> Product:
+    """Return the function of α and β that computes c ← α a b + β c, all of them contiguous."""
+    if not c.flags.f_contiguous:  # BLAS counts columns first, and cᵀ = bᵀ aᵀ moves no data
+        a, b, c = b.T, a.T, c.T
+    turn_a, turn_b = not a.flags.f_contiguous, not b.flags.f_contiguous
+    a, b = a.T if turn_a else a, b.T if turn_b else b
+    return lambda alpha, beta: gemm(alpha, a, b, beta, c, turn_a, turn_b, 1)
 
-    Without a linear layer it is what the inputs go through before the first.
+
+def _joined(owner: Arrays, upper: str, lower: str) -> Array:
+    """Return W and b of those names as one array (D + 1, H), of which they become views."""
+    w, b = owner[upper], owner[lower]
+    both = w.base
+    if both is None or both is not b.base or both.shape != (len(w) + 1, len(b)):
+        both = np.vstack([w, b])
+        owner[upper], owner[lower] = both[:-1], both[-1]
+    return both
+
+
+def _cut(length: int, work: int, most: int) -> list[slice]:
+    """Cut a range into slices of one size or nearly so, each with at most so much of its work."""
+    edges = np.linspace(0, length, min(length, -(-work // most)) + 1).astype(int).tolist()
+    return [slice(start, end) for start, end in pairwise(edges)]
+
+
+class Weights:
+    """The weights of a linear layer, and what becomes of their gradient.
+
+    `rule` is SGD, or None where the gradient is kept for whoever wants all of them together;
+    `gradients` are those that no product uses.
     """
 
     def __init__(
-        self, linear: layers.Linear | None, others: Sequence[layers.Layer], number: int,
-        space: Space, rule: Rule,
-    ) -> None:  # fmt: skip
-        self.space, self.rule, self.number = space, rule, number
-        twins = [self._twin(layer) for layer in others]
-        self.norms = [twin for twin in twins if isinstance(twin, BatchNormTwin)]
-        self.product = Product(linear, number, space, rule) if linear else None
-        bias = [BiasTwin(linear, space)] if linear else []
-        self.forwards = [twin.forward for twin in bias + twins]
-        self.backwards = [twin.backward for twin in reversed(twins)]
-        dropped = [twin.whole for twin in twins if isinstance(twin, DropoutTwin)]
-        self.out = dropped[-1] if dropped else self.product.y
+        self, model: MLP, layer: layers.Linear, number: int, rule: optim.SGD | None
+    ) -> None:
+        names, own = (f"W{number}", f"b{number}"), model.parameters
+        self.rule, self.both = rule, _joined(own, *names)  # (D + 1, H)
+        self.w, self.b = (own[name] for name in names)
+        layer.parameters = {"W": self.w, "b": self.b}
+        self.c = self.both if rule else np.zeros_like(self.both)
+        self.vectors = {kind: np.zeros_like(self.b) for kind in ("gamma", "beta")}  # of BatchNorm
+        kept = {f"{kind}{number}": gradient for kind, gradient in self.vectors.items()}
+        if rule is None:
+            kept |= {names[0]: self.c[:-1], names[1]: self.c[-1]}
+        self.gradients = {name: kept[name] for name in kept if name in own}
+        if rule and rule.momentum:
+            for name in names:
+                rule.memory("velocity", name, own[name])
+            self.c = _joined(rule.state, *(f"velocity.{name}" for name in names))
+        self.gemm, self.axpy = get_blas_funcs(("gemm", "axpy"), [self.both])
 
-    def _twin(self, layer: layers.Layer) -> Twin:
-        if isinstance(layer, layers.BatchNorm):
-            return BatchNormTwin(layer, self.space, self.rule.products)
-        return TWINS[type(layer)](layer, self.space)
-
-    def forward(self, x: Array) -> Array:
-        """Return the stage's output for x (n, D)."""
-        if self.product:
-            x = self.product.forward(x)
-        for at, part in enumerate(self.space.parts(x)):
-            for forward in self.forwards:
-                part = forward(part, at)
-        return self.out
-
-    def backward(self, g: Array) -> Array | None:
-        """Learn from ∂loss/∂output; return ∂loss/∂x, or None where nothing below learns."""
-        for at, part in enumerate(self.space.parts(g)):
-            for backward in self.backwards:
-                part = backward(part, at)
-        for norm in self.norms:
-            for name, gradient in norm.gradients.items():
-                self.rule.vector(f"{name}{self.number}", norm.layer.parameters[name], gradient)
-        return self.product.backward(g)
-
-
-class Product:
-    """y = x W; the rule learns from G as it passes."""
-
-    def __init__(self, layer: layers.Linear, number: int, space: Space, rule: Rule) -> None:
-        self.w, self.b = layer.parameters["W"], layer.parameters["b"]
-        n, inputs = space.n, self.w.shape[0]
-        self.y, self.part = space.array(), space.array()
-        self.gx = space.array(width=inputs) if number > 1 else None
-        count = math.ceil(n * self.w.size / SMALL) if n <= FEW_ROWS else 1
-        edges = np.linspace(0, inputs, count + 1).astype(int)
-        pieces = [slice(a, b) for a, b in itertools.pairwise(edges.tolist())]
-        self.pieces = [(piece, self.w[piece]) for piece in pieces]
-        self.number, self.rule = number, rule
-
-    def forward(self, x: Array) -> Array:
-        """Return x W, (n, H), in an array of its own: Σ over the pieces of D."""
-        self.x = x  # (n, D)
-        y, multiply = self.y, self.rule.products.multiply
-        (piece, w), *others = self.pieces
-        multiply(x[:, piece], w, y)
-        for piece, w in others:
-            y += multiply(x[:, piece], w, self.part)
-        return y
-
-    def backward(self, g: Array) -> Array | None:
-        """Learn from g (n, H); return g Wᵀ (n, D), W as it was, or None for the first layer."""
-        if self.gx is not None:
-            self.rule.products.add_product(g, self.w.T, self.gx)
-        self.rule.matrix(f"W{self.number}", self.w, self.x, g)
-        self.rule.bias(f"b{self.number}", self.b, g)
-        return self.gx
+    def learn(self, product: Product, n: int, lr: float) -> None:
+        """Use the gradient of a batch: `product` adds α [x 1]ᵀ G to β C."""
+        if self.rule is None:
+            product(1 / n, 0.0)
+        elif self.rule.momentum:
+            product(1 / n, self.rule.momentum)
+            if self.rule.weight_decay:
+                velocity = self.c[:-1].reshape(-1)
+                self.axpy(self.w.reshape(-1), velocity, None, self.rule.weight_decay)
+            self.axpy(self.c.reshape(-1), self.both.reshape(-1), None, -lr)
+        else:
+            shrink = lr * self.rule.weight_decay
+            pull = self.b * self.b.dtype.type(shrink) if shrink else 0.0
+            product(-lr / n, 1 - shrink)
+            if shrink:  # it is for W alone
+                self.b += pull
 
 
 class Pass:
-    """The way forward and back through a net, with arrays for batches of n alone."""
+    """The way forward and back through a net for batches of n: calls, in order, on arrays kept."""
 
-    def __init__(self, model: MLP, rule: Rule, n: int, by_unit: bool) -> None:
-        self.stages = list(self._stages(model, rule, n, by_unit))
-        self.trained = [stage for stage in self.stages if stage.product][::-1]
-        self.error = np.empty((model.sizes[-1], n), model.dtype)
-        self.row = np.empty(n, model.dtype)
+    def __init__(self, model: MLP, weights: list[Weights], n: int, threads: int) -> None:
+        self.n, self.threads, self.scratch = n, threads, Scratch()
+        self.by_unit = threads > 1 or n * max(model.sizes[1:]) >= LARGE
+        self.forwards: list[Callable[[], Any]] = []
+        self.backwards: list[Callable[[], Any]] = []  # in the order of the forwards
+        linear = [k for k, each in enumerate(model.layers) if isinstance(each, layers.Linear)]
+        ends = pairwise([-1, *linear, len(model.layers)])
+        before, *groups = [model.layers[start + 1 : end] for start, end in ends]
+        x = np.ones((n, model.sizes[0] + 1), model.dtype).T
+        self.inputs, self.lr, below = x[:-1].T, 0.0, None
+        self._add_units(before, Block(x[:-1], x[:-1], x[:-1], slice(None), {}, self.scratch))
+        self.backwards.clear()  # nothing below learns
+        for w, group in zip(weights, groups, strict=True):
+            x, below = self._add(w, group, x, below)
+        self.logits, self.error = x[:-1], below  # (K, n)
 
-    @staticmethod
-    def _stages(model: MLP, rule: Rule, n: int, by_unit: bool) -> Iterator[Stage]:
-        linear, others, number = None, [], 0
-        for layer in [*model.layers, None]:
-            if layer is not None and not isinstance(layer, layers.Linear):
-                others.append(layer)
-                continue
-            if linear or others:
-                by_unit_here = by_unit and number > 0  # the inputs come row by row
-                space = Space(n, model.sizes[number], model.dtype, by_unit_here)
-                yield Stage(linear, others, number, space, rule)
-            linear, others, number = layer, [], number + 1
+    def _add(
+        self, w: Weights, group: list[layers.Layer], x: Array, below: Array | None
+    ) -> tuple[Array, Array]:
+        """Add a product, and all that follows it up to the next.
 
-    def forward(self, x: Array) -> Array:
-        """Return the logits (n, K) for x (n, D)."""
-        for stage in self.stages:
-            x = stage.forward(x)
-        return x
-
-    def backward(self, g: Array) -> None:
-        """Learn from n ∂loss/∂logits (n, K)."""
-        for stage in self.trained:
-            g = stage.backward(g)
-
-    def error_of(self, logits: Array, targets: Array) -> Array:
-        """Return softmax(logits) - targets, n times the gradient of the loss: (n, K).
-
-        Computed as (K, n), along whose rows NumPy is several times as fast as along a few columns.
+        `x` (D + 1, n) is its input and `below` (D, n) the place of n ∂loss/∂x, None where nothing
+        needs it. Returns its output (H + 1, n), and the place of n ∂loss/∂output (H, n).
         """
-        p, row = self.error, self.row
-        np.copyto(p, logits.T)
-        np.maximum.reduce(p, axis=0, out=row)
-        np.subtract(p, row, out=p)
+        y = np.ones((len(w.b) + 1, self.n), w.b.dtype, order="C" if self.by_unit else "F")
+        dropped = any(isinstance(layer, layers.Dropout) for layer in group)
+        z, g = (np.empty_like(y) if dropped else y)[:-1], np.empty_like(y[:-1])
+        product = _product(w.gemm, x, g.T, w.c)
+        self.forwards.append(self._multiply(w, x, z))
+        self.backwards.append(lambda: w.learn(product, self.n, self.lr))
+        if below is not None:
+            self.backwards.append(partial(_product(w.gemm, w.w, g, below), 1.0, 0.0))
+        for units in _cut(len(g), g.size if self.by_unit else 1, BLOCK):
+            block = Block(z[units], y[units], g[units], units, w.vectors, self.scratch)
+            self._add_units(group, block)
+        return y, g
+
+    def _add_units(self, group: list[layers.Layer], block: Block) -> None:
+        for layer in group:
+            forward, backward = UNITS[type(layer)](layer, block)
+            self.forwards.append(forward)
+            self.backwards.append(backward)
+
+    def _multiply(self, w: Weights, x: Array, z: Array) -> Callable[[], Any]:
+        """Return the call that computes z ← [W; b]ᵀ x, (H, D + 1) (D + 1, n)."""
+        if self.threads > 1:
+            return partial(_product(w.gemm, w.both.T, x, z), 1.0, 0.0)
+        work = x.size * len(z) if self.n <= FEW_ROWS else 1
+        first, *others = [(w.both.T[:, piece], x[piece]) for piece in _cut(len(x), work, SMALL)]
+        part = self.scratch("part", z)
+
+        def multiply() -> None:
+            np.matmul(*first, out=z)
+            for piece in others:
+                np.add(z, np.matmul(*piece, out=part), out=z)
+
+        return multiply
+
+    def __call__(self, x: Array, targets: Array, lr: float) -> Array:
+        """Go forward and back with x (n, D) and targets (n, K); return the logits (n, K)."""
+        np.copyto(self.inputs, x)
+        self.lr = lr
+        for forward in self.forwards:
+            forward()
+        self._compare(targets.T)
+        for backward in reversed(self.backwards):
+            backward()
+        return self.logits.T
+
+    def _compare(self, targets: Array) -> None:
+        """Compute softmax(logits) - targets, n times the gradient of the loss: (K, n)."""
+        p = self.scratch("p", np.empty(self.error.shape, self.error.dtype))  # fast along its rows
+        row = self.scratch("row", p[0])
+        np.copyto(p, self.logits)
+        np.subtract(p, np.maximum.reduce(p, axis=0, out=row), out=p)
         np.exp(p, out=p)
-        np.add.reduce(p, axis=0, out=row)
-        np.divide(p, row, out=p)
-        np.subtract(p, targets.T, out=p)
-        return p.T
-
-
-# ---------------------------------------------------------------- the step
+        np.divide(p, np.add.reduce(p, axis=0, out=row), out=p)
+        np.subtract(p, targets, out=self.error)
 
 
 class Step:
-    """One training step of a model and its optimiser on up to `rows` examples.
+    """One training step of a model and its optimiser, on batches of any size.
 
     Equal to forward, backward and `Optimizer.step` of the plain path, but for the order of
-    rounding. In the steady state it allocates no array. With `whole` the gradients are formed, and
-    may be looked at between `propagate` and `finish`, the two halves of a step.
+    rounding; in the steady state it allocates no array of a batch's size. `gradients` are those
+    that no product has used: with `whole`, all of them, to be looked at between the two halves of
+    a step, `propagate` and `finish`.
     """
 
     def __init__(
-        self,
-        model: MLP,
-        optimizer: optim.Optimizer,
-        rows: int,
-        threads: int = 1,
-        clip_norm: float = 0.0,
-        whole: bool = False,
+        self, model: MLP, optimizer: optim.Optimizer, threads: int = 1, whole: bool = False
     ) -> None:
-        self.model, self.optimizer, self.clip_norm = model, optimizer, clip_norm
-        products = Products(model.dtype, threads, rows)
-        self.rule = rule_for(optimizer, products, bool(clip_norm) or whole)
-        self.by_unit = threads > 1 or rows * max(model.sizes[1:]) >= WIDE
+        self.model, self.optimizer, self.threads = model, optimizer, threads
+        whole |= type(optimizer) is not optim.SGD or optimizer.nesterov
+        linear = [layer for layer in model.layers if isinstance(layer, layers.Linear)]
+        self.weights = [
+            Weights(model, layer, number, None if whole else optimizer)
+            for number, layer in enumerate(linear, start=1)
+        ]
+        self.gradients = {name: g for w in self.weights for name, g in w.gradients.items()}
+        self.parameters = {name: model.parameters[name] for name in self.gradients}
         self.passes: dict[int, Pass] = {}  # by batch size: the last of an epoch may be smaller
 
-    def __call__(self, x: Array, targets: Array, lr: float) -> Array:
-        """Learn from x (n, D) and targets (n, K) at rate lr; return the logits (n, K).
+    def propagate(self, x: Array, targets: Array, lr: float) -> Array:
+        """Go forward and back with x (n, D) and targets (n, K).
 
-        The logits stand in an array that the next call overwrites.
+        Returns the logits (n, K), in an array that the next call overwrites.
         """
-        logits = self.propagate(x, targets, lr)
-        self.finish(lr)
-        return logits
+        if (n := len(x)) not in self.passes:
+            self.passes[n] = Pass(self.model, self.weights, n, self.threads)
+        return self.passes[n](x, targets, lr)
 
-    @property
-    def gradients(self) -> dict[str, Array]:
-        """Every parameter's gradient in the last step, if `whole`; overwritten by the next."""
-        return self.rule.gradients
-
-    def propagate(self, x: Array, targets: Array, lr: float) -> Array:
-        """Go forward and back, the first half of a step; return the logits."""
-        self.rule.lr, n = lr, len(x)
-        if n not in self.passes:
-            self.passes[n] = Pass(self.model, self.rule, n, self.by_unit)
-        way = self.passes[n]
-        logits = way.forward(x)
-        way.backward(way.error_of(logits, targets))
-        return logits
-
-    def finish(self, lr: float) -> None:
-        """Let the optimiser use the gradients that were kept, if the rule has not done so."""
-        if type(self.rule) is not Rule:
-            self.optimizer.steps += 1
-            return
-        _take(self.model, self.optimizer, self.gradients, self.clip_norm, lr)
-
-
-class PlainStep:
-    """The same with the plain layers, for a net with a layer of the reader's own."""
-
-    def __init__(self, model: MLP, optimizer: optim.Optimizer, clip_norm: float = 0.0) -> None:
-        self.model, self.optimizer, self.clip_norm = model, optimizer, clip_norm
-        self.gradients: dict[str, Array] = {}
-
-    __call__ = Step.__call__
-
-    def propagate(self, x: Array, targets: Array, lr: float) -> Array:
-        """Go forward and back, the first half of a step; return the logits."""
-        logits = self.model.forward(x, training=True)  # (n, K)
-        self.gradients = self.model.backward((softmax(logits) - targets) / x.dtype.type(len(x)))
-        return logits
-
-    def finish(self, lr: float) -> None:
-        """Let the optimiser use the gradients."""
-        _take(self.model, self.optimizer, self.gradients, self.clip_norm, lr)
-
-
-def _take(
-    model: MLP,
-    optimizer: optim.Optimizer,
-    gradients: dict[str, Array],
-    clip_norm: float,
-    lr: float,
-) -> None:
-    if clip_norm:
-        optim.clip_by_norm(gradients, clip_norm)
-    optimizer.step(model.parameters, gradients, lr)
+    def finish(self, lr: float, clip_norm: float = 0.0) -> None:
+        """Let the optimiser use the gradients that were kept; to clip takes `whole`."""
+        self.optimizer.step(self.parameters, self.gradients, lr, clip_norm)

@@ -49,17 +49,3 @@ def limited(threads: int, scipy: bool = True) -> Iterator[None]:
     """Give SciPy's products (or NumPy's) that many threads, the other library's one."""
     with _pools()[scipy].limit(limits=threads), _pools()[not scipy].limit(limits=1):
         yield
-
-
-@contextmanager
-def unpinned() -> Iterator[None]:
-    """Let OpenBLAS find out the processor where the machine pins it: an old one halves its speed.
-
-    It looks when it is loaded, so this is for the processes that are started meanwhile.
-    """
-    pinned = os.environ.pop("OPENBLAS_CORETYPE", None)
-    try:
-        yield
-    finally:
-        if pinned is not None:
-            os.environ["OPENBLAS_CORETYPE"] = pinned

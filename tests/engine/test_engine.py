@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nnlib import MLP, SGD, AdamW, softmax_cross_entropy
-from nnlib.engine.step import Step
+from nnlib.engine import Step
 from nnlib.layers import ACTIVATIONS
 from nnlib.optim import clip_by_norm
 
@@ -47,14 +47,20 @@ def compare(ours: dict, theirs: dict) -> None:
         np.testing.assert_allclose(ours[key], array, rtol=1e-9, atol=1e-11, err_msg=key)
 
 
+def take(step: Step, x, targets, lr: float, clip: float = 0.0) -> np.ndarray:
+    logits = step.propagate(x, targets, lr)
+    step.finish(lr, clip)
+    return logits
+
+
 def both_ways(activation: str, name: str, *, threads=1, smoothing=0.0, clip=0.0, **more) -> None:
     model = MLP([12, 9, 7, 4], activation, dtype="float64", **more)
     twin, optimizer, other = copy.deepcopy(model), OPTIMIZERS[name](), OPTIMIZERS[name]()
-    step = Step(twin, other, 16, threads, clip)
+    step = Step(twin, other, threads, whole=bool(clip))
     for number, (x, y) in enumerate(batches()):
         lr = 0.1 / (1 + number)
         expected = plain(model, optimizer, x, y, lr, smoothing, clip)
-        logits = step(x.copy(), targets_of(y, float, smoothing), lr)
+        logits = take(step, x.copy(), targets_of(y, float, smoothing), lr, clip)
         np.testing.assert_allclose(logits, expected, rtol=1e-10, atol=1e-11)
     compare(twin.state(), model.state())
     compare(other.state, optimizer.state)
@@ -80,25 +86,27 @@ def test_a_linear_net() -> None:
     model = MLP([12, 4], dtype="float64")
     twin, (x, y) = copy.deepcopy(model), next(batches())
     plain(model, SGD(0.1), x, y, 0.1, 0, 0)
-    Step(twin, SGD(0.1), 16)(x, targets_of(y, float), 0.1)
+    take(Step(twin, SGD(0.1)), x, targets_of(y, float), 0.1)
     np.testing.assert_allclose(twin.parameters["W1"], model.parameters["W1"], atol=1e-14)
 
 
 @pytest.mark.parametrize("name", ["sgd", "momentum with L2"])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_steady_state_allocates_no_array(name: str, threads: int) -> None:
-    model = MLP([1200, 512, 256, 4], **RICH)
-    step = Step(model, OPTIMIZERS[name](), 128, threads)
+    model = MLP([1200, 1000, 1000, 4], **RICH)
+    step = Step(model, OPTIMIZERS[name](), threads)
     x = np.random.default_rng(0).random((128, 1200), dtype=np.float32)
     targets = targets_of(np.arange(128) % 4, np.float32)
     for _ in range(3):
-        step(x, targets, 0.1)
+        take(step, x, targets, 0.1)
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     tracemalloc.reset_peak()
     for _ in range(20):
-        step(x, targets, 0.1)
+        take(step, x, targets, 0.1)
     peak = tracemalloc.get_traced_memory()[1] - before
     tracemalloc.stop()
-    # the smallest hidden array is 128 x 256 float32, 131 kB; ufuncs cast through 33 kB of buffer
-    assert peak < 50_000
+    # On one thread, row by row, a mask of a hidden array's 128,000 bytes would be the smallest
+    # that is new; ufuncs look through up to three buffers of 33 kB. On two, a block of units has
+    # 131 kB.
+    assert peak < (110_000 if threads == 1 else 70_000)
