@@ -4,6 +4,7 @@ Each function here makes the two calls of a layer, forward and backward, for a b
 block passes all layers in turn, so that it stays in a core's own cache.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -56,60 +57,13 @@ def relu(layer: layers.ReLU, at: Block) -> Calls:
     )
 
 
-def leaky_relu(layer: layers.LeakyReLU, at: Block) -> Calls:
-    """max(x, a x), which has the sign of x."""
-    y, g, below, off = at.x, at.g, at.scratch("slope", at.x), at.scratch("on", at.x, bool)
-    a = layers.LEAKY_SLOPE
+def by_the_layer(layer: layers.Layer, at: Block) -> Calls:
+    """Any other activation by its own plain code, with a memory for each block."""
+    own = copy.copy(layer)
     return (
-        lambda: np.maximum(y, np.multiply(y, a, out=below), out=y),
-        lambda: np.multiply(g, a, out=g, where=np.less_equal(y, 0, out=off)),
+        lambda: np.copyto(at.x, own.forward(at.x)),
+        lambda: np.copyto(at.g, own.backward(at.g)),
     )
-
-
-def tanh(layer: layers.Tanh, at: Block) -> Calls:
-    """tanh x, of slope 1 - y²."""
-    y, g, slope = at.x, at.g, at.scratch("slope", at.x)
-
-    def backward() -> None:
-        np.subtract(1, np.multiply(y, y, out=slope), out=slope)
-        np.multiply(g, slope, out=g)
-
-    return lambda: np.tanh(y, out=y), backward
-
-
-def sigmoid(layer: layers.Sigmoid, at: Block) -> Calls:
-    """½ + ½ tanh(x/2), of slope y (1 - y)."""
-    y, g, slope = at.x, at.g, at.scratch("slope", at.x)
-
-    def forward() -> None:
-        np.tanh(np.multiply(y, 0.5, out=y), out=y)
-        np.add(np.multiply(y, 0.5, out=y), 0.5, out=y)
-
-    def backward() -> None:
-        np.multiply(np.subtract(1, y, out=slope), y, out=slope)
-        np.multiply(g, slope, out=g)
-
-    return forward, backward
-
-
-def gelu(layer: layers.GELU, at: Block) -> Calls:
-    """½ x (1 + t), t = tanh(c (x + a x³)); the slope is computed on the way forward."""
-    c, a, x, g, slope = layer.C, layer.A, at.x, at.g, np.empty_like(at.x)
-    t, rest = at.scratch("t", x), at.scratch("slope", x)
-
-    def forward() -> None:
-        np.multiply(x, x, out=slope)
-        np.add(np.multiply(slope, c * a, out=t), c, out=t)
-        np.tanh(np.multiply(t, x, out=t), out=t)
-        np.add(np.multiply(slope, 3 * c * a, out=slope), c, out=slope)
-        np.multiply(slope, x, out=slope)  # x c (1 + 3 a x²)
-        np.subtract(1, np.multiply(t, t, out=rest), out=rest)
-        np.multiply(slope, rest, out=slope)
-        np.add(t, 1, out=t)
-        np.multiply(np.add(slope, t, out=slope), 0.5, out=slope)
-        np.multiply(np.multiply(t, 0.5, out=t), x, out=x)
-
-    return forward, lambda: np.multiply(g, slope, out=g)
 
 
 def dropout(layer: layers.Dropout, at: Block) -> Calls:
@@ -158,11 +112,8 @@ def batch_norm(layer: layers.BatchNorm, at: Block) -> Calls:
 
 
 UNITS: dict[type, Callable[[Any, Block], Calls]] = {
+    **dict.fromkeys(layers.ACTIVATIONS.values(), by_the_layer),
     layers.ReLU: relu,
-    layers.LeakyReLU: leaky_relu,
-    layers.Tanh: tanh,
-    layers.Sigmoid: sigmoid,
-    layers.GELU: gelu,
     layers.Dropout: dropout,
     layers.BatchNorm: batch_norm,
 }
