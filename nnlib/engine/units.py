@@ -59,11 +59,13 @@ def relu(layer: layers.ReLU, at: Block) -> Calls:
 
 def by_the_layer(layer: layers.Layer, at: Block) -> Calls:
     """Any other activation by its own plain code, with a memory for each block."""
-    own = copy.copy(layer)
-    return (
-        lambda: np.copyto(at.x, own.forward(at.x)),
-        lambda: np.copyto(at.g, own.backward(at.g)),
-    )
+    own, x = copy.copy(layer), np.empty_like(at.x)  # which it may remember
+
+    def forward() -> None:
+        np.copyto(x, at.x)
+        np.copyto(at.x, own.forward(x))
+
+    return forward, lambda: np.copyto(at.g, own.backward(at.g))
 
 
 def dropout(layer: layers.Dropout, at: Block) -> Calls:
