@@ -20,8 +20,9 @@ def rows(answer: Any, what: str, below: int) -> np.ndarray:
     whole = not given.size or (given.dtype.kind in "iu" and given.ndim == 1)
     expect(whole, f"{what} should be a list of whole numbers, got `{answer!r}`.")
     given = np.unique(given).astype(int)
-    for odd in given[(given < 0) | (given >= below)]:
-        raise Hint(f"{what} should lie between 0 and {below - 1}, and yours hold {odd}.")
+    odd = given[(given < 0) | (given >= below)]
+    if len(odd):
+        raise Hint(f"{what} should lie between 0 and {below - 1}, and yours hold {odd[-1]}.")
     return given
 
 
@@ -35,9 +36,9 @@ def check_stratified(draw: Callable, y: np.ndarray) -> str:
     for labels, share in ((uneven, 0.25), (np.asarray(y), 1 / 12)):
         drawn, again, other = (_drawn(draw, labels, share, seed) for seed in (1, 1, 2))
         _same_share(drawn, labels, share)
-        same, drawn_by_lot = np.array_equal(drawn, again), not np.array_equal(drawn, other)
+        same, differ = np.array_equal(drawn, again), not np.array_equal(drawn, other)
         expect(same, "Two generators of the same seed give different rows: use `rng` alone.")
-        expect(drawn_by_lot, "Generators of different seeds give the same rows: none is drawn.")
+        expect(differ, "Generators of different seeds give the same rows: nothing is by lot.")
     return (
         "Each class gives the same share, also where some classes are rare, and the seed alone "
         "decides which rows. `load_dataset` splits in this way."
@@ -57,7 +58,7 @@ def _same_share(drawn: np.ndarray, y: np.ndarray, share: float) -> None:
     expect(not others, "Those are the rows to learn from. Return the others.")
     got, due = np.bincount(y[drawn], minlength=y.max() + 1), share * np.bincount(y)
     worst, in_all = int(np.abs(got - due).argmax()), near(len(drawn), share * len(y), 0.01)
-    why = "luck decides who gives how many" if in_all else "`share` is meant of each class"
+    why = "each class gets what luck gives it" if in_all else "`share` is meant of each class"
     what = f"Of class {worst}, {got[worst]:,} rows are drawn where {due[worst]:.1f} are due: {why}."
     expect(abs(got[worst] - due[worst]) <= 1, what)
 
@@ -81,7 +82,11 @@ def _suspects(train: Split, seed: int) -> dict[str, tuple[Split, Split, str, np.
 
 
 def _suspect(pool: Split, kind: str, rng: np.random.Generator) -> tuple:
-    """Split a pool 4 : 1; a twentieth of its images are, or were, photographed twice."""
+    """Split a pool 4 : 1; of a twentieth, the part to learn from has the second picture.
+
+    Their first picture is in the part to judge by if the kind is "copies in both parts". In the
+    clean split it is in neither, and "within the training part" a thing is there twice.
+    """
     cut, few = len(pool) // 5, max(1, len(pool) // 20)
     judge, spare, learn = np.split(np.arange(len(pool)), [cut, cut + few])
     copies = np.sort(rng.permutation(cut)[:few])

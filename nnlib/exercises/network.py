@@ -27,7 +27,7 @@ def check_zero_start(learns: Iterable[str], sizes: list[int], x: np.ndarray, y: 
     _, gradients = model.loss_and_gradients(x[:1].astype(np.float64), y[:1])
     truth = {name for name, g in gradients.items() if g.any()}
     given = {learns} if isinstance(learns, str) else set(map(str, learns))
-    last, unknown = len(sizes) - 1, ", ".join(given - set(gradients))
+    last, unknown = len(sizes) - 1, ", ".join(sorted(given - set(gradients)))
     expect(not unknown, f"`{unknown}` is no parameter; they are {', '.join(gradients)}.")
     reach = f"with p = 1/{sizes[-1]}, P − T is not zero: whom does it reach first?"
     expect(f"b{last}" not in truth - given, f"One that learns is missing: {reach}")
@@ -46,7 +46,7 @@ CROSSED = (
     "the gradient takes the wrong way through W2. Going forward, A (N, H) meets the rows of W2 "
     "(H, K); coming back, G (N, K) has to meet its other side. As H = K here, the shapes fit."
 )
-UNMASKED = "units that are off pass gradient back. For which entries of A is your condition false?"
+UNMASKED = "units that are off pass gradient. A is never negative: is your condition ever false?"
 DATA = {  # the data's part of a gradient, as a multiple of what it should be
     f"its data part is {N} times too large: the loss is a *mean* over {N} examples.": N,
     f"it is {N} times too small. The mean is in G already; every example adds its part.": 1 / N,
@@ -119,7 +119,8 @@ class _Problem:
                 more = f"the penalty adds {share:.3g} λ W. Take the derivative of ½ λ ‖W‖² again."
                 compare(share, 1, PENALTY, more, LIMIT)
         raise Hint(
-            "it is no multiple of what it should be. Go through the derivation line by line."
+            "it is no multiple of what it should be, nor of the weights. Go through the derivation "
+            "line by line: the loss, the linear layer, the activation, the linear layer."
         )
 
     def detours(self, name: str) -> list[tuple[str, np.ndarray]]:

@@ -45,9 +45,12 @@ CAUSES = {  # each with where to look when it is missed
     "healthy": "Is anything wrong with it at all? Go along its row.",
     "rate too large": "Read its doctor's line: what happened, and in which step?",
     "rate too small": "By how much does a step change its weights? About a thousandth is usual.",
-    "pixels not scaled": "A net that knows nothing, and says so, begins with a loss of log K.",
-    "labels shuffled": "Its weights move and its loss falls a little. What of other images?",
-    "units dead from the start": "Its first loss is right. How many of its units ever speak?",
+    "pixels not scaled": "Look at its loss before the first step. A net that knows nothing, and "
+    "says so, has the logarithm of the number of classes, whatever the rate.",
+    "labels shuffled": "Its weights move as they should, no unit is dead, and the loss comes down "
+    "a little. What does it know of the validation images?",
+    "units dead from the start": "Its loss before the first step is as it should be. How many of "
+    "its units ever speak, and what gradient can pass through the others?",
 }
 RATES = {"rate too large": 1e3, "rate too small": 1e-6}
 

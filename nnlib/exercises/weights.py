@@ -75,7 +75,7 @@ def check_contributions(
             "The signs are gone: a unit that speaks against the answer is negative.": abs(votes),
         }
         sums = f"They add up to {given.sum():.3f}, and should to {votes.sum():.3f}"
-        otherwise = f"{sums}. Of the last hidden layer, with the weights to answer and rival?"
+        otherwise = f"{sums}. Is it the last hidden layer, and the weights of answer and rival?"
         compare(given, votes, mistakes, otherwise, 1e-3)
     share = np.sort(given)[::-1]
     return (
