@@ -135,7 +135,7 @@ def check_schedule(schedule: Callable, steps: int, warmup: int, peak: float) -> 
     times = f"At step {warmup}, the end of the warm-up, it is {top / peak:.3g} times the peak."
     expect(near(top, peak, 1e-6), f"{times} {swing}")
     otherwise = f"At the last step, number {last}, the rate is {end:.2g}, not 0."
-    between = f"{otherwise} From step {warmup} on, how many lie between?"
+    between = f"{otherwise} Of steps, how many lie between number {warmup} and that one?"
     late = cosine(peak, steps - warmup + 1)(last - warmup)
     compare(end, 0, {between: late}, otherwise, 1e-6)
     fall = cosine(peak, steps - warmup)
