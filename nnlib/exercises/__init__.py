@@ -7,12 +7,9 @@ answer yet. It never tells the solution, and no answer, however odd, ends in a t
 """
 
 from nnlib.exercises.data import check_leak as check_leak
-from nnlib.exercises.data import check_memory as check_memory
 from nnlib.exercises.data import check_stratified as check_stratified
 from nnlib.exercises.data import three_splits as three_splits
 from nnlib.exercises.network import check_backward as check_backward
-from nnlib.exercises.network import check_batch_norm as check_batch_norm
-from nnlib.exercises.network import check_swish as check_swish
 from nnlib.exercises.network import check_zero_start as check_zero_start
 from nnlib.exercises.results import check_rivals as check_rivals
 from nnlib.exercises.results import check_temperature as check_temperature
@@ -25,9 +22,5 @@ from nnlib.exercises.training import check_patients as check_patients
 from nnlib.exercises.training import check_schedule as check_schedule
 from nnlib.exercises.training import check_stable_rate as check_stable_rate
 from nnlib.exercises.training import patients as patients
-from nnlib.exercises.verdicts import Check as Check
-from nnlib.exercises.verdicts import Verdict as Verdict
 from nnlib.exercises.weights import check_contributions as check_contributions
-from nnlib.exercises.weights import check_dead_units as check_dead_units
 from nnlib.exercises.weights import check_permutation as check_permutation
-from nnlib.exercises.weights import with_odd_units as with_odd_units

@@ -1,15 +1,11 @@
 """Exercises of notebook 06: how many test images, which lead is real, a net that is too sure."""
 
-import math
-from collections.abc import Mapping
-
 import numpy as np
 
-from nnlib.exercises.verdicts import Hint, check, near, number, recognise
+from nnlib.exercises.verdicts import check, compare, expect, number
 from nnlib.losses import softmax_cross_entropy
 
 Z = 1.96  # standard deviations: 95 % of a normal distribution
-TRIED = 100  # nets of which one rival is the best
 LEVEL = 0.05  # p below which a lead counts as real
 
 # ---------------------------------------------------------------- how many test images
@@ -20,45 +16,22 @@ def check_test_size(images: float, accuracy: float, margin: float) -> str:
     """Judge the test images that bring the 95 % interval of an accuracy to ± margin."""
     given = number(images, "The number of images")
     variance = accuracy * (1 - accuracy)
-    truth, exact = Z**2 * variance / margin**2, _by_wilson(accuracy, margin)
-    if near(given, exact, 0.05) or near(given, truth, 0.05):
-        return (
-            f"About {exact:,.0f}. For ± {50 * margin:.2g} points, half of that, it would be four "
-            "times as many: small gains take very large test sets."
-        )
-    recognise(
-        given,
-        {
-            f"That makes the interval {100 * margin:g} points wide in all; it should reach so far "
-            "to either side.": 4 * truth,
-            f"That makes ± {100 * margin:g} points one standard deviation; an interval of 95% "
-            f"takes {Z} of them.": truth / Z**2,
-            f"{Z} stands outside the square root, so it counts squared as well.": truth / Z,
-            "The interval shrinks with the square root of the number: solve for n, and square.":
-                Z * math.sqrt(variance) / margin,
-            "That takes the margin in points. As a share it is a hundredth of that.": truth / 1e4,
-            "That leaves out how sure one is: p (1 − p) is largest at ½, and smaller at your "
-            "accuracy.": Z**2 / 4 / margin**2,
-        },
-        0.05,
-    )  # fmt: skip
-    raise Hint(
-        f"It takes {'fewer' if given > exact else 'more'}. The standard deviation of a share p of "
-        "n images is √(p (1 − p) / n)."
+    truth = Z**2 * variance / margin**2
+    mistakes = {
+        f"The interval should reach {100 * margin:g} points to either side.": 4 * truth,
+        f"That is one standard deviation; an interval of 95% takes {Z} of them.": truth / Z**2,
+        f"{Z} stands outside the square root, so it counts squared as well.": truth / Z,
+        "The interval shrinks with the root of the number: solve for n, and square.": truth**0.5,
+        "That takes the margin in points. As a share it is a hundredth of that.": truth / 1e4,
+        "That leaves out how sure one is: p (1 − p) is largest at ½.": Z**2 / 4 / margin**2,
+    }
+    way = "fewer" if given > truth else "more"
+    otherwise = f"It takes {way}. A share p of n images has the deviation √(p (1 − p) / n)."
+    compare(given, truth, mistakes, otherwise, 0.05)
+    return (
+        f"About {truth:,.0f}. For ± {50 * margin:.2g} points, half of that, it would be four "
+        "times as many: small gains take very large test sets."
     )
-
-
-def _by_wilson(share: float, margin: float) -> float:
-    """Return the n at which half of Wilson's interval is the margin, by bisection."""
-
-    def half(n: float) -> float:
-        return Z * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n)
-
-    low, high = 1.0, 1e9
-    for _ in range(100):
-        middle = math.sqrt(low * high)
-        low, high = (middle, high) if half(middle) > margin else (low, middle)
-    return low
 
 
 # ---------------------------------------------------------------- which lead is real
@@ -66,13 +39,11 @@ def _by_wilson(share: float, margin: float) -> float:
 LEADS = {  # images that only the rival names right, that only our net does, nets tried
     "small but steady": (11, 1, 1),
     "large but restless": (33, 20, 1),
-    "best of many": (20, 8, TRIED),
+    "best of many": (20, 8, 100),
 }
 
 
-def rivals(
-    answer: np.ndarray, y: np.ndarray, seed: int
-) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, int]]:
+def rivals(answer: np.ndarray, y: np.ndarray, seed: int) -> tuple[np.ndarray, dict, dict]:
     """Return our answers (N,), those of rivals {"A": (N,), …}, and of how many each is the best.
 
     Where our net makes too few mistakes for rivals to be ahead, some are added.
@@ -93,24 +64,18 @@ def rivals(
 
 @check("Put True or False behind each letter, as in `{'A': True, …}`, in place of `None`.")
 def check_rivals(
-    better: Mapping[str, bool],
-    ours: np.ndarray,
-    others: Mapping[str, np.ndarray],
-    tries: Mapping[str, int],
-    y: np.ndarray,
+    better: dict[str, bool], ours: np.ndarray, others: dict, tries: dict, y: np.ndarray
 ) -> str:
     """Judge which rivals are shown to be better than ours, at 5 %, all tries counted."""
-    if not isinstance(better, Mapping) or set(better) != set(others):
-        raise Hint(f"Give True or False for each of {', '.join(others)}.")
+    whole = isinstance(better, dict) and set(better) == set(others)
+    expect(whole, f"Give True or False for each of {', '.join(others)}.")
     told = []
     for letter, answers in others.items():
         only, lost, p = _mcnemar(answers, ours, y)
         real = p * tries[letter] < LEVEL
-        if bool(better[letter]) != real:
-            raise Hint(f"Rival {letter}: {_about_rival(only, lost, p, tries[letter])}")
-        told.append(
-            f"{letter} {only} : {lost}, p = {p:.2g}" + f" × {tries[letter]}" * (tries[letter] > 1)
-        )
+        hint = _about_rival(only - lost, p, tries[letter])
+        expect(bool(better[letter]) == real, f"Rival {letter}: {hint}")
+        told.append(f"{letter} {only} : {lost}, p = {p:.2g} × {tries[letter]}")
     return (
         f"{'; '.join(told)}. It is not the lead that counts but how one-sided it is, and out of "
         "how many it was picked."
@@ -126,64 +91,45 @@ def _mcnemar(one: np.ndarray, other: np.ndarray, y: np.ndarray) -> tuple[int, in
     return only, lost, float(binomtest(only, max(only + lost, 1)).pvalue)
 
 
-def _about_rival(only: int, lost: int, p: float, tries: int) -> str:
+def _about_rival(lead: int, p: float, tries: int) -> str:
     if p * tries < LEVEL:
         return (
-            f"a lead of {only - lost} images is small beside the interval of either accuracy. But "
-            "both nets saw the same images, and the intervals do not know that. How do the images "
-            "divide on which the two disagree?"
+            f"a lead of {lead} is small beside the interval of either accuracy. But both nets saw "
+            "the same images: how do those divide on which the two disagree?"
         )
     if p < LEVEL:
-        return (
-            f"a fair coin does that once in {1 / p:.0f} throws of all these images. But here "
-            f"{tries} nets were thrown, and the best was picked by these very images. How often "
-            f"does the best of {tries} look like that?"
-        )
-    return (
-        f"a lead of {only - lost} images, yes, but on how many do the two disagree? Would you call "
-        "a coin unfair for that?"
-    )
+        often = f"a fair coin does that once in {1 / p:.0f} throws of all these images"
+        return f"{often}. But {tries} coins were thrown, and the best was picked."
+    disagree = f"a lead of {lead} images, but on how many do the two disagree?"
+    return f"{disagree} Would you call a coin unfair for that?"
 
 
 # ---------------------------------------------------------------- too sure of itself
 
 
 @check("Put a temperature in place of `None`.")
-def check_temperature(
-    temperature: float,
-    judged: tuple[np.ndarray, np.ndarray],
-    test: tuple[np.ndarray, np.ndarray],
-) -> str:
+def check_temperature(temperature: float, judged: tuple, test: tuple) -> str:
     """Judge the T for which softmax(z / T) has the lowest loss on validation images.
 
     Both splits are given as logits (N, K) and labels (N,).
     """
     given = number(temperature, "The temperature")
-    if given <= 0:
-        raise Hint(f"A temperature is more than 0, got {given:g}.")
+    expect(given > 0, f"A temperature is more than 0, got {given:g}.")
     best, on_test = _best_temperature(*judged), _best_temperature(*test)
-    if _loss(given, *judged) <= 1.0001 * _loss(best, *judged) + 1e-6:
-        return (
-            f"T = {best:.3g}. The loss on the test images goes from {_loss(1, *test):.4f} to "
-            f"{_loss(best, *test):.4f}, without a single answer changing. "
-            + ("The net was too sure of itself." if best > 1 else "The net was too modest.")
-        )
-    if near(given, on_test, 0.02):
-        raise Hint(
-            "That is the best temperature for the *test* images. They choose nothing: after that "
-            "they would flatter. Choose on the validation images."
-        )
-    recognise(
-        given,
-        {
-            "That is the reciprocal: the logits are *divided* by the temperature.": 1 / best,
+    loss = _loss(given, *judged)
+    if loss > 1.0001 * _loss(best, *judged) + 1e-6:
+        mistakes = {
+            "That is the best temperature for the *test* images. They choose nothing.": on_test,
+            "That is the reciprocal: logits are *divided* by the temperature.": 1 / best,
             "With T = 1 nothing changes.": 1.0,
-        },
-        0.02,
-    )
-    raise Hint(
-        f"The validation loss is {_loss(given, *judged):.4f} at T = {given:.3g}, and can be "
-        f"brought lower with a {'smaller' if given > best else 'larger'} one."
+        }
+        way = "smaller" if given > best else "larger"
+        otherwise = f"The validation loss is {loss:.4f}, and a {way} temperature brings it down."
+        compare(given, best, mistakes, otherwise, 0.02)
+    return (
+        f"T = {best:.3g}. The loss on the test images goes from {_loss(1, *test):.4f} to "
+        f"{_loss(best, *test):.4f}, without a single answer changing. "
+        f"The net was too {'sure of itself' if best > 1 else 'modest'}."
     )
 
 
@@ -194,7 +140,5 @@ def _loss(temperature: float, logits: np.ndarray, y: np.ndarray) -> float:
 def _best_temperature(logits: np.ndarray, y: np.ndarray) -> float:
     from scipy.optimize import minimize_scalar
 
-    found = minimize_scalar(
-        lambda t: _loss(math.exp(t), logits, y), bounds=(-4, 4), method="bounded"
-    )
-    return math.exp(found.x)
+    found = minimize_scalar(lambda t: _loss(np.exp(t), logits, y), bounds=(-4, 4), method="bounded")
+    return float(np.exp(found.x))

@@ -1,8 +1,10 @@
 """What a check answers: right, not yet and why, or that there is no answer to judge.
 
-A check is a function that raises `Hint` at the first thing that is wrong and returns what is worth
-knowing once all is right. `check` makes of it what a cell calls. Whatever a reader's answer or
-code does, the cell shows a verdict and never a traceback.
+A check is a function that works out the truth, raises `Hint` at the first thing that is wrong and
+returns what is worth knowing once all is right. It is made of two steps: `expect`, a condition and
+the hint where it does not hold, and `compare`, a truth and a table of the mistakes that one makes,
+each with its hint. `check` makes of it what a cell calls. Whatever a reader's answer or code does,
+the cell shows a verdict and never a traceback.
 """
 
 import functools
@@ -89,7 +91,32 @@ def _name(error: Exception) -> str:
     return f"`{type(error).__name__}: {' '.join(str(error).split())}`"
 
 
-# ---------------------------------------------------------------- what many checks need
+# ---------------------------------------------------------------- what the checks are made of
+
+
+def expect(good: bool, hint: str) -> None:
+    """Raise the hint unless all is good."""
+    if not good:
+        raise Hint(hint)
+
+
+def near(answer: Any, truth: Any, tolerance: float = 0.03) -> bool:
+    """Return whether a number, or an array as a whole, is right to within a share of the truth."""
+    if np.shape(answer) != np.shape(truth):
+        return False
+    off = np.linalg.norm(np.subtract(answer, truth))
+    return bool(off <= tolerance * np.linalg.norm(truth) + 1e-8)
+
+
+def compare(
+    answer: Any, truth: Any, mistakes: Mapping[str, Any], otherwise: str, tolerance: float = 0.03
+) -> None:
+    """Accept the truth; else raise the hint whose value, in {hint: value}, the answer is.
+
+    `otherwise` is the hint for an answer that is none of these. Numbers or arrays.
+    """
+    known = (hint for hint, value in mistakes.items() if near(answer, value, tolerance))
+    expect(near(answer, truth, tolerance), next(known, otherwise))
 
 
 def number(answer: Any, what: str) -> float:
@@ -98,29 +125,3 @@ def number(answer: Any, what: str) -> float:
     if value.dtype.kind not in "iuf" or value.size != 1 or not math.isfinite(value.item()):
         raise Hint(f"{what} should be a single number, got `{answer!r}`.")
     return float(value.item())
-
-
-def rows(answer: Any, what: str, below: int) -> np.ndarray:
-    """Return an answer as distinct whole numbers from 0 to below - 1, ascending; masks too."""
-    given = np.asarray(answer)
-    if given.dtype == bool and given.shape == (below,):
-        return np.flatnonzero(given)
-    if given.size and (given.dtype.kind not in "iu" or given.ndim != 1):
-        raise Hint(f"{what} should be a list of whole numbers, got `{answer!r}`.")
-    given = np.unique(given).astype(int)
-    if given.size and (given[0] < 0 or given[-1] >= below):
-        odd = given[0] if given[0] < 0 else given[-1]
-        raise Hint(f"{what} should lie between 0 and {below - 1}, and yours hold {odd}.")
-    return given
-
-
-def near(answer: float, truth: float, tolerance: float = 0.03) -> bool:
-    """Return whether an answer is right to within a share of the truth."""
-    return abs(answer - truth) <= tolerance * abs(truth)
-
-
-def recognise(answer: float, mistakes: Mapping[str, float], tolerance: float = 0.03) -> None:
-    """Raise the hint of the first mistake, {hint: value}, whose value the answer is."""
-    for hint, value in mistakes.items():
-        if near(answer, value, tolerance):
-            raise Hint(hint)
