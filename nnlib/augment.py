@@ -32,6 +32,7 @@ PIECE = 2**16  # pixels handled at a time: what a piece needs stays in a core's 
 ONE_THREAD = 10**5  # multiplications in a matrix product that BLAS does not share among threads
 LEAST_SIGMA = 0.5  # pixels; below, neighbours move independently and nothing is smooth
 Array = np.ndarray
+Size = tuple[int, int]  # (h, w) in pixels
 T = TypeVar("T")
 
 
@@ -140,23 +141,22 @@ class Augment:
             _cover(images, self.cutout, rng)
         return images
 
-    def _positions(self, shape: tuple, flipped: Array, rng: np.random.Generator) -> Array:
+    def _positions(self, shape: tuple[int, ...], flipped: Array, rng: np.random.Generator) -> Array:
         """Draw where the pixels of a piece look: (N, 2, h, w) float32."""
-        n, *size = shape
+        n, h, w = shape
         shift = rng.uniform(-self.shift, self.shift, (n, 2))  # (N, 2)
         angle, zoom, shear = (
             rng.uniform(middle - spread, middle + spread, n)  # (N,)
             for middle, spread in ((0, self.rotate), (1, self.zoom), (0, self.shear))
         )
         matrix = linear_map(angle, zoom, shear, flipped)
-        weights = self._weights(n, size, rng) if self.elastic else None
-        out = _scratch("positions", (n, 2, *size), np.float32)
-        return positions(tuple(size), matrix, shift, weights, self.elastic_sigma, out)
+        weights = self._weights(n, h, w, rng) if self.elastic else None
+        return positions((h, w), matrix, shift, weights, self.elastic_sigma)
 
-    def _weights(self, n: int, size: list[int], rng: np.random.Generator) -> Array:
+    def _weights(self, n: int, h: int, w: int, rng: np.random.Generator) -> Array:
         """Draw the weights of the bumps of n displacements: (N, 2, R, S) float32."""
-        numbers = [bumps(side, self.elastic_sigma).shape[1] for side in size]
-        weights = _scratch("weights", (n, 2, *numbers), np.float32)
+        r, s = (bumps(side, self.elastic_sigma).shape[1] for side in (h, w))
+        weights = _scratch("weights", (n, 2, r, s), np.float32)
         rng.standard_normal(dtype=np.float32, out=weights)
         weights *= np.float32(self.elastic)
         return weights
@@ -195,18 +195,12 @@ def bumps(size: int, sigma: float) -> Array:
 
 
 def positions(
-    shape: tuple[int, int],
-    matrix: Array,
-    shift: Array,
-    weights: Array | None = None,
-    sigma: float = 4.0,
-    out: Array | None = None,
+    shape: Size, matrix: Array, shift: Array, weights: Array | None = None, sigma: float = 4.0
 ) -> Array:
     """Return where each output pixel looks, q = c + M (p − c) + t + d(p): (N, 2, h, w) float32.
 
     shape (h, w); matrix M (N, 2, 2); shift t (N, 2) in pixels; weights (N, 2, R, S), those of
-    the products of `bumps` that sum to d, R along rows and S along columns; float32 `out`
-    takes the result. Rows come first.
+    the products of `bumps` that sum to d, R along rows and S along columns. Rows come first.
 
     1, row, column and each term of d are products of a function of the row and a function of the
     column. So their sum is a product of three small matrices, A W Bᵀ, for each image and axis.
@@ -223,8 +217,7 @@ def positions(
         terms[:, :, 2:, 2:] = weights
     along_rows = _scratch("along rows", (n, 2, r, w), np.float32)
     _product(terms, across.T, along_rows)  # (N, 2, 2+R, 2+S) (2+S, w)
-    out = np.empty((n, 2, h, w), np.float32) if out is None else out
-    return _product(down, along_rows, out)  # (h, 2+R) (N, 2, 2+R, w)
+    return _product(down, along_rows, np.empty((n, 2, h, w), np.float32))  # (h, 2+R) (N, 2, 2+R, w)
 
 
 def _product(a: Array, b: Array, out: Array) -> Array:
@@ -328,8 +321,7 @@ def _between(a: Array, b: Array, fraction: Array) -> Array:
 def _mirrored(images: Array, flipped: Array) -> Array:
     """Mirror the flagged images left and right."""
     result = images.copy()
-    chosen = np.flatnonzero(flipped)
-    result[chosen] = images[chosen, :, ::-1]
+    result[flipped] = images[flipped, :, ::-1]
     return result
 
 

@@ -92,27 +92,22 @@ def _add_train(verbs: Any) -> None:
 def add_settings(verb: argparse.ArgumentParser, leave_out: Sequence[str] = ()) -> None:
     """Give a subcommand one flag for each field of `TrainConfig`."""
     group = verb.add_argument_group("settings")
-    types_of = typing.get_type_hints(TrainConfig)
+    kinds = typing.get_type_hints(TrainConfig)
     for setting in fields(TrainConfig):
         if setting.name not in leave_out:
-            _add_setting(group, setting, types_of[setting.name])
+            flag, how = "--" + setting.name.replace("_", "-"), _how(setting, kinds[setting.name])
+            group.add_argument(flag, default=argparse.SUPPRESS, help=_help(setting), **how)
 
 
-METAVARS = {int: "N", float: "X", str: "NAME"}
-
-
-def _add_setting(group: Any, setting: Field, kind: Any) -> None:
-    flag = "--" + setting.name.replace("_", "-")
-    options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help(setting)}
+def _how(setting: Field, kind: Any) -> dict[str, Any]:
+    """Say to argparse what a field's type means on the command line."""
     if kind is bool:
-        options["action"] = argparse.BooleanOptionalAction
-    elif setting.name == "hidden":
-        options |= {"nargs": "+", "type": int, "metavar": "N"}
-    else:
-        inner = next((t for t in typing.get_args(kind) if t is not types.NoneType), kind)
-        shown = "|".join(setting.metadata.get("choices", ())) or METAVARS[inner]
-        options |= {"type": inner, "metavar": shown}
-    group.add_argument(flag, **options)
+        return {"action": argparse.BooleanOptionalAction}
+    if setting.name == "hidden":
+        return {"nargs": "+", "type": int, "metavar": "N"}
+    inner = next((t for t in typing.get_args(kind) if t is not types.NoneType), kind)
+    metavar = {int: "N", float: "X", str: "NAME"}[inner]
+    return {"type": inner, "metavar": "|".join(setting.metadata.get("choices", ())) or metavar}
 
 
 def _help(setting: Field) -> str:
@@ -266,10 +261,8 @@ def picture_format(model: MLP) -> tuple[tuple[int, int], str]:
 def _ranked(path: str, model: MLP, picture: Any) -> dict[str, Any]:
     probabilities = model.predict_proba(model.scaling(picture[None]))[0]  # (K,)
     names = model.info.get("classes") or [str(k) for k in range(len(probabilities))]
-    top = [
-        {"label": names[k], "probability": float(probabilities[k])}
-        for k in probabilities.argsort()[::-1][:3]
-    ]
+    best = probabilities.argsort()[::-1][:3]
+    top = [{"label": names[k], "probability": float(probabilities[k])} for k in best]
     return {"image": path, "label": top[0]["label"], "top": top}
 
 

@@ -168,14 +168,14 @@ def load_dataset(
     files are not opened. Raises InputError for bad arguments and damaged files, DownloadError
     where a file is neither at hand nor reachable.
     """
-    images, labels, source = _read_pair(name, TRAIN_FILES)
+    images, labels, classes, source = _read(name, TRAIN_FILES)
     y = labels.astype(np.int64)  # (N,)
     train_rows, val_rows = _split_rows(y, val_size, seed, train_size)
     return Dataset(
         name=str(name) if name in DATASETS else Path(source).name or "data",
         train=Split(images[train_rows], y[train_rows]),
         val=Split(images[val_rows], y[val_rows]),
-        classes=_classes(name, labels, source),
+        classes=classes,
         image_shape=images.shape[1:],
         sha256=sha256(idx_header(images), images, idx_header(labels), labels),
         source=source,
@@ -190,24 +190,33 @@ def load_test_split(name: str | os.PathLike) -> Split:
     Of the training files only a folder's labels are read, because they say how many classes
     there are. Raises as `load_dataset` does, and InputError for a label without a class.
     """
-    images, labels, source = _read_pair(name, TEST_FILES)
-    _classes(name, labels, source)
+    images, labels, *_ = _read(name, TEST_FILES)
     return Split(images, labels)
 
 
-def _read_pair(
+def _read(
     name: str | os.PathLike, files: tuple[str, str]
-) -> tuple[np.ndarray, np.ndarray, str]:
-    """Return images (N, h, w) and labels (N,), both uint8, and where they come from."""
-    paths = fetch(name, files)
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...], str]:
+    """Return images (N, h, w) and labels (N,), both uint8, class names, and the files' folder.
+
+    In a folder of one's own, the classes are the numbers from 0 to the largest training label.
+    """
+    paths = list(fetch(name, files).values())
     if not paths:
-        return *_read_digits(test=files == TEST_FILES), "scikit-learn"
-    images_path, labels_path = paths.values()
-    images, labels = read_idx(images_path, 3), read_idx(labels_path, 1)
+        return *_read_digits(test=files == TEST_FILES), DATASETS["digits"].classes, "scikit-learn"
+    images, labels, source = read_idx(paths[0], 3), read_idx(paths[1], 1), str(paths[0].parent)
     if len(images) != len(labels):
-        counts = f"{len(images)} images but {labels_path} {len(labels)} labels"
-        raise InputError(f"{images_path} holds {counts}; give files that belong together")
-    return images, labels, str(images_path.parent)
+        counts = f"{len(images)} images but {paths[1]} {len(labels)} labels"
+        raise InputError(f"{paths[0]} holds {counts}; give files that belong together")
+    if name in DATASETS:
+        classes = DATASETS[str(name)].classes
+    else:
+        (path,) = fetch(name, TRAIN_FILES[1:]).values()
+        classes = tuple(str(k) for k in range(int(read_idx(path, 1).max()) + 1))
+    if labels.max() >= len(classes):
+        need = f"labels in {source} must be below {len(classes)}, the number of classes"
+        raise InputError(f"{need}, got {labels.max()}; give files that belong together")
+    return images, labels, classes, source
 
 
 def _read_digits(test: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -218,22 +227,6 @@ def _read_digits(test: bool) -> tuple[np.ndarray, np.ndarray]:
     rows = slice(-DIGITS_TEST, None) if test else slice(None, -DIGITS_TEST)
     images = np.rint(digits.images[rows] * (255 / 16)).astype(np.uint8)  # (N, 8, 8)
     return images, digits.target[rows].astype(np.uint8)
-
-
-def _classes(name: str | os.PathLike, labels: np.ndarray, source: str) -> tuple[str, ...]:
-    """Return the class names, of which every label must have one.
-
-    In a folder, they are the numbers from 0 to the largest training label.
-    """
-    if name in DATASETS:
-        names = DATASETS[str(name)].classes
-    else:
-        (path,) = fetch(name, TRAIN_FILES[1:]).values()
-        names = tuple(str(k) for k in range(int(read_idx(path, 1).max()) + 1))
-    if labels.max() >= len(names):
-        need = f"labels in {source} must be below {len(names)}, the number of classes"
-        raise InputError(f"{need}, got {labels.max()}; give files that belong together")
-    return names
 
 
 # ---------------------------------------------------------------- splitting
