@@ -282,14 +282,10 @@ def run_search(options: argparse.Namespace) -> None:
     names = ("sampler", "pruner", "seeds", "jobs", "storage", "scheduler", "seed", "out")
     more = {name: getattr(options, name) for name in names}
     result = search.run_search(config, space, options.trials, **more, on_trial=print_trial)
-    answer = {
-        "best": result.best,
-        "trials": len(result.rows),
-        "seconds": result.seconds,
-        "folder": str(result.folder),
-    }
+    answer = {"best": result.best, "trials": len(result.rows), "seconds": result.seconds}
     head = result.table.head(10).drop(columns="reason", errors="ignore")
-    _answer(options, answer, f"{head.to_string(index=False)}\n{result.folder / 'trials.csv'}")
+    text = f"{head.to_string(index=False)}\n{result.folder / 'trials.csv'}"
+    _answer(options, answer | {"folder": str(result.folder)}, text)
 
 
 def print_trial(row: dict[str, Any], result: Any) -> None:

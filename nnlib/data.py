@@ -39,19 +39,18 @@ class Scaling:
     offset: float
     factor: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if not isinstance(value, (int, float)) or not math.isfinite(value):
                 raise InputError(f"scaling {name} must be a finite number, got {value!r}")
 
     def __call__(self, images: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Return the scaled pixels, (N, h, w) or (N, D) -> float32 (N, D)."""
-        pixels = images.reshape(len(images), math.prod(images.shape[1:]))  # (N, D)
+        size = math.prod(images.shape[1:])
+        pixels = np.ascontiguousarray(images).reshape(len(images), size)  # (N, D)
         if self.offset:  # else one pass over `out`: two cores may have it in their caches
-            pixels = out = np.subtract(
-                pixels, np.float32(self.offset), out=out, dtype=np.float32, order="C"
-            )
-        return np.multiply(pixels, np.float32(self.factor), out=out, dtype=np.float32, order="C")
+            pixels = out = np.subtract(pixels, np.float32(self.offset), out=out, dtype=np.float32)
+        return np.multiply(pixels, np.float32(self.factor), out=out, dtype=np.float32)
 
 
 UNIT = Scaling(0.0, 1 / 255)
@@ -96,7 +95,7 @@ class Split:
     images: np.ndarray
     y: np.ndarray
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         images, y = np.asarray(self.images), np.asarray(self.y)
         if images.dtype != np.uint8 or images.ndim != 3:
             raise InputError(f"images must be uint8 of shape (N, h, w), got {_kind(images)}")

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -128,13 +127,8 @@ def _official_file(name: str, file: str, expected: str, mirrors: list[str]) -> P
             raise InputError(f"{path} is damaged: {sums}; replace it, or unset NNLIB_DATA")
         return path
     path = project_root() / "data" / name / f"{file}.gz"
-    if not path.exists():
+    if not path.exists() or _sum_of(path) != expected:
         _download(name, path, expected, mirrors)
-    elif _sum_of(path) != expected:
-        try:
-            _download(name, path, expected, mirrors)
-        except DownloadError as error:
-            raise InputError(f"{path} is damaged and could not be replaced: {error}") from error
     return path
 
 
@@ -157,7 +151,7 @@ def _hashed(path: Path, changed: int, size: int) -> str:
 
 def _download(name: str, path: Path, expected: str, mirrors: list[str]) -> None:
     """Write the file to `path` from the first mirror that serves it, and prefer that one after."""
-    reasons = []
+    reasons, damaged = [], path.exists()
     for mirror in list(mirrors):
         try:
             raw = _receive(mirror + path.name, f"{name}/{path.name}")
@@ -170,10 +164,12 @@ def _download(name: str, path: Path, expected: str, mirrors: list[str]) -> None:
         write_atomic(path, raw)
         mirrors.sort(key=lambda other: other != mirror)
         return
-    raise DownloadError(
-        f"cannot download {name} ({path.name}): {'; '.join(reasons) or 'no mirror is known'}; "
-        f"check the network, or set NNLIB_DATA to a folder with fashion-mnist/ and mnist/"
-    )
+    why = "; ".join(reasons) or "no mirror is known"
+    advice = "check the network, or set NNLIB_DATA to a folder with fashion-mnist/ and mnist/"
+    failed = f"cannot download {name} ({path.name}): {why}; {advice}"
+    if damaged:
+        raise InputError(f"{path} is damaged and could not be replaced: {failed}")
+    raise DownloadError(failed)
 
 
 class _Bounded(io.BytesIO):
@@ -244,7 +240,7 @@ def read_idx(path: str | os.PathLike, ndim: int) -> np.ndarray:
         raise InputError(f"cannot use {path} as IDX data: {reason}; replace the file") from error
 
 
-def _parse_idx(stream: BinaryIO, ndim: int, capacity: int) -> np.ndarray:
+def _parse_idx(stream: io.BufferedIOBase, ndim: int, capacity: int) -> np.ndarray:
     """Read header and data from a stream that holds at most `capacity` bytes."""
     header = stream.read(4 + 4 * ndim)
     expected = bytes((0, 0, 8, ndim))

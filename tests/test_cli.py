@@ -1,9 +1,11 @@
 """The command as a user meets it: a process, its exit status, one line, one JSON object."""
 
+import io
 import json
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from PIL import Image
 
 from nnlib import MLP, save_model
+from nnlib.cli import main
 
 
 def nnlib(*arguments: object, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess:
@@ -20,13 +23,23 @@ def nnlib(*arguments: object, cwd: Path | None = None, **env: str) -> subprocess
     )  # fmt: skip
 
 
-def refused(*arguments: object, status: int = 2, cwd: Path | None = None) -> str:
-    """Run a command that must fail with one line; return the line."""
-    done = nnlib(*arguments, cwd=cwd)
-    assert done.returncode == status, done.stderr
-    assert done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1, done.stderr
-    return done.stderr
+def one_line(status: int, out: str, err: str) -> str:
+    """Return the one line of a command that failed because of what it was given."""
+    assert status == 2, err
+    assert out == ""
+    assert len(err.splitlines()) == 1, err
+    return err
+
+
+def refused(*arguments: object) -> str:
+    """Run a command that must fail with one line, in this process; return the line."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            status = main([*map(str, arguments)])
+        except SystemExit as stop:  # argparse's own complaints
+            status = stop.code
+    return one_line(status, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -204,12 +217,28 @@ BAD_SEARCHES = {
 def test_bad_searches_get_one_line(tmp_path: Path, words: str) -> None:
     line = refused(*SEARCH, *words.split(), "--out", tmp_path / "s")
     assert BAD_SEARCHES[words] in line
-    assert "no data set given" in refused("search", "--trials", 2, "--range", "lr=0.1:0.2")
 
 
-def test_a_search_that_names_no_number_of_trials(tmp_path: Path) -> None:
-    line = refused("search", "--dataset", "digits", "--range", "lr=0.1:0.2", cwd=tmp_path)
+def test_a_search_that_names_no_data_set_or_no_number_of_trials(tmp_path: Path) -> None:
+    line = refused("search", "--trials", 2, "--range", "lr=0.1:0.2", "--out", tmp_path)
+    assert "no data set given" in line
+    line = refused("search", "--dataset", "digits", "--range", "lr=0.1:0.2", "--out", tmp_path)
     assert "no number of trials given: add --trials 20" in line
+
+
+REFUSED = ("train --lr nan --dataset digits", "train --unknown 1", "test none", "predict none none",
+           "search --dataset digits --trials 3", "report --profile fast", "bench --rounds 0",
+           "data cifar")  # fmt: skip
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_a_mistake_is_one_line_of_a_process_as_it_is_in_this_one(
+    tmp_path: Path, words: str
+) -> None:
+    done = nnlib(*words.split(), cwd=tmp_path)
+    line = one_line(done.returncode, done.stdout, done.stderr)
+    assert line == refused(*words.split())
+    assert not any(tmp_path.iterdir())
 
 
 def test_bad_reports_get_one_line(tmp_path: Path) -> None:
@@ -235,8 +264,6 @@ def test_bench_takes_a_number_of_rounds() -> None:
 
 def test_the_command_in_this_process(own_folder, tmp_path, capsys) -> None:
     """The same as above, where coverage and debuggers see it."""
-    from nnlib.cli import main
-
     run, search = str(tmp_path / "run"), str(tmp_path / "search")
     assert main(["train", "--dataset", str(own_folder), "--epochs", "1", "--out", run]) == 0
     assert main(["test", run, "--json"]) == 0
