@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -356,7 +356,7 @@ def ahead(batches: Iterable[T], depth: int = 2) -> Iterator[T]:
 
 
 def _ahead(batches: Iterator[T], depth: int) -> Iterator[T]:
-    end = object()
+    end: Any = object()
     thread = ThreadPoolExecutor(1, thread_name_prefix="ahead")
     try:
         waiting = deque(thread.submit(next, batches, end) for _ in range(depth))

@@ -176,7 +176,7 @@ def load_dataset(
         val=Split(images[val_rows], y[val_rows]),
         classes=classes,
         image_shape=images.shape[1:],
-        sha256=sha256(idx_header(images), images, idx_header(labels), labels),
+        sha256=sha256(idx_header(images), images.data, idx_header(labels), labels.data),
         source=source,
         train_indices=train_rows,
         val_indices=val_rows,

@@ -6,17 +6,17 @@ Whoever is given to `on_progress` is called at every yield of the loop. It may h
 
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from tqdm import tqdm
 
 from nnlib.trainer import Progress
 
 
-def epoch_line(progress: Progress) -> str:
-    """Return the line of a finished epoch."""
-    row = progress.row
+def epoch_line(row: dict[str, Any], epochs: int) -> str:
+    """Return the line of a finished epoch, given its row of the history."""
     return (
-        f"epoch {row['epoch']:>3}/{progress.epochs}"
+        f"epoch {row['epoch']:>3}/{epochs}"
         f"  lr {row['lr']:<8.4g}"
         f"  train {row['train_loss']:.4f} {row['train_accuracy']:7.2%}"
         f"  validation {row['val_loss']:.4f} {row['val_accuracy']:7.2%}"
@@ -27,7 +27,7 @@ def epoch_line(progress: Progress) -> str:
 def print_epoch(progress: Progress) -> None:
     """Write a line to standard error for each finished epoch: for logs."""
     if progress.row:
-        print(epoch_line(progress), file=sys.stderr, flush=True)
+        print(epoch_line(progress.row, progress.epochs), file=sys.stderr, flush=True)
 
 
 class Bar:
@@ -41,12 +41,12 @@ class Bar:
         """Take in what the loop tells."""
         if self.bar.total is None:  # until then nothing is shown; a resumed run is in the middle
             self.bar.reset(progress.steps)
-            self.bar.initial = self.bar.n = progress.step
+            self.bar.initial = self.bar.n = self.bar.last_print_n = progress.step
         shown = f"loss {progress.loss:.4f}, accuracy {progress.accuracy:.2%}"
         self.bar.set_postfix_str(shown, refresh=False)
         self.bar.update(progress.step - self.bar.n)
         if progress.row:
-            self.bar.write(epoch_line(progress), file=sys.stderr)
+            self.bar.write(epoch_line(progress.row, progress.epochs), file=sys.stderr)
 
 
 def for_stderr() -> Callable[[Progress], None]:

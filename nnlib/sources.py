@@ -258,15 +258,16 @@ def _parse_idx(stream: io.BufferedIOBase, ndim: int, capacity: int) -> np.ndarra
         raise ValueError(f"{described}, more than the file can hold")
     if size > MAX_IDX_BYTES:
         raise ValueError(f"{described}, more than the limit of {MAX_IDX_BYTES:,}")
-    data = np.empty(size, dtype=np.uint8)
-    read = 0
-    while piece := stream.readinto(data[read : read + CHUNK]):  # unpacking needs no second copy
+    array, read = np.empty(size, dtype=np.uint8), 0
+    while piece := stream.readinto(
+        array.data[read : read + CHUNK]
+    ):  # unpacking needs no second copy
         read += piece
     if read < size:
         raise ValueError(f"it ends after {read:,} of {size:,} bytes of data")
     if stream.read(1):  # for gzip, this compares the checksum too
         raise ValueError(f"{described}, but more follow")
-    return data.reshape(shape)
+    return array.reshape(shape)
 
 
 def idx_header(array: np.ndarray) -> bytes:
