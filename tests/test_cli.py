@@ -23,6 +23,17 @@ def nnlib(*arguments: object, cwd: Path | None = None, **env: str) -> subprocess
     )  # fmt: skip
 
 
+def here(*arguments: object) -> tuple[int, str, str]:
+    """Run the command in this process: its status, standard output and standard error."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            status = main([*map(str, arguments)])
+        except SystemExit as stop:  # argparse's own complaints
+            status = stop.code
+    return status, out.getvalue(), err.getvalue()
+
+
 def one_line(status: int, out: str, err: str) -> str:
     """Return the one line of a command that failed because of what it was given."""
     assert status == 2, err
@@ -32,14 +43,7 @@ def one_line(status: int, out: str, err: str) -> str:
 
 
 def refused(*arguments: object) -> str:
-    """Run a command that must fail with one line, in this process; return the line."""
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        try:
-            status = main([*map(str, arguments)])
-        except SystemExit as stop:  # argparse's own complaints
-            status = stop.code
-    return one_line(status, out.getvalue(), err.getvalue())
+    return one_line(*here(*arguments))
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +80,9 @@ def test_a_model_is_tested(run: Path, form: str) -> None:
     assert answer["accuracy"] > 0.5
     assert answer["loss"] > 0
     assert Path(answer["dataset"]).name.startswith("stripes")
-    assert "test accuracy" in nnlib("test", model).stdout
+    status, out, _ = here("test", model)
+    assert status == 0
+    assert "test accuracy" in out
 
 
 def test_a_picture_is_recognised(run: Path, tmp_path: Path) -> None:
@@ -87,7 +93,9 @@ def test_a_picture_is_recognised(run: Path, tmp_path: Path) -> None:
     (prediction,) = answer["predictions"]
     assert prediction["label"] == "2"
     assert sum(p["probability"] for p in prediction["top"]) <= 1.000001
-    assert "two.png: 2 " in nnlib("predict", run, tmp_path / "two.png").stdout
+    status, out, _ = here("predict", run, tmp_path / "two.png")
+    assert status == 0
+    assert "two.png: 2 " in out
 
 
 def test_resume_continues_and_repeats_nothing(run: Path) -> None:
@@ -98,10 +106,12 @@ def test_resume_continues_and_repeats_nothing(run: Path) -> None:
     assert (run / "model.safetensors").read_bytes() == before
 
 
-def test_a_folder_s_default_name_tells_its_content(own_folder: Path, tmp_path: Path) -> None:
+def test_a_folder_s_default_name_tells_its_content(
+    own_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     for _ in range(2):
-        assert nnlib("train", "--dataset", own_folder, "--epochs", 1, "--hidden", 7, 3,
-                     cwd=tmp_path).returncode == 0  # fmt: skip
+        assert here("train", "--dataset", own_folder, "--epochs", 1, "--hidden", 7, 3)[0] == 0
     names = [path.name for path in (tmp_path / "runs").iterdir()]
     assert len(names) == 2
     assert all(name.startswith(f"{own_folder.name}-7x3-relu-2") for name in names)
@@ -262,15 +272,15 @@ def test_bench_takes_a_number_of_rounds() -> None:
     assert "rounds must be a whole number >= 1, got 0" in refused("bench", "--rounds", 0)
 
 
-def test_the_command_in_this_process(own_folder, tmp_path, capsys) -> None:
+def test_the_command_in_this_process(own_folder, tmp_path) -> None:
     """The same as above, where coverage and debuggers see it."""
-    run, search = str(tmp_path / "run"), str(tmp_path / "search")
-    assert main(["train", "--dataset", str(own_folder), "--epochs", "1", "--out", run]) == 0
-    assert main(["test", run, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["n"] == 100
-    assert main(["test", str(tmp_path)]) == 2
-    words = ["--trials", "2", "--range", "lr=0.01:0.1", "--epochs", "1", "--out", search]
-    assert main(["search", "--dataset", str(own_folder), *words, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["trials"] == 2
-    assert main(["report", "--profile", "fast"]) == 2
-    assert main(["data", "digits"]) == 0
+    run, search = tmp_path / "run", tmp_path / "search"
+    assert here("train", "--dataset", own_folder, "--epochs", 1, "--out", run)[0] == 0
+    status, out, _ = here("test", run, "--json")
+    assert (status, json.loads(out)["n"]) == (0, 100)
+    assert here("test", tmp_path)[0] == 2
+    words = ("--trials", 2, "--range", "lr=0.01:0.1", "--epochs", 1, "--out", search, "--json")
+    status, out, _ = here("search", "--dataset", own_folder, *words)
+    assert (status, json.loads(out)["trials"]) == (0, 2)
+    assert here("report", "--profile", "fast")[0] == 2
+    assert here("data", "digits")[0] == 0
