@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -32,24 +32,22 @@ PIECE = 2**16  # pixels handled at a time: what a piece needs stays in a core's 
 ONE_THREAD = 10**5  # multiplications in a matrix product that BLAS does not share among threads
 LEAST_SIGMA = 0.5  # pixels; below, neighbours move independently and nothing is smooth
 Array = np.ndarray
+Size = tuple[int, int]  # (h, w) in pixels
 T = TypeVar("T")
 
 
-class _Scratch(threading.local):
-    """Arrays that a thread uses again and again: fresh memory costs as much as the work in it."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, Array] = {}
-
-    def __call__(self, name: str, shape: tuple[int, ...], dtype: type) -> Array:
-        """Return an array with anything in it, valid until the name is asked for again."""
-        size = math.prod(shape)
-        if name not in self.kept or self.kept[name].size < size:
-            self.kept[name] = np.empty(size, dtype)
-        return self.kept[name][:size].reshape(shape)
+_own = threading.local()
 
 
-_scratch = _Scratch()
+def _scratch(name: str, shape: tuple[int, ...], dtype: type) -> Array:
+    """Return an array with anything in it, valid until this thread asks for the name again.
+
+    A thread uses its arrays again and again: fresh memory costs as much as the work in it.
+    """
+    kept, size = vars(_own), math.prod(shape)
+    if name not in kept or kept[name].size < size:
+        kept[name] = np.empty(size, dtype)
+    return kept[name][:size].reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -91,10 +89,8 @@ class Augment:
         checks.whole("cutout", self.cutout)
         if checks.not_negative("rotate", self.rotate) > 180:
             raise InputError(f"rotate must be at most 180 degrees, got {self.rotate!r}")
-        if checks.positive("elastic_sigma", self.elastic_sigma) < LEAST_SIGMA:
-            raise InputError(
-                f"elastic_sigma must be >= {LEAST_SIGMA} pixels, got {self.elastic_sigma!r}"
-            )
+        if checks.positive("elastic_sigma", sigma := self.elastic_sigma) < LEAST_SIGMA:
+            raise InputError(f"elastic_sigma must be >= {LEAST_SIGMA} pixels, got {sigma!r}")
 
     @property
     def active(self) -> bool:
@@ -121,49 +117,46 @@ class Augment:
         step = max(1, PIECE // (images.shape[1] * images.shape[2]))
         for start in range(0, len(images), step):
             piece = slice(start, start + step)
-            self._apply(images[piece], rng, result[piece])
+            result[piece] = self._apply(images[piece], rng)
         return result
 
     def _check(self, images: Array) -> None:
         if images.dtype != np.uint8 or images.ndim != 3 or 0 in images.shape[1:]:
             found = f"{images.dtype} {images.shape}"
             raise InputError(f"images must be uint8 (N, height, width), got {found}")
+        most = f"at most the image's shorter side, {min(images.shape[1:])} pixels"
         for name in ("shift", "elastic", "cutout"):
-            if (value := getattr(self, name)) > (side := min(images.shape[1:])):
-                raise InputError(
-                    f"{name} must be at most the image's shorter side, {side} pixels, got {value}"
-                )
+            if (value := getattr(self, name)) > min(images.shape[1:]):
+                raise InputError(f"{name} must be {most}, got {value}")
 
-    def _apply(self, images: Array, rng: np.random.Generator, out: Array) -> None:
-        """Draw for one piece of a batch, and do it into `out`."""
-        n = len(images)
-        flipped = rng.random(n) < self.flip / 2  # (N,)
+    def _apply(self, images: Array, rng: np.random.Generator) -> Array:
+        """Draw for one piece of a batch, and do it."""
+        flipped = rng.random(len(images)) < self.flip / 2  # (N,)
         if self._warps:
-            sample(images, self._positions(images.shape, flipped, rng), out)
+            images = sample(images, self._positions(images.shape, flipped, rng))
         else:
-            reach = int(self.shift)
             images = _mirrored(images, flipped) if self.flip else images
-            _move(images, rng.integers(-reach, reach, (n, 2), endpoint=True), reach, out)
+            images = _moved(images, int(self.shift), rng)
         if self.cutout:
-            _cover(out, self.cutout, rng)
+            _cover(images, self.cutout, rng)
+        return images
 
-    def _positions(self, shape: tuple, flipped: Array, rng: np.random.Generator) -> Array:
+    def _positions(self, shape: tuple[int, ...], flipped: Array, rng: np.random.Generator) -> Array:
         """Draw where the pixels of a piece look: (N, 2, h, w) float32."""
-        n, *size = shape
+        n, h, w = shape
         shift = rng.uniform(-self.shift, self.shift, (n, 2))  # (N, 2)
         angle, zoom, shear = (
             rng.uniform(middle - spread, middle + spread, n)  # (N,)
             for middle, spread in ((0, self.rotate), (1, self.zoom), (0, self.shear))
         )
         matrix = linear_map(angle, zoom, shear, flipped)
-        weights = self._weights(n, size, rng) if self.elastic else None
-        out = _scratch("positions", (n, 2, *size), np.float32)
-        return positions(tuple(size), matrix, shift, weights, self.elastic_sigma, out)
+        weights = self._weights(n, h, w, rng) if self.elastic else None
+        return positions((h, w), matrix, shift, weights, self.elastic_sigma)
 
-    def _weights(self, n: int, size: list[int], rng: np.random.Generator) -> Array:
+    def _weights(self, n: int, h: int, w: int, rng: np.random.Generator) -> Array:
         """Draw the weights of the bumps of n displacements: (N, 2, R, S) float32."""
-        numbers = [bumps(side, self.elastic_sigma).shape[1] for side in size]
-        weights = _scratch("weights", (n, 2, *numbers), np.float32)
+        r, s = (bumps(side, self.elastic_sigma).shape[1] for side in (h, w))
+        weights = _scratch("weights", (n, 2, r, s), np.float32)
         rng.standard_normal(dtype=np.float32, out=weights)
         weights *= np.float32(self.elastic)
         return weights
@@ -202,18 +195,12 @@ def bumps(size: int, sigma: float) -> Array:
 
 
 def positions(
-    shape: tuple[int, int],
-    matrix: Array,
-    shift: Array,
-    weights: Array | None = None,
-    sigma: float = 4.0,
-    out: Array | None = None,
+    shape: Size, matrix: Array, shift: Array, weights: Array | None = None, sigma: float = 4.0
 ) -> Array:
     """Return where each output pixel looks, q = c + M (p − c) + t + d(p): (N, 2, h, w) float32.
 
     shape (h, w); matrix M (N, 2, 2); shift t (N, 2) in pixels; weights (N, 2, R, S), those of
-    the products of `bumps` that sum to d, R along rows and S along columns; float32 `out`
-    takes the result. Rows come first.
+    the products of `bumps` that sum to d, R along rows and S along columns. Rows come first.
 
     1, row, column and each term of d are products of a function of the row and a function of the
     column. So their sum is a product of three small matrices, A W Bᵀ, for each image and axis.
@@ -230,8 +217,7 @@ def positions(
         terms[:, :, 2:, 2:] = weights
     along_rows = _scratch("along rows", (n, 2, r, w), np.float32)
     _product(terms, across.T, along_rows)  # (N, 2, 2+R, 2+S) (2+S, w)
-    out = np.empty((n, 2, h, w), np.float32) if out is None else out
-    return _product(down, along_rows, out)  # (h, 2+R) (N, 2, 2+R, w)
+    return _product(down, along_rows, np.empty((n, 2, h, w), np.float32))  # (h, 2+R) (N, 2, 2+R, w)
 
 
 def _product(a: Array, b: Array, out: Array) -> Array:
@@ -256,12 +242,11 @@ def _axis(size: int, sigma: float, elastic: bool) -> Array:
     return np.stack(columns, axis=1).astype(np.float32)
 
 
-def sample(images: Array, positions: Array, out: Array | None = None) -> Array:
+def sample(images: Array, positions: Array) -> Array:
     """Return the images read at `positions` (N, 2, h', w') by bilinear interpolation.
 
     Outside an image all is 0. Positions count in 1/256 of a pixel: the result, uint8
-    (N, h', w'), written to `out` if given, is within one grey level of exact interpolation,
-    rounded.
+    (N, h', w'), is within one grey level of exact interpolation, rounded.
     """
     shape = (len(images), *positions.shape[2:])
     pixel, fraction = _split(positions, images.shape)  # both (N, 2, h', w')
@@ -273,9 +258,7 @@ def sample(images: Array, positions: Array, out: Array | None = None) -> Array:
     # Every index is valid: "wrap" only spares NumPy's safety copy.
     corners = _scratch("found", shape, np.uint32)
     np.take(_corners(images), index, out=corners, mode="wrap")
-    out = np.empty(shape, np.uint8) if out is None else out
-    np.copyto(out, _blend(corners, fraction[:, 0], fraction[:, 1]), casting="unsafe")
-    return out
+    return _blend(corners, fraction[:, 0], fraction[:, 1]).astype(np.uint8)
 
 
 def _split(positions: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
@@ -338,30 +321,28 @@ def _between(a: Array, b: Array, fraction: Array) -> Array:
 def _mirrored(images: Array, flipped: Array) -> Array:
     """Mirror the flagged images left and right."""
     result = images.copy()
-    chosen = np.flatnonzero(flipped)
-    result[chosen] = images[chosen, :, ::-1]
+    result[flipped] = images[flipped, :, ::-1]
     return result
 
 
-def _move(images: Array, shift: Array, reach: int, out: Array) -> None:
-    """Let each image look `shift` (N, 2) whole pixels away, at most `reach`; 0 from outside."""
+def _moved(images: Array, reach: int, rng: np.random.Generator) -> Array:
+    """Let each image look up to `reach` whole pixels away along each axis; 0 from outside."""
     n, h, w = images.shape
+    shift = rng.integers(0, 2 * reach, (n, 2), endpoint=True)  # of a frame that begins at -reach
     bordered = _scratch("bordered", (n, h + 2 * reach, w + 2 * reach), np.uint8)
     bordered[...] = 0
     bordered[:, reach : reach + h, reach : reach + w] = images
     windows = sliding_window_view(bordered, (h, w), axis=(1, 2))  # (N, 2r+1, 2r+1, h, w)
-    out[...] = windows[np.arange(n), reach + shift[:, 0], reach + shift[:, 1]]
+    return windows[np.arange(n), shift[:, 0], shift[:, 1]]
 
 
 def _cover(images: Array, side: int, rng: np.random.Generator) -> None:
     """Set a square of `side` pixels around a random pixel of each image to 0, in place."""
     inside = []
     for size in images.shape[1:]:
-        first = rng.integers(size, size=(len(images), 1)) - side // 2
-        place = np.arange(size)
-        inside.append((place >= first) & (place < first + side))  # (N, size)
-    outside = ~(inside[0][:, :, None] & inside[1][:, None, :])  # (N, h, w)
-    images *= outside.view(np.uint8)
+        place = np.arange(size) - rng.integers(size, size=(len(images), 1)) + side // 2
+        inside.append((place >= 0) & (place < side))  # (N, size)
+    images *= ~(inside[0][:, :, None] & inside[1][:, None, :])  # (N, h, w)
 
 
 def ahead(batches: Iterable[T], depth: int = 2) -> Iterator[T]:
@@ -375,7 +356,7 @@ def ahead(batches: Iterable[T], depth: int = 2) -> Iterator[T]:
 
 
 def _ahead(batches: Iterator[T], depth: int) -> Iterator[T]:
-    end = object()
+    end: Any = object()
     thread = ThreadPoolExecutor(1, thread_name_prefix="ahead")
     try:
         waiting = deque(thread.submit(next, batches, end) for _ in range(depth))

@@ -8,6 +8,7 @@ the fields of `TrainConfig`; no setting is named twice.
 import argparse
 import json
 import math
+import subprocess
 import sys
 import types
 import typing
@@ -16,7 +17,13 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
+from nnlib import checks, training
 from nnlib.checks import InputError
+from nnlib.config import TrainConfig
+from nnlib.data import DATASETS, fetch, load_test_split
+from nnlib.files import project_root
+from nnlib.network import MLP, load_model
+from nnlib.runs import RunFolder
 
 
 class Parser(argparse.ArgumentParser):
@@ -51,16 +58,13 @@ def make_parser() -> Parser:
     """Return the parser of the whole command, a subparser for each verb."""
     parser = Parser(prog="nnlib", description="A multi-layer perceptron in NumPy, and its report.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
-    for add in (
-        _add_data,
-        _add_train,
-        _add_test,
-        _add_predict,
-        _add_search,
-        _add_report,
-        _add_bench,
-    ):
-        add(verbs)
+    _add_data(verbs)
+    _add_train(verbs)
+    _add_test(verbs)
+    _add_predict(verbs)
+    _add_search(verbs)
+    _add_report(verbs)
+    _add_bench(verbs)
     return parser
 
 
@@ -74,8 +78,6 @@ def _verb(verbs: Any, name: str, run: Callable, text: str, json_flag: bool = Tru
 
 
 def _add_data(verbs: Any) -> None:
-    from nnlib.data import DATASETS
-
     verb = _verb(verbs, "data", run_data, "download and verify data sets", json_flag=False)
     verb.add_argument("names", nargs="*", metavar="NAME", help=", ".join(DATASETS))
 
@@ -89,30 +91,23 @@ def _add_train(verbs: Any) -> None:
 
 def add_settings(verb: argparse.ArgumentParser, leave_out: Sequence[str] = ()) -> None:
     """Give a subcommand one flag for each field of `TrainConfig`."""
-    from nnlib.config import TrainConfig
-
     group = verb.add_argument_group("settings")
-    types_of = typing.get_type_hints(TrainConfig)
+    kinds = typing.get_type_hints(TrainConfig)
     for setting in fields(TrainConfig):
         if setting.name not in leave_out:
-            _add_setting(group, setting, types_of[setting.name])
+            flag, how = "--" + setting.name.replace("_", "-"), _how(setting, kinds[setting.name])
+            group.add_argument(flag, default=argparse.SUPPRESS, help=_help(setting), **how)
 
 
-def _add_setting(group: Any, setting: Field, kind: Any) -> None:
-    flag = "--" + setting.name.replace("_", "-")
-    options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help(setting)}
+def _how(setting: Field, kind: Any) -> dict[str, Any]:
+    """Say to argparse what a field's type means on the command line."""
     if kind is bool:
-        group.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
-    elif setting.name == "hidden":
-        group.add_argument(flag, nargs="+", type=int, metavar="N", **options)
-    else:
-        inner = [t for t in typing.get_args(kind) if t is not types.NoneType] or [kind]
-        choices = setting.metadata.get("choices")
-        if choices:
-            options["metavar"] = "|".join(choices)
-        else:
-            options["metavar"] = {int: "N", float: "X", str: "NAME"}[inner[0]]
-        group.add_argument(flag, type=inner[0], **options)
+        return {"action": argparse.BooleanOptionalAction}
+    if setting.name == "hidden":
+        return {"nargs": "+", "type": int, "metavar": "N"}
+    inner = next((t for t in typing.get_args(kind) if t is not types.NoneType), kind)
+    metavar = {int: "N", float: "X", str: "NAME"}[inner]
+    return {"type": inner, "metavar": "|".join(setting.metadata.get("choices", ())) or metavar}
 
 
 def _help(setting: Field) -> str:
@@ -176,16 +171,20 @@ def _add_bench(verbs: Any) -> None:
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     """Return the settings that were given on the command line, and no others."""
-    from nnlib.config import TrainConfig
-
     names = [setting.name for setting in fields(TrainConfig)]
     return {name: getattr(options, name) for name in names if hasattr(options, name)}
 
 
+def config_of(options: argparse.Namespace, or_else: str = "") -> TrainConfig:
+    """Return the settings given, the rest by default; a data set must be among them."""
+    given = settings_of(options)
+    if "dataset" not in given:
+        raise InputError(f"no data set given: add --dataset fashion-mnist{or_else}")
+    return TrainConfig(**given)
+
+
 def run_data(options: argparse.Namespace) -> None:
     """Fetch and verify data sets, and say where they are."""
-    from nnlib.data import DATASETS, fetch
-
     for name in options.names or DATASETS:
         folders = dict.fromkeys(str(path.parent) for path in fetch(name).values())
         print(f"{name}: {' and '.join(folders) or 'comes with scikit-learn'}")
@@ -193,19 +192,16 @@ def run_data(options: argparse.Namespace) -> None:
 
 def run_train(options: argparse.Namespace) -> None:
     """Train a new run, or go on with one."""
-    from nnlib import progress, training
-    from nnlib.config import TrainConfig
+    from nnlib import progress
 
     given, watch = settings_of(options), progress.for_stderr()
-    if options.resume is not None:
-        if given or options.out:
-            extra = next(iter(given), "out").replace("_", "-")
-            raise InputError(f"--resume takes its settings from the run; leave out --{extra}")
-        run = training.resume(options.resume, watch)
-    elif "dataset" not in given:
-        raise InputError("no data set given: add --dataset fashion-mnist, or --resume DIR")
+    if options.resume is None:
+        run = training.train(config_of(options, ", or --resume DIR"), options.out, watch)
+    elif given or options.out:
+        extra = next(iter(given), "out").replace("_", "-")
+        raise InputError(f"--resume takes its settings from the run; leave out --{extra}")
     else:
-        run = training.train(TrainConfig(**given), options.out, watch)
+        run = training.resume(options.resume, watch)
     best = run.history.best
     summary = {
         "epochs": len(run.history.rows),
@@ -221,23 +217,16 @@ def run_train(options: argparse.Namespace) -> None:
 
 def run_test(options: argparse.Namespace) -> None:
     """Print the accuracy of a saved model on the test images."""
-    from nnlib.data import load_test_split
-    from nnlib.network import load_model
-    from nnlib.training import evaluate
-
     model = load_model(options.model)
     dataset = options.dataset or trained_on(options.model, model)
-    result = evaluate(model, load_test_split(dataset))
+    result = training.evaluate(model, load_test_split(dataset))
     answer = {"accuracy": result.accuracy, "loss": result.loss, "n": result.n, "dataset": dataset}
     text = f"test accuracy {result.accuracy:.2%}, loss {result.loss:.4f}"
     _answer(options, answer, f"{text}, on {result.n:,} images of {dataset}")
 
 
-def trained_on(path: str, model: Any) -> str:
+def trained_on(path: str, model: MLP) -> str:
     """Return the data set of a run's folder or model file; InputError where it does not say."""
-    from nnlib.data import DATASETS
-    from nnlib.runs import RunFolder
-
     folder = RunFolder(path if Path(path).is_dir() else Path(path).parent)
     if folder.holds_a_run() and (name := folder.load_config().get("dataset")):
         return name
@@ -248,16 +237,11 @@ def trained_on(path: str, model: Any) -> str:
 
 def run_predict(options: argparse.Namespace) -> None:
     """Print what each picture shows, most likely first."""
-    from nnlib.network import load_model
     from nnlib.pictures import load_picture
 
     model = load_model(options.model)
     shape, dataset = picture_format(model)
-    pictures = [load_picture(path, shape, dataset) for path in options.images]
-    answers = [
-        _ranked(path, model, picture)
-        for path, picture in zip(options.images, pictures, strict=True)
-    ]
+    answers = [_ranked(path, model, load_picture(path, shape, dataset)) for path in options.images]
     lines = [
         f"{a['image']}: " + ", ".join(f"{p['label']} {p['probability']:.1%}" for p in a["top"])
         for a in answers
@@ -265,7 +249,7 @@ def run_predict(options: argparse.Namespace) -> None:
     _answer(options, {"predictions": answers}, "\n".join(lines))
 
 
-def picture_format(model: Any) -> tuple[tuple[int, int], str]:
+def picture_format(model: MLP) -> tuple[tuple[int, int], str]:
     """Return image shape and data set that a model was trained on; square if it does not say."""
     side = math.isqrt(model.sizes[0])
     height, width = model.info.get("image_shape", (side, side))
@@ -274,51 +258,34 @@ def picture_format(model: Any) -> tuple[tuple[int, int], str]:
     return (height, width), model.info.get("dataset", "")
 
 
-def _ranked(path: str, model: Any, picture: Any) -> dict[str, Any]:
+def _ranked(path: str, model: MLP, picture: Any) -> dict[str, Any]:
     probabilities = model.predict_proba(model.scaling(picture[None]))[0]  # (K,)
     names = model.info.get("classes") or [str(k) for k in range(len(probabilities))]
-    top = [
-        {"label": names[k], "probability": float(probabilities[k])}
-        for k in probabilities.argsort()[::-1][:3]
-    ]
+    best = probabilities.argsort()[::-1][:3]
+    top = [{"label": names[k], "probability": float(probabilities[k])} for k in best]
     return {"image": path, "label": top[0]["label"], "top": top}
 
 
 def run_search(options: argparse.Namespace) -> None:
     """Search, and print the best configuration and the table's head."""
-    from nnlib.config import TrainConfig
     from nnlib.search import run as search
 
-    given = settings_of(options)
-    given["seed"] = options.seed  # of the configurations, and of the first run of each
-    if "dataset" not in given:
-        raise InputError("no data set given: add --dataset fashion-mnist")
+    config = config_of(options)
     if options.trials is None and options.sampler != "grid":
         raise InputError("no number of trials given: add --trials 20")
+    ranges = map(search.parse_range, options.ranges)
     space: dict[str, Any] = {}
-    for name, values in [
-        *map(search.parse_range, options.ranges),
-        *map(search.parse_choice, options.choices),
-    ]:
+    for name, values in [*ranges, *map(search.parse_choice, options.choices)]:
         if name in space:
             raise InputError(f"{name} is given twice: name it in one --range or --choice")
         space[name] = values
     names = ("sampler", "pruner", "seeds", "jobs", "storage", "scheduler", "seed", "out")
-    result = search.run_search(
-        TrainConfig(**given),
-        space,
-        options.trials,
-        **{name: getattr(options, name) for name in names},
-        on_trial=print_trial,
-    )
-    answer = {
-        "best": result.best,
-        "trials": len(result.rows),
-        "seconds": result.seconds,
-        "folder": str(result.folder),
-    }
+    more = {name: getattr(options, name) for name in names}
+    result = search.run_search(config, space, options.trials, **more, on_trial=print_trial)
+    answer = {"best": result.best, "trials": len(result.rows), "seconds": result.seconds}
     head = result.table.head(10).drop(columns="reason", errors="ignore")
-    _answer(options, answer, f"{head.to_string(index=False)}\n{result.folder / 'trials.csv'}")
+    text = f"{head.to_string(index=False)}\n{result.folder / 'trials.csv'}"
+    _answer(options, answer | {"folder": str(result.folder)}, text)
 
 
 def print_trial(row: dict[str, Any], result: Any) -> None:
@@ -345,15 +312,10 @@ def run_report(options: argparse.Namespace) -> None:
 
 def run_bench(options: argparse.Namespace) -> None:
     """Run the benchmark of a checkout of the project."""
-    import subprocess
-
-    from nnlib.files import project_root
-
     script = project_root() / "experiments" / "benchmarks" / "speed.py"
     if not script.is_file():
         raise InputError(f"{script} does not exist: run this in a checkout of the project")
-    if options.rounds < 1:
-        raise InputError(f"rounds must be a whole number >= 1, got {options.rounds}")
+    checks.whole("rounds", options.rounds, 1)
     words = ["--rounds", str(options.rounds), *(["--json"] if options.json else [])]
     subprocess.run([sys.executable, str(script), *words], check=True)
 

@@ -86,10 +86,9 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 
 def read_json(path: str | os.PathLike) -> Any:
     """Read a JSON file; InputError names a file that is missing or damaged."""
+    raw = read_bytes(path)
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+        return json.loads(raw.decode())
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON ({error}); restore or delete it") from error
 
@@ -118,7 +117,8 @@ def load_tensors(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict]:
     raw = read_bytes(path)
     try:
         tensors = dict(sorted(load(raw).items()))  # safetensors returns them in any order
-        metadata = json.loads(_header(raw)["__metadata__"][METADATA_KEY])
+        header = raw[8 : 8 + int.from_bytes(raw[:8], "little")]  # JSON, after its length
+        metadata = json.loads(json.loads(header)["__metadata__"][METADATA_KEY])
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
@@ -139,12 +139,6 @@ def read_bytes(path: str | os.PathLike) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def _header(raw: bytes) -> dict:
-    """Return the JSON header of a safetensors file whose structure has been validated."""
-    length = int.from_bytes(raw[:8], "little")
-    return json.loads(raw[8 : 8 + length])
 
 
 def sha256(*parts: bytes | memoryview) -> str:

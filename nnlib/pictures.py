@@ -6,7 +6,6 @@ scaled and centred the way the makers of the set did it.
 """
 
 import os
-from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -56,7 +55,7 @@ def fit_picture(grey: np.ndarray, shape: tuple[int, int], dataset: str = "") -> 
     mnist = dataset == "mnist"
     drawn = _trimmed(_without_ground(ink))
     small = _full_contrast(_shrink(drawn, shape, DIGIT_BOX if mnist else 1.0))
-    return _place(small, shape, _centre_of_mass if mnist else _middle)
+    return _place(small, shape, weights=small if mnist else np.ones_like(small))
 
 
 def _light_on_black(grey: np.ndarray) -> np.ndarray:
@@ -96,22 +95,12 @@ def _full_contrast(ink: np.ndarray) -> np.ndarray:
     return np.rint(ink * (255 / max(1, ink.max()))).astype(np.uint8)
 
 
-def _place(
-    ink: np.ndarray, shape: tuple[int, int], centre: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray:
-    """Put the ink on a black frame with its centre in the middle, as far as it stays inside."""
+def _place(ink: np.ndarray, shape: tuple[int, int], weights: np.ndarray) -> np.ndarray:
+    """Put the ink on a black frame, its centre of mass in the middle as far as it stays inside."""
+    moments = [np.sum(place * weights) for place in np.indices(ink.shape)]  # along rows, columns
+    centre = np.array(moments) / np.sum(weights)
     room = np.array(shape) - ink.shape
-    corner = np.round((np.array(shape) - 1) / 2 - centre(ink)).astype(int).clip(0, room)
+    corner = np.round((np.array(shape) - 1) / 2 - centre).astype(int).clip(0, room)
     frame = np.zeros(shape, np.uint8)
     frame[corner[0] : corner[0] + ink.shape[0], corner[1] : corner[1] + ink.shape[1]] = ink
     return frame
-
-
-def _middle(ink: np.ndarray) -> np.ndarray:
-    return (np.array(ink.shape) - 1) / 2
-
-
-def _centre_of_mass(ink: np.ndarray) -> np.ndarray:
-    weights = ink.astype(float)
-    rows, columns = np.indices(ink.shape)
-    return np.array([(rows * weights).sum(), (columns * weights).sum()]) / weights.sum()

@@ -5,17 +5,18 @@ Whoever is given to `on_progress` is called at every yield of the loop. It may h
 """
 
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from tqdm import tqdm
 
 from nnlib.trainer import Progress
 
 
-def epoch_line(progress: Progress) -> str:
-    """Return the line of a finished epoch."""
-    row = progress.row
+def epoch_line(row: dict[str, Any], epochs: int) -> str:
+    """Return the line of a finished epoch, given its row of the history."""
     return (
-        f"epoch {row['epoch']:>3}/{progress.epochs}"
+        f"epoch {row['epoch']:>3}/{epochs}"
         f"  lr {row['lr']:<8.4g}"
         f"  train {row['train_loss']:.4f} {row['train_accuracy']:7.2%}"
         f"  validation {row['val_loss']:.4f} {row['val_accuracy']:7.2%}"
@@ -23,41 +24,31 @@ def epoch_line(progress: Progress) -> str:
     )
 
 
-class Lines:
-    """A line on standard error for each finished epoch: for logs."""
-
-    def __call__(self, progress: Progress) -> None:
-        """Take in what the loop tells."""
-        if progress.row:
-            print(epoch_line(progress), file=sys.stderr, flush=True)
+def print_epoch(progress: Progress) -> None:
+    """Write a line to standard error for each finished epoch: for logs."""
+    if progress.row:
+        print(epoch_line(progress.row, progress.epochs), file=sys.stderr, flush=True)
 
 
 class Bar:
     """A bar on standard error with loss, accuracy and remaining time, below the epochs' lines."""
 
     def __init__(self) -> None:
-        self.bar: tqdm | None = None
+        self.bar = tqdm(unit="step", unit_scale=True, leave=False, dynamic_ncols=True, delay=1e-9)
+        self.close = self.bar.close  # takes the bar away; the lines stay
 
     def __call__(self, progress: Progress) -> None:
         """Take in what the loop tells."""
-        if self.bar is None:  # a resumed run begins in the middle
-            self.bar = tqdm(
-                total=progress.steps, initial=progress.step, unit="step", unit_scale=True,
-                leave=False, dynamic_ncols=True, file=sys.stderr,
-            )  # fmt: skip
-        self.bar.set_postfix_str(
-            f"loss {progress.loss:.4f}, accuracy {progress.accuracy:.2%}", refresh=False
-        )
+        if self.bar.total is None:  # until then nothing is shown; a resumed run is in the middle
+            self.bar.reset(progress.steps)
+            self.bar.initial = self.bar.n = self.bar.last_print_n = progress.step
+        shown = f"loss {progress.loss:.4f}, accuracy {progress.accuracy:.2%}"
+        self.bar.set_postfix_str(shown, refresh=False)
         self.bar.update(progress.step - self.bar.n)
         if progress.row:
-            self.bar.write(epoch_line(progress), file=sys.stderr)
-
-    def close(self) -> None:
-        """Take the bar away; the lines stay."""
-        if self.bar is not None:
-            self.bar.close()
+            self.bar.write(epoch_line(progress.row, progress.epochs), file=sys.stderr)
 
 
-def for_stderr() -> Bar | Lines:
+def for_stderr() -> Callable[[Progress], None]:
     """Return the bar where standard error is a terminal, else the lines."""
-    return Bar() if sys.stderr.isatty() else Lines()
+    return Bar() if sys.stderr.isatty() else print_epoch

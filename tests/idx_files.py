@@ -1,6 +1,7 @@
 """IDX files for tests: written byte by byte, so that the reader is not checked by itself."""
 
 import gzip
+import hashlib
 import struct
 from pathlib import Path
 
@@ -17,6 +18,10 @@ NAMES = (
 def idx_bytes(array: np.ndarray) -> bytes:
     header = bytes([0, 0, 8, array.ndim])
     return header + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+def sum_of(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()
 
 
 def pack(raw: bytes) -> bytes:

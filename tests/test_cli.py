@@ -1,9 +1,11 @@
 """The command as a user meets it: a process, its exit status, one line, one JSON object."""
 
+import io
 import json
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from PIL import Image
 
 from nnlib import MLP, save_model
+from nnlib.cli import main
 
 
 def nnlib(*arguments: object, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess:
@@ -20,13 +23,27 @@ def nnlib(*arguments: object, cwd: Path | None = None, **env: str) -> subprocess
     )  # fmt: skip
 
 
-def refused(*arguments: object, status: int = 2, cwd: Path | None = None) -> str:
-    """Run a command that must fail with one line; return the line."""
-    done = nnlib(*arguments, cwd=cwd)
-    assert done.returncode == status, done.stderr
-    assert done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1, done.stderr
-    return done.stderr
+def here(*arguments: object) -> tuple[int, str, str]:
+    """Run the command in this process: its status, standard output and standard error."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            status = main([*map(str, arguments)])
+        except SystemExit as stop:  # argparse's own complaints
+            status = stop.code
+    return status, out.getvalue(), err.getvalue()
+
+
+def one_line(status: int, out: str, err: str) -> str:
+    """Return the one line of a command that failed because of what it was given."""
+    assert status == 2, err
+    assert out == ""
+    assert len(err.splitlines()) == 1, err
+    return err
+
+
+def refused(*arguments: object) -> str:
+    return one_line(*here(*arguments))
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +80,9 @@ def test_a_model_is_tested(run: Path, form: str) -> None:
     assert answer["accuracy"] > 0.5
     assert answer["loss"] > 0
     assert Path(answer["dataset"]).name.startswith("stripes")
-    assert "test accuracy" in nnlib("test", model).stdout
+    status, out, _ = here("test", model)
+    assert status == 0
+    assert "test accuracy" in out
 
 
 def test_a_picture_is_recognised(run: Path, tmp_path: Path) -> None:
@@ -74,7 +93,9 @@ def test_a_picture_is_recognised(run: Path, tmp_path: Path) -> None:
     (prediction,) = answer["predictions"]
     assert prediction["label"] == "2"
     assert sum(p["probability"] for p in prediction["top"]) <= 1.000001
-    assert "two.png: 2 " in nnlib("predict", run, tmp_path / "two.png").stdout
+    status, out, _ = here("predict", run, tmp_path / "two.png")
+    assert status == 0
+    assert "two.png: 2 " in out
 
 
 def test_resume_continues_and_repeats_nothing(run: Path) -> None:
@@ -85,10 +106,12 @@ def test_resume_continues_and_repeats_nothing(run: Path) -> None:
     assert (run / "model.safetensors").read_bytes() == before
 
 
-def test_a_folder_s_default_name_tells_its_content(own_folder: Path, tmp_path: Path) -> None:
+def test_a_folder_s_default_name_tells_its_content(
+    own_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     for _ in range(2):
-        assert nnlib("train", "--dataset", own_folder, "--epochs", 1, "--hidden", 7, 3,
-                     cwd=tmp_path).returncode == 0  # fmt: skip
+        assert here("train", "--dataset", own_folder, "--epochs", 1, "--hidden", 7, 3)[0] == 0
     names = [path.name for path in (tmp_path / "runs").iterdir()]
     assert len(names) == 2
     assert all(name.startswith(f"{own_folder.name}-7x3-relu-2") for name in names)
@@ -204,12 +227,28 @@ BAD_SEARCHES = {
 def test_bad_searches_get_one_line(tmp_path: Path, words: str) -> None:
     line = refused(*SEARCH, *words.split(), "--out", tmp_path / "s")
     assert BAD_SEARCHES[words] in line
-    assert "no data set given" in refused("search", "--trials", 2, "--range", "lr=0.1:0.2")
 
 
-def test_a_search_that_names_no_number_of_trials(tmp_path: Path) -> None:
-    line = refused("search", "--dataset", "digits", "--range", "lr=0.1:0.2", cwd=tmp_path)
+def test_a_search_that_names_no_data_set_or_no_number_of_trials(tmp_path: Path) -> None:
+    line = refused("search", "--trials", 2, "--range", "lr=0.1:0.2", "--out", tmp_path)
+    assert "no data set given" in line
+    line = refused("search", "--dataset", "digits", "--range", "lr=0.1:0.2", "--out", tmp_path)
     assert "no number of trials given: add --trials 20" in line
+
+
+REFUSED = ("train --lr nan --dataset digits", "train --unknown 1", "test none", "predict none none",
+           "search --dataset digits --trials 3", "report --profile fast", "bench --rounds 0",
+           "data cifar")  # fmt: skip
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_a_mistake_is_one_line_of_a_process_as_it_is_in_this_one(
+    tmp_path: Path, words: str
+) -> None:
+    done = nnlib(*words.split(), cwd=tmp_path)
+    line = one_line(done.returncode, done.stdout, done.stderr)
+    assert line == refused(*words.split())
+    assert not any(tmp_path.iterdir())
 
 
 def test_bad_reports_get_one_line(tmp_path: Path) -> None:
@@ -233,17 +272,15 @@ def test_bench_takes_a_number_of_rounds() -> None:
     assert "rounds must be a whole number >= 1, got 0" in refused("bench", "--rounds", 0)
 
 
-def test_the_command_in_this_process(own_folder, tmp_path, capsys) -> None:
+def test_the_command_in_this_process(own_folder, tmp_path) -> None:
     """The same as above, where coverage and debuggers see it."""
-    from nnlib.cli import main
-
-    run, search = str(tmp_path / "run"), str(tmp_path / "search")
-    assert main(["train", "--dataset", str(own_folder), "--epochs", "1", "--out", run]) == 0
-    assert main(["test", run, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["n"] == 100
-    assert main(["test", str(tmp_path)]) == 2
-    words = ["--trials", "2", "--range", "lr=0.01:0.1", "--epochs", "1", "--out", search]
-    assert main(["search", "--dataset", str(own_folder), *words, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["trials"] == 2
-    assert main(["report", "--profile", "fast"]) == 2
-    assert main(["data", "digits"]) == 0
+    run, search = tmp_path / "run", tmp_path / "search"
+    assert here("train", "--dataset", own_folder, "--epochs", 1, "--out", run)[0] == 0
+    status, out, _ = here("test", run, "--json")
+    assert (status, json.loads(out)["n"]) == (0, 100)
+    assert here("test", tmp_path)[0] == 2
+    words = ("--trials", 2, "--range", "lr=0.01:0.1", "--epochs", 1, "--out", search, "--json")
+    status, out, _ = here("search", "--dataset", own_folder, *words)
+    assert (status, json.loads(out)["trials"]) == (0, 2)
+    assert here("report", "--profile", "fast")[0] == 2
+    assert here("data", "digits")[0] == 0

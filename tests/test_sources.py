@@ -1,0 +1,407 @@
+"""Files that are the right ones, or a line that says why not: IDX, finding, downloading."""
+
+import gzip
+import json
+import os
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from idx_files import NAMES, idx_bytes, made_up_files, pack, sum_of, write_folder
+
+from nnlib import sources
+from nnlib.data import load_dataset, load_test_split
+from nnlib.sources import DATASETS, DownloadError, KnownSet, fetch, read_idx
+
+# ---------------------------------------------------------------- IDX files
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    array=st.sampled_from([1, 3]).flatmap(
+        lambda ndim: arrays(np.uint8, st.tuples(*[st.integers(1, 9)] * ndim))
+    ),
+    packed=st.booleans(),
+)
+def test_idx_round_trip(tmp_path_factory, array, packed):
+    path = tmp_path_factory.mktemp("idx") / "misnamed.gz"  # content decides, not the name
+    path.write_bytes(pack(idx_bytes(array)) if packed else idx_bytes(array))
+    read = read_idx(path, array.ndim)
+    assert read.dtype == np.uint8
+    np.testing.assert_array_equal(read, array)
+
+
+SMALL = idx_bytes(np.arange(24, dtype=np.uint8).reshape(2, 3, 4))
+DAMAGE = {
+    "empty": (b"", "begins with 0x,"),
+    "foreign": (b"PK\x03\x04 a zip file", "begins with 0x504b0304"),
+    "labels": (idx_bytes(np.zeros(3, np.uint8)), "begins with 0x00000801"),
+    "floats": (b"\0\0\x0d\x03" + SMALL[4:], "begins with 0x00000d03"),
+    "half a header": (SMALL[:11], "ends within its header"),
+    "too short": (SMALL[:-1], "more than the file can hold"),
+    "too long": (SMALL + b"\0", "but more follow"),
+    "no image": (SMALL[:4] + struct.pack(">3I", 0, 3, 4), "which is nothing"),
+    "no width": (SMALL[:4] + struct.pack(">3I", 2, 3, 0), "which is nothing"),
+    "gzip, too short": (pack(SMALL[:-1]), "ends after 23 of 24 bytes"),
+    "gzip, too long": (pack(SMALL + b"\0"), "but more follow"),
+    "gzip, cut": (pack(SMALL)[:-9], "end-of-stream|ended before"),
+    "gzip, garbage behind": (pack(SMALL) + b"garbage", "Not a gzipped file"),
+    "gzip, checksum": (pack(SMALL)[:-8] + b"\0\0\0\0" + pack(SMALL)[-4:], "CRC check failed"),
+    "gzip, bits": (pack(SMALL)[:10] + b"\xff" * 9 + pack(SMALL)[19:], "decompressing|invalid"),
+    "gzip of nothing": (pack(b""), "begins with 0x,"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_damaged_idx_file_is_named_with_what_is_wrong(tmp_path, case):
+    raw, message = DAMAGE[case]
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    path.write_bytes(raw)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_idx(path, 3)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_or_a_pipe_or_nothing_is_no_idx_file(tmp_path):
+    with pytest.raises(ValueError, match="not a regular file"):
+        read_idx(tmp_path, 3)
+    with pytest.raises(ValueError, match="No such file"):
+        read_idx(tmp_path / "absent", 3)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(ValueError, match="not a regular file"):
+            read_idx(tmp_path / "pipe", 3)
+
+
+# ---------------------------------------------------------------- downloading
+
+
+class Mirror(BaseHTTPRequestHandler):
+    """Serves `server.files`, in the way that `server.manner` says."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.server.requests.append(self.path)
+        raw = self.server.files.get(self.path.rpartition("/")[2])
+        if raw is None or self.server.manner == "refuses":
+            self.send_error(404)
+            return
+        if self.server.manner == "hangs":
+            self.server.released.wait(20)
+            self.close_connection = True
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        half = self.server.manner in ("cuts", "stalls")
+        time.sleep(self.server.delay)
+        self.wfile.write(raw[: len(raw) // 2] if half else raw)
+        if self.server.manner == "stalls":
+            self.server.released.wait(20)
+        self.close_connection = True
+
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def serving(files, manner="well", delay=0.0):
+    """A real server on loopback; yields its address and the list of paths it was asked for."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
+    server.files, server.manner, server.delay = files, manner, delay
+    server.requests, server.released = [], threading.Event()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/", server.requests
+    finally:
+        server.released.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def dead_address() -> str:
+    """Return an address where nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}/"
+
+
+CLOTHES = {f"{name}.gz": pack(raw) for name, raw in made_up_files(1).items()}
+DIGITS = {f"{name}.gz": pack(raw) for name, raw in made_up_files(2).items()}
+
+
+def known(files):
+    return KnownSet("A set", ("a", "b", "c"), tuple(sum_of(files[f"{name}.gz"]) for name in NAMES))
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project of its own, whose two official sets are small and made up."""
+    monkeypatch.delenv("NNLIB_DATA", raising=False)
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setattr(sources, "project_root", lambda: tmp_path)
+    monkeypatch.setitem(DATASETS, "fashion-mnist", known(CLOTHES))
+    monkeypatch.setitem(DATASETS, "mnist", known(DIGITS))
+    return tmp_path
+
+
+def use_mirrors(*addresses, name="fashion-mnist"):
+    DATASETS[name] = replace(DATASETS[name], mirrors=addresses)
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def as_stored(files, name="fashion-mnist"):
+    return {str(Path("data", name, file)): raw for file, raw in files.items()}
+
+
+def test_files_are_downloaded_once_and_verified(project):
+    with serving(CLOTHES) as (address, requests):
+        use_mirrors(address)
+        paths = fetch("fashion-mnist")
+        assert fetch("fashion-mnist") == paths
+        assert len(requests) == 4
+    assert list(paths) == list(NAMES)
+    assert paths[NAMES[0]] == project / "data" / "fashion-mnist" / f"{NAMES[0]}.gz"
+    assert files_below(project) == as_stored(CLOTHES)
+    (project / "ordinary").touch()  # others may read the data where they may read this file
+    assert paths[NAMES[0]].stat().st_mode == (project / "ordinary").stat().st_mode
+    loaded = load_dataset("fashion-mnist")  # the server is gone
+    assert len(loaded.train) == 110
+    assert loaded.classes == ("a", "b", "c")
+    assert len(load_test_split("fashion-mnist")) == 30
+
+
+def test_training_downloads_no_test_file(project):
+    with serving(CLOTHES) as (address, requests):
+        use_mirrors(address)
+        load_dataset("fashion-mnist")
+        assert [path.strip("/") for path in requests] == [f"{name}.gz" for name in NAMES[:2]]
+
+
+FAULTS = {  # of a mirror, and what is said of it
+    "dead": "connection failed",
+    "stalls": "connection failed",
+    "hangs": "no answer in time",
+    "refuses": "HTTP status 404",
+    "cuts": "connection cut",
+    "wrong": r"served a wrong file \(SHA-256 [0-9a-f]{12}…\)",
+    "mnist": r"served a wrong file \(SHA-256 [0-9a-f]{12}…\)",
+    "endless": "sent more than 100,000 bytes",
+    "nonsense": "Invalid URL",
+}
+SERVED = {
+    "wrong": dict.fromkeys(CLOTHES, b"<html>Sign in to this network</html>"),
+    "mnist": DIGITS,
+    "endless": dict.fromkeys(CLOTHES, bytes(200_000)),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_where_a_mirror_fails_one_line_says_why_and_the_next_is_tried(project, monkeypatch, fault):
+    monkeypatch.setattr(sources, "TIMEOUT", (0.3, 0.3))
+    monkeypatch.setattr(sources, "MAX_DOWNLOAD", 100_000)
+    with (
+        serving(SERVED.get(fault, CLOTHES), fault) as (bad, _),
+        serving(CLOTHES) as (good, requests),
+    ):
+        bad = {"dead": dead_address(), "nonsense": "http://:/"}.get(fault, bad)
+        use_mirrors(bad, dead_address())
+        with pytest.raises(DownloadError, match=FAULTS[fault]) as caught:
+            load_dataset("fashion-mnist")
+        assert files_below(project) == {}
+        assert not (project / "data").exists()
+        use_mirrors(bad, good)
+        fetch("fashion-mnist")
+        assert len(requests) == 4
+    assert files_below(project) == as_stored(CLOTHES)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 400
+    assert message.startswith("cannot download fashion-mnist (train-images-idx3-ubyte.gz): ")
+    assert message.count("127.0.0.1:") == (1 if fault == "nonsense" else 2)
+    assert "NNLIB_DATA" in message
+
+
+def test_a_mirror_that_delivered_is_asked_first_for_the_next_file(project):
+    with serving({}) as (bad, asked_in_vain), serving(CLOTHES) as (good, _):
+        use_mirrors(bad, good)
+        fetch("fashion-mnist")
+        assert len(asked_in_vain) == 1
+
+
+def test_the_two_sets_never_share_a_folder(project):
+    with serving(CLOTHES) as (clothes, _), serving(DIGITS) as (digits, _):
+        use_mirrors(clothes)
+        use_mirrors(digits, name="mnist")
+        fetch("fashion-mnist")
+        fetch("mnist")
+    assert files_below(project) == as_stored(CLOTHES) | as_stored(DIGITS, "mnist")
+
+
+def test_a_damaged_file_is_downloaded_again(project):
+    path = project / "data" / "fashion-mnist" / f"{NAMES[0]}.gz"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(DIGITS[path.name])
+    with serving(CLOTHES) as (address, _):
+        use_mirrors(address)
+        fetch("fashion-mnist")
+    assert files_below(project) == as_stored(CLOTHES)
+
+
+def test_a_damaged_file_that_cannot_be_replaced_is_named_and_kept(project):
+    path = project / "data" / "fashion-mnist" / f"{NAMES[0]}.gz"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"damaged")
+    use_mirrors(dead_address())
+    with pytest.raises(ValueError, match="is damaged and could not be replaced") as caught:
+        load_dataset("fashion-mnist")
+    assert str(path) in str(caught.value)
+    assert "NNLIB_DATA" in str(caught.value)
+    assert files_below(path.parent) == {path.name: b"damaged"}
+
+
+def test_an_unreadable_file_is_named(project):
+    path = project / "data" / "fashion-mnist" / f"{NAMES[0]}.gz"
+    path.mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"cannot read .*train-images.*; replace the file"):
+        load_dataset("fashion-mnist")
+
+
+def test_a_file_is_hashed_once(project, monkeypatch):
+    with serving(CLOTHES) as (address, _):
+        use_mirrors(address)
+        fetch("fashion-mnist")
+    fetch("fashion-mnist")
+    reads = []
+    real = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: reads.append(path) or real(path))
+    fetch("fashion-mnist")
+    assert reads == []
+    path = project / "data" / "fashion-mnist" / f"{NAMES[1]}.gz"
+    os.utime(path, ns=(1, 1))
+    fetch("fashion-mnist")
+    assert reads == [path]
+
+
+def listing(folder: Path):
+    return {path: (path.stat().st_mtime_ns, path.stat().st_mode) for path in folder.rglob("*")}
+
+
+def test_nnlib_data_comes_first_and_is_never_written(project, monkeypatch, tmp_path_factory):
+    given = tmp_path_factory.mktemp("given")
+    contents = {name: gzip.decompress(CLOTHES[f"{name}.gz"]) for name in NAMES[:2]}
+    folder = write_folder(given / "fashion-mnist", contents)
+    monkeypatch.setenv("NNLIB_DATA", str(given))
+    folder.chmod(0o555)
+    before = listing(given)
+    with serving(CLOTHES) as (address, requests):
+        use_mirrors(address)
+        assert load_dataset("fashion-mnist").source == str(folder)
+        assert requests == []
+        paths = fetch("fashion-mnist")  # what it lacks is downloaded, elsewhere
+        assert [path.parent for path in paths.values()] == [folder] * 2 + [
+            project / "data" / "fashion-mnist"
+        ] * 2
+    assert listing(given) == before
+
+    damaged = folder / f"{NAMES[1]}.gz"
+    folder.chmod(0o755)
+    damaged.write_bytes(DIGITS[damaged.name][:-1])
+    before = listing(given)
+    with pytest.raises(ValueError, match="is damaged: its SHA-256 is") as caught:
+        load_dataset("fashion-mnist")
+    message = str(caught.value)
+    for part in (str(damaged), sum_of(DIGITS[damaged.name][:-1]), sum_of(CLOTHES[damaged.name])):
+        assert part in message
+    assert listing(given) == before
+
+
+DOWNLOADER = """
+import json, sys
+from pathlib import Path
+from nnlib import data, sources
+root, mirrors, sums = sys.argv[1], *map(json.loads, sys.argv[2:4])
+sources.project_root = lambda: Path(root)
+sources.DATASETS["mnist"] = sources.KnownSet("A set", ("a", "b", "c"), sums, mirrors)
+print("ready", flush=True)
+sys.stdin.readline()  # both start together
+print(data.load_dataset("mnist").sha256, len(data.load_test_split("mnist")))
+"""
+
+
+def start_downloader(project, address):
+    sums = [sum_of(DIGITS[f"{name}.gz"]) for name in NAMES]
+    arguments = [str(project), json.dumps([address]), json.dumps(sums)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", DOWNLOADER, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def go(process):
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+def test_two_processes_download_at_once(project):
+    with serving(DIGITS, delay=0.2) as (address, requests):
+        processes = [start_downloader(project, address) for _ in range(2)]
+        for process in processes:
+            go(process)
+        outputs = [process.communicate(timeout=60)[0] for process in processes]
+        assert [process.returncode for process in processes] == [0, 0]
+        assert len(requests) > 4  # they did overlap
+    digest = sum_of(b"".join(gzip.decompress(DIGITS[f"{name}.gz"]) for name in NAMES[:2]))
+    assert outputs == [f"{digest} 30\n"] * 2
+    assert files_below(project) == as_stored(DIGITS, "mnist")
+
+
+def test_a_process_killed_while_downloading_leaves_nothing(project):
+    with serving(DIGITS, "stalls") as (address, requests):
+        with start_downloader(project, address) as process:
+            go(process)
+            deadline = time.monotonic() + 30
+            while not requests and time.monotonic() < deadline:
+                time.sleep(0.02)
+            time.sleep(0.1)  # the first half has arrived
+            process.kill()
+        assert requests
+    assert files_below(project) == {}
+
+
+def test_a_progress_bar_only_where_someone_looks(project, capsys, monkeypatch):
+    with serving(CLOTHES) as (address, _):
+        use_mirrors(address)
+        fetch("fashion-mnist", NAMES[:1])
+        assert capsys.readouterr() == ("", "")
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        fetch("fashion-mnist", NAMES[1:2])
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert f"fashion-mnist/{NAMES[1]}.gz" in err
+        monkeypatch.setenv("TQDM_DISABLE", "1")
+        fetch("fashion-mnist", NAMES[2:3])
+        assert capsys.readouterr() == ("", "")
