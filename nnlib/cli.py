@@ -21,6 +21,7 @@ from nnlib import checks, training
 from nnlib.checks import InputError
 from nnlib.config import TrainConfig
 from nnlib.data import DATASETS, fetch, load_test_split
+from nnlib.evaluation import evaluate
 from nnlib.files import project_root
 from nnlib.network import MLP, load_model
 from nnlib.runs import RunFolder
@@ -219,7 +220,7 @@ def run_test(options: argparse.Namespace) -> None:
     """Print the accuracy of a saved model on the test images."""
     model = load_model(options.model)
     dataset = options.dataset or trained_on(options.model, model)
-    result = training.evaluate(model, load_test_split(dataset))
+    result = evaluate(model, load_test_split(dataset))
     answer = {"accuracy": result.accuracy, "loss": result.loss, "n": result.n, "dataset": dataset}
     text = f"test accuracy {result.accuracy:.2%}, loss {result.loss:.4f}"
     _answer(options, answer, f"{text}, on {result.n:,} images of {dataset}")

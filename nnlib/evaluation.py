@@ -18,12 +18,8 @@ class Evaluation:
     n: int
 
 
-def evaluate(model: MLP, split: Split) -> Evaluation:
-    """Return loss, accuracy and n on a split, scaled as the model was trained, in pieces.
-
-    Raises InputError where the images are not of the size that the model takes. An empty split
-    gives NaN.
-    """
+def must_suit(model: MLP, split: Split) -> None:
+    """Raise InputError where images are not of a model's size, or a label is none of its classes."""
     inputs = math.prod(split.images.shape[1:])
     if inputs != model.sizes[0]:
         raise InputError(
@@ -31,7 +27,15 @@ def evaluate(model: MLP, split: Split) -> Evaluation:
             "name the data set it was trained on"
         )
     if len(split) and split.y.max() >= model.sizes[-1]:
-        raise InputError(f"label {split.y.max()} but the model knows {model.sizes[-1]} classes")
+        raise InputError(f"label {split.y.max()} but the model has {model.sizes[-1]} classes")
+
+
+def evaluate(model: MLP, split: Split) -> Evaluation:
+    """Return loss, accuracy and n on a split, scaled as the model was trained, in pieces.
+
+    Raises InputError as `must_suit` does. An empty split gives NaN.
+    """
+    must_suit(model, split)
     loss, hits, n = 0.0, 0, len(split)
     for images, y in zip(in_pieces(split.images), in_pieces(split.y), strict=True):
         logits = model.forward(model.scaling(images))  # (rows, K)

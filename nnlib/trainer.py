@@ -6,7 +6,6 @@ that an epoch can be run again, and `state` holds all else that decides the futu
 """
 
 import copy
-import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from nnlib import checks, diagnostics, engine, optim
 from nnlib.augment import Augment, ahead
 from nnlib.checks import InputError
 from nnlib.data import Split
-from nnlib.evaluation import Evaluation, evaluate
+from nnlib.evaluation import evaluate, must_suit
 from nnlib.losses import log_softmax, softmax
 from nnlib.network import MLP
 from nnlib.runs import History
@@ -98,7 +97,8 @@ class Trainer:
         threads: int | None = None,
         chunk_rows: int = CHUNK_ROWS,
     ) -> None:
-        self.model, self.train, self.val = model, train, val
+        self.model, self.train = model, train
+        self.val = train.take(slice(0)) if val is None else val
         self.epochs = checks.whole("epochs", epochs, least=1)
         self.batch_size = checks.whole("batch size", batch_size, least=1)
         self.seed, self.patience = checks.whole("seed", seed), patience
@@ -106,7 +106,10 @@ class Trainer:
         self.schedule = schedule or optim.constant(self.optimizer.lr)
         self.label_smoothing, self.clip_norm = label_smoothing, clip_norm
         self.augment = augment if augment and augment.active else None
-        self._must_fit()
+        if not len(train):
+            raise InputError("there is no training image; give a larger training set")
+        for split in (train, self.val):
+            must_suit(model, split)
         self.answering = copy.deepcopy(model) if average else model
         self.average = optim.Average(average, self.answering.state()) if average else None
         self.threads = threads or engine.threads_for(model.shapes, batch_size)
@@ -117,15 +120,6 @@ class Trainer:
         self.inputs = np.empty((0, model.sizes[0]), model.dtype)
         self.pixels = np.empty((0, *train.images.shape[1:]), train.images.dtype)
         self.probe = self._scaled(train.images[:PROBE_ROWS]).copy()
-
-    def _must_fit(self) -> None:
-        if not len(self.train):
-            raise InputError("there is no training image; give a larger training set")
-        for split in (self.train, self.val):
-            if split is not None and len(split) and split.y.max() >= self.model.sizes[-1]:
-                raise InputError(
-                    f"label {split.y.max()} but the model has {self.model.sizes[-1]} classes"
-                )
 
     def _make_step(self, whole: bool) -> engine.Step | PlainStep:
         if self.fused:
@@ -249,13 +243,12 @@ class Trainer:
         """Raise DivergedError for the first batch of a chunk whose loss is not finite."""
         batch = int(np.flatnonzero(~np.isfinite(losses))[0]) // self.batch_size
         rows = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
-        what = f"the loss is {losses[rows].mean()}"
-        raise DivergedError(self._diagnosis(step + batch, what, x[rows]))
+        raise self._error(step + batch, f"the loss is {losses[rows].mean()}", x[rows])
 
-    def _diagnosis(self, step: int, what: str, x: np.ndarray) -> str:
+    def _error(self, step: int, what: str, x: np.ndarray) -> DivergedError:
         epoch, within = divmod(step, self.steps_per_epoch)
-        where = f"epoch {epoch + 1}, step {within + 1}"
-        return f"{what} at {where}: {diagnostics.first_not_finite(self.model, x)}"
+        why = diagnostics.first_not_finite(self.model, x)
+        return DivergedError(f"{what} at epoch {epoch + 1}, step {within + 1}: {why}")
 
     # ------------------------------------------------------------ what it tells
 
@@ -279,11 +272,9 @@ class Trainer:
 
     def _close_epoch(self, step: int, totals: np.ndarray, start: float) -> dict:
         if not all(np.isfinite(array).all() for array in self.model.state().values()):
-            raise DivergedError(self._diagnosis(step - 1, "a weight is not finite", self.probe))
+            raise self._error(step - 1, "a weight is not finite", self.probe)
         loss, hits, n = totals.tolist()
-        val = Evaluation(math.nan, math.nan, 0)
-        if self.val is not None:
-            val = evaluate(self.answering, self.val)
+        val = evaluate(self.answering, self.val)  # NaN where there are no images
         row = {
             "epoch": self.epoch + 1,
             "lr": self._lr(step - 1),
