@@ -19,7 +19,7 @@ class Evaluation:
 
 
 def must_suit(model: MLP, split: Split) -> None:
-    """Raise InputError where images are not of a model's size, or a label is none of its classes."""
+    """Raise InputError for images of another size than the model takes, and labels it lacks."""
     inputs = math.prod(split.images.shape[1:])
     if inputs != model.sizes[0]:
         raise InputError(
