@@ -64,7 +64,7 @@ class Board:
         traces = {f"{run.number} {run.name}": run.trace for run in runs}
         plots.running(self.axes, traces, [run.number - 1 for run in runs], 1.3 * chance)
         best = max(runs, key=lambda run: run.history.best.get("val_accuracy", 0.0), default=None)
-        text = f"Best so far: run {best.number} ({best.name}), {best.best}. " if best else ""
+        text = f"Best on validation: run {best.number} ({best.name}), {best.best}. " if best else ""
         alt = f"Loss and accuracy against the epoch, a colour for each of {len(runs)} runs."
         return self.fig, f"{text}Pale lines: training; marked: validation.", alt
 
@@ -83,5 +83,5 @@ class Board:
             f" {weights.shape[1]} of {run.trainer.model.sizes[1]} units of its first layer; right,"
             f" errors on {min(len(data.val), JUDGED):,} validation images, in percent of a class."
         )
-        alt = "Left, small pictures of weights; right, a square of true classes against answers."
+        alt = "Left, weights, blue negative and red positive; right, true classes against answers."
         return fig, text, alt

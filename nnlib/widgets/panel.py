@@ -184,7 +184,7 @@ class Row:
     def refresh(self) -> None:
         """Say how far the run is."""
         run, done = self.run, len(self.run.history.rows)
-        self.text.value = f"{run.best}; {run.state}, {done} of {run.knobs.epochs} epochs"
+        self.text.value = f"best {run.best}; {run.state}, {done} of {run.knobs.epochs} epochs"
 
 
 def knob_widgets(knobs: Knobs, images: int) -> dict[str, ipw.Widget]:

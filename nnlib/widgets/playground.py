@@ -135,10 +135,9 @@ class Run:
 
     @property
     def best(self) -> str:
-        """What it reached in its best epoch, in words."""
-        if not (row := self.history.best):
-            return "no epoch finished"
-        return f"{row['val_accuracy']:.1%} of the validation images right in epoch {row['epoch']}"
+        """Its best validation accuracy, in words."""
+        row = self.history.best
+        return f"{row['val_accuracy']:.1%} in epoch {row['epoch']}" if row else "none yet"
 
 
 class Playground:
