@@ -1,28 +1,26 @@
-"""What is drawn again and again in a notebook while a net learns.
+"""What is shown again and again in a notebook: curves while a net learns, a search as it goes.
 
-All figures are ordinary outputs of their cell, drawn again in their place: what they showed last
-is what the saved notebook, the page and the PDF show. They need no widget.
+All of it is an ordinary output of its cell, shown again in its place: what it showed last is what
+the saved notebook, the page and the PDF show. It needs no widget.
 """
 
 import math
 import time
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from IPython import get_ipython
 
 from nnlib.notebook import plots
-from nnlib.notebook.output import LiveFigure
+from nnlib.notebook.output import display_figure, display_table, keep_figure
 from nnlib.notebook.trace import Trace
 from nnlib.trainer import Progress
-from nnlib.widgets.playground import JUDGED, Playground, Run
 
 FASTEST = 0.3  # seconds between two drawings, at least
 SHARE = 0.015  # of its time that training gives to curves; their last drawing comes on top
-WATCHED_SHARE = 0.4  # the same in the playground, where the reader came to watch
-UNITS = 24  # whose weights are shown
-BESIDE = {"left": 0.07, "right": 0.98, "bottom": 0.16, "top": 0.96, "wspace": 0.22}
-INSIDE = {"left": 0.01, "right": 0.99, "bottom": 0.27, "top": 0.97, "wspace": 0.38}
+PAUSE = 0.4  # seconds between two showings of a search, at least
+CURVES = {"left": 0.07, "right": 0.98, "bottom": 0.16, "top": 0.96, "wspace": 0.22}
 Drawn = tuple[Any, str, str]  # a figure, its caption, its description
 
 
@@ -30,6 +28,40 @@ def attended() -> bool:
     """Return whether somebody sits at the notebook: whoever runs it alone answers no questions."""
     kernel = getattr(get_ipython(), "kernel", None)
     return bool(kernel and kernel.get_parent().get("content", {}).get("allow_stdin"))
+
+
+class Place:
+    """Where an output is shown again: where it was at first, whichever cell runs by then."""
+
+    def __init__(self) -> None:
+        self.name, self.taken = uuid.uuid4().hex, False
+
+    def again(self) -> dict[str, Any]:
+        """Return the place as `display` takes it; the next showing replaces this one."""
+        place = {"display_id": self.name, "update": self.taken}
+        self.taken = True
+        return place
+
+
+# --- figures
+
+
+class LiveFigure:
+    """A figure that is drawn again in its place, as SVG; its last drawing stays.
+
+    It looks as one of `show` does. With a bundle `instead`, the open notebook shows that, and
+    only exports show the figure.
+    """
+
+    def __init__(self, name: str, instead: Mapping[str, Any] | None = None) -> None:
+        self.name, self.instead, self.place = name, instead, Place()
+
+    def show(self, fig: Any, caption: str, alt: str, last: bool = False) -> None:
+        """Show a drawing with caption and alt text; only the `last` goes to NNLIB_FIGURES."""
+        svg, about = plots.svg(fig), {"alt": alt, "caption": caption, "name": self.name}
+        if last:
+            keep_figure(svg, f"{self.name}.svg")
+        display_figure(svg, "svg", about, self.instead, **self.place.again())
 
 
 class Drawing:
@@ -44,8 +76,7 @@ class Drawing:
     def show(self, last: bool = False) -> None:
         """Draw now."""
         start = time.perf_counter()
-        fig, caption, alt = self.draw()
-        self.figure.show(plots.svg(fig), caption, alt, last)
+        self.figure.show(*self.draw(), last)
         now = time.perf_counter()
         self.due = now + max(self.least, (now - start) / self.share)
 
@@ -57,6 +88,11 @@ class Drawing:
         return due
 
 
+def side_by_side(height: float, box: Mapping[str, float]) -> tuple[Any, Any]:
+    """Return a figure with two panels in fixed places, which saves arranging them every time."""
+    return plots.figure(height, 1, 2, layout="none", gridspec_kw=dict(box))
+
+
 class LiveCurves:
     """Loss and accuracy of a run in one figure that grows while `fit` runs.
 
@@ -66,7 +102,7 @@ class LiveCurves:
 
     def __init__(self, name: str) -> None:
         self.trace = Trace()
-        self.fig, self.axes = _side_by_side(2.6, BESIDE)
+        self.fig, self.axes = side_by_side(2.6, CURVES)
         self.drawing = Drawing(name, self._draw, SHARE)
         self.drawing.show()  # what takes longest is done before training begins
         self.drawing.due = time.perf_counter() + FASTEST
@@ -85,11 +121,6 @@ class LiveCurves:
         return self.fig, *_in_words(self.trace)
 
 
-def _side_by_side(height: float, box: dict[str, float]) -> tuple[Any, Any]:
-    """Return a figure with two panels in fixed places, which saves arranging them every time."""
-    return plots.figure(height, 1, 2, layout="none", gridspec_kw=box)
-
-
 def _in_words(trace: Trace) -> tuple[str, str]:
     """Return caption and description of a run's curves."""
     alt = "Loss and accuracy against the epoch, pale lines for training, marked for validation"
@@ -103,103 +134,69 @@ def _in_words(trace: Trace) -> tuple[str, str]:
     return f"{text}.", f"{alt}. The training loss goes from {trace.loss[0]:.2f} to {loss:.2f}."
 
 
-class Board:
-    """Two figures of a playground: NAME-curves of its runs, and NAME-inside of the one chosen."""
-
-    def __init__(self, playground: Playground, name: str) -> None:
-        self.playground = playground
-        self.chosen: Run | None = None  # whose inside is shown
-        self.fig, self.axes = _side_by_side(2.6, BESIDE)
-        self.curves = Drawing(f"{name}-curves", self._draw_curves, WATCHED_SHARE)
-        self.inside = Drawing(f"{name}-inside", self._draw_inside, WATCHED_SHARE, least=1.0)
-
-    def watch(self, run: Run) -> None:
-        """Train a run and wait for its end, or for an interrupt."""
-        self.chosen = run
-        try:
-            for _ in self.steps(run):
-                pass
-        except KeyboardInterrupt:
-            self.ended(run)
-
-    def steps(self, run: Run) -> Iterator[None]:
-        """Train a run; after each step draw what is due."""
-        self.curves.due = self.inside.due = 0.0
-        epochs = None
-        for _ in self.playground.learn(run):
-            if epochs != len(run.history.rows):
-                epochs = len(run.history.rows)
-                self.list_runs()
-            if self.curves.show_if_due():
-                self.say(standing(run))
-            self.inside.show_if_due()
-            yield
-        self.ended(run)
-
-    def ended(self, run: Run) -> None:
-        """Show how a run ended."""
-        self.redraw()
-        self.say(run.problem or standing(run), wrong=bool(run.problem))
-
-    def redraw(self) -> None:
-        """Show everything as it stands, to stay."""
-        self.list_runs()
-        for drawing in (self.curves, self.inside):
-            drawing.show(last=True)
-
-    def list_runs(self) -> None:
-        """List the runs, where there is a place for it."""
-
-    def say(self, text: str, wrong: bool = False) -> None:
-        """Say where training is, or what is wrong, where there is a place for it."""
-
-    def _draw_curves(self) -> Drawn:
-        runs, chance = self.playground.runs, math.log(len(self.playground.data.classes))
-        traces = {f"{run.number} {run.name}": run.trace for run in runs}
-        plots.running(self.axes, traces, [run.number - 1 for run in runs], 1.3 * chance)
-        alt = f"Loss and accuracy against the epoch, a colour for each of {len(runs)} runs; pale"
-        alt += " lines for training, marked ones for validation."
-        return self.fig, f"{best_of(runs)} Pale lines: training; marked: validation.", alt
-
-    def _draw_inside(self) -> Drawn:
-        fig, (left, right) = _side_by_side(3.3, INSIDE)
-        if self.chosen is None:
-            plots.bare(left)
-            plots.bare(right)
-            return fig, "There is no run to look into.", "Two empty panels: there is no run."
-        run, data = self.chosen, self.playground.data
-        weights = run.first_weights(UNITS)  # (D, H)
-        plots.weight_images(left, weights, data.image_shape, columns=6)
-        plots.mistakes(right, run.confusion(), data.classes)
-        units = run.trainer.model.sizes[1]
-        text = f"Run {run.number} after {run.trace.done:.1f} epochs. Left, the incoming weights of"
-        text += f" {weights.shape[1]} of {units} units of its first layer; right, its errors on"
-        text += f" {min(len(data.val), JUDGED):,} validation images, in percent of the true class."
-        alt = "Left, small pictures of weights, blue negative and red positive; right, a square of"
-        alt += " true classes against answers whose coloured cells are mistakes."
-        return fig, text, alt
+# --- the table of a search
 
 
-def standing(run: Run) -> str:
-    """Say in one line where a run is."""
-    now = run.trace.last
-    if now is None:
-        return f"Run {run.number} {run.state}."
-    return (
-        f"Run {run.number} {run.state}: epoch {run.trace.done:.1f} of {now.epochs}, "
-        f"learning rate {now.lr:.3g}, training loss {now.loss:.3f}, accuracy {now.accuracy:.1%}"
-    )
+class SearchTable:
+    """The best trials of a search as it goes, how many are done, and how long the rest may take.
+
+    Give it to `run_search` as `on_trial`, and what that returns to `close`, whose showing stays.
+    `names` are headings for settings; `top` is the number of rows.
+    """
+
+    def __init__(self, title: str, names: Mapping[str, str] | None = None, top: int = 5) -> None:
+        self.title, self.names, self.top = title, names or {}, top
+        self.place, self.ended = Place(), 0
+        self.start = self.drawn = time.monotonic()
+        display_table([], f"{title}: no trial has ended yet.", **self.place.again())
+
+    def __call__(self, row: dict[str, Any], result: Any) -> None:
+        """Take note of a trial that ended; draw a few times a second at most."""
+        self.ended, now = self.ended + 1, time.monotonic()
+        if now - self.drawn >= PAUSE:
+            self.drawn = now
+            best, left = result.best.get("val_accuracy"), result.planned - len(result.rows)
+            so_far = f", best so far {best:.2%}" if best else ""
+            wait = _duration((now - self.start) / self.ended * left)
+            done = f"{len(result.rows)} of {result.planned} trials done"
+            self._show(result, f"{self.title}: {done}{so_far}; about {wait} left.")
+
+    def close(self, result: Any) -> None:
+        """Show what the search has come to."""
+        rows, planned = len(result.rows), result.planned
+        all_of_them = f"{rows} trials" if rows == planned else f"{rows} trials; {planned} planned"
+        best = f"the best {min(self.top, rows)} of {all_of_them}"
+        self._show(result, f"{self.title}: {best}, in {_duration(result.seconds)}.")
+
+    def _show(self, result: Any, caption: str) -> None:
+        rows = [self._row(result, trial) for trial in result.rows[: self.top]]
+        columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+        formats = {
+            name: _float_format(values)
+            for name, values in columns.items()
+            if any(type(value) is float for value in values)
+        }
+        formats |= {"accuracy": "{:.2%}", "seconds": "{:.1f}"} if rows else {}
+        display_table(rows, caption, formats, **self.place.again())
+
+    def _row(self, result: Any, trial: dict[str, Any]) -> dict[str, Any]:
+        varied = {
+            self.names.get(name, name): _number_if_digits(trial[name]) for name in result.plan.space
+        }
+        columns = {"accuracy": "val_accuracy", "epoch of it": "best_epoch", "seconds": "seconds"}
+        state = {} if result.plan.pruner == "none" else {"state": trial["state"]}
+        return varied | {title: trial[name] for title, name in columns.items()} | state
 
 
-def best_of(runs: list[Run]) -> str:
-    """Say which run is best so far."""
-    judged = [run for run in runs if run.history.best]
-    if not judged:
-        return "No epoch is finished yet."
-    winner = max(judged, key=lambda run: run.history.best["val_accuracy"])
-    best = winner.history.best
-    among = f"Best of {len(runs)} runs is" if len(runs) > 1 else "Run"
-    return (
-        f"{among} {winner.number} ({winner.name}): {best['val_accuracy']:.1%} of the validation "
-        f"images right in epoch {best['epoch']}."
-    )
+def _number_if_digits(value: Any) -> Any:
+    """Return the width of a single layer, which searches write as text, as a number."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+def _float_format(values: list[Any]) -> str:
+    """Return one format for a column: powers of ten where some value would be written so anyway."""
+    return "{:.1e}" if any(type(x) is float and 0 < abs(x) < 1e-4 for x in values) else "{:.3g}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

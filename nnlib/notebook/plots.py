@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00", "#3F8FC5", "#000000"]
 DASHES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1))]
+PANELS = (("loss", 1, "nats"), ("accuracy", 100, "%"))  # what a run's curves show, factor, unit
 WIDTH = 7.0  # inches: the text width of a printed page, so that 9 pt here is 9 pt there
 
 STYLE: dict[str, Any] = {
@@ -133,19 +134,12 @@ def signed_image(
 
 
 def heatmap(
-    ax: Axes,
-    matrix: np.ndarray,
-    rows: Sequence[Any] = (),
-    columns: Sequence[Any] = (),
-    numbers: str = "",
-    signed: bool = False,
-    unit: str = "",
-) -> Axes:
+    ax: Axes, matrix: np.ndarray, rows: Sequence[Any] = (), columns: Sequence[Any] = (),
+    numbers: str = "", unit: str = "",
+) -> Axes:  # fmt: skip
     """Draw a matrix (R, C); `numbers` is a format such as ".0f" to print in the cells."""
-    limit = float(np.nanmax(np.abs(matrix))) if signed else None
     sns.heatmap(
-        np.asarray(matrix), ax=ax, annot=bool(numbers), fmt=numbers or ".2g",
-        cmap="RdBu_r" if signed else "Blues", vmin=-limit if signed else None, vmax=limit,
+        np.asarray(matrix), ax=ax, annot=bool(numbers), fmt=numbers or ".2g", cmap="Blues",
         xticklabels=list(columns) or "auto", yticklabels=list(rows) or "auto",
         annot_kws={"size": 8}, cbar_kws={"label": unit},
     )  # fmt: skip
@@ -199,9 +193,7 @@ def curves(ax: Axes, histories: Mapping[str, Any], column: str = "val_accuracy")
 def learning(axes: Sequence[Axes], history: Any) -> Sequence[Axes]:
     """Draw a run: loss on the first ax, accuracy on the second, training and validation."""
     epochs = history.column("epoch")
-    for ax, what, factor, unit in zip(
-        axes, ("loss", "accuracy"), (1, 100), ("nats", "%"), strict=False
-    ):
+    for ax, (what, factor, unit) in zip(axes, PANELS, strict=False):
         for split, name in (("train", "training"), ("val", "validation")):
             ax.plot(epochs, np.array(history.column(f"{split}_{what}")) * factor, label=name)
         ax.axvline(history.best["epoch"], color="#999999", lw=0.8, ls=":")
@@ -416,13 +408,11 @@ def running(
     """Draw runs while they learn: loss on the first ax, accuracy on the second; call to redraw.
 
     Pale lines are training, marked ones validation, a dotted upright where the learning rate was
-    changed by hand. `traces` are those of `progress` by name, `numbers` choose their looks. What
+    changed by hand. `traces` are those of `on_progress` by name, `numbers` choose their looks. What
     is above the loss `ceiling` leaves the panel.
     """
     numbers = numbers or range(len(traces))
-    for ax, what, factor, unit in zip(
-        axes, ("loss", "accuracy"), (1, 100), ("nats", "%"), strict=True
-    ):
+    for ax, (what, factor, unit) in zip(axes, PANELS, strict=True):
         for line in list(ax.lines):
             line.remove()
         for (name, trace), number in zip(traces.items(), numbers, strict=True):

@@ -50,10 +50,25 @@ class Trace:
         for column, value in zip((self.epoch, self.loss, self.accuracy), new, strict=True):
             column[-1] += (value - column[-1]) / self._count
 
+    def turn(self) -> None:
+        """Note that the rate was turned here; many turns at one place, by a slider, are one."""
+        if self.last and (not self.turns or self.done - self.turns[-1] > self.last.epochs / 50):
+            self.turns.append(self.done)
+
     @property
     def done(self) -> float:
         """How many epochs are done, with the part of the one that goes on."""
         return self.last.step / self.last.steps * self.last.epochs if self.last else 0.0
+
+    @property
+    def standing(self) -> str:
+        """Where the run is, in words."""
+        if (now := self.last) is None:
+            return "before its first step"
+        return (
+            f"epoch {self.done:.1f} of {now.epochs}, learning rate {now.lr:.3g}, "
+            f"training loss {now.loss:.3f}, accuracy {now.accuracy:.1%}"
+        )
 
     @property
     def judged(self) -> list[dict]:

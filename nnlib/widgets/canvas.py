@@ -21,18 +21,13 @@ from traitlets import Dict
 from nnlib.checks import InputError
 from nnlib.data import DownloadError, Split, load_dataset
 from nnlib.network import MLP
-from nnlib.notebook import output as notebook
-from nnlib.notebook import plots
-from nnlib.notebook.live import attended
+from nnlib.notebook import plots, show
+from nnlib.notebook.live import LiveFigure, attended
 from nnlib.pictures import fit_picture
 
 UNITS = 6  # hidden units that are shown
 BARS = 12  # probabilities that are shown; of more classes, the likeliest
-HERE = Path(__file__).parent
-ALT = (
-    "An image as the net sees it, bars of the probability of each class, and the incoming weights"
-    " of the hidden units that contribute most to the answer"
-)
+ALT = "The image that the net sees, a bar for each class, and the weights of units that decided"
 
 
 def set_to_draw(dataset: str) -> str:
@@ -73,17 +68,12 @@ class Decision:
         return self.names[int(self.probabilities.argmax())]
 
     @property
-    def sentence(self) -> str:
-        """The answer in words."""
-        return f"This looks like {self.answer}: {self.probabilities.max():.1%}"
-
-    @property
     def reason(self) -> str:
         """The largest contribution in words, a caption."""
-        k, unit, share = self.answer, self.units[0], self.contributions[0]
+        share = f"hidden unit {self.units[0]} alone gives {self.contributions[0]:+.1f}"
         return (
-            f"The net says {k} with {self.probabilities.max():.1%}: of its logit of "
-            f"{_signed(self.logit)}, hidden unit {unit} alone gives {_signed(share)}."
+            f"The net says {self.answer} with {self.probabilities.max():.1%}: "
+            f"of its logit of {self.logit:+.1f}, {share}."
         )
 
     @property
@@ -105,20 +95,15 @@ def decide(model: MLP, seen: np.ndarray, units: int = UNITS) -> Decision:
     k = int(probabilities.argmax())
     contributions = model.hidden(x)[0][0] * model.parameters["W2"][:, k]  # (H,)
     top = np.argsort(-np.abs(contributions), kind="stable")[:units]  # (M,)
-    names = model.info.get("classes") or range(len(probabilities))
     return Decision(
         seen=seen,
-        names=tuple(map(str, names)),
+        names=tuple(map(str, model.info.get("classes") or range(len(probabilities)))),
         probabilities=probabilities,
         logit=float(model.forward(x)[0, k]),
         units=top,
         contributions=contributions[top],
         weights=model.parameters["W1"].T[top].reshape(len(top), *seen.shape),
     )
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.1f}".replace("-", "−")
 
 
 def draw_decision(decision: Decision) -> Any:
@@ -133,16 +118,15 @@ def draw_decision(decision: Decision) -> Any:
     seen, bars = above.subplots(1, 2, width_ratios=[1, 2])
     plots.label(plots.images(seen, decision.seen[None], 1), title="what the net sees")
     seen.spines[:].set_visible(True)
-    shown = decision.bars
-    plots.bars(bars, list(shown), [100 * p for p in shown.values()])
+    plots.bars(bars, list(decision.bars), [100 * p for p in decision.bars.values()])
     plots.label(bars, "probability (%)").set_xlim(0, 100)
     limit = float(np.abs(decision.weights).max())
-    axes = below.subplots(1, UNITS, squeeze=False)[0]
-    for number, (ax, unit) in enumerate(zip(axes, decision.units, strict=False)):
-        plots.signed_image(ax, decision.weights[number], limit)
-        plots.label(ax, _signed(decision.contributions[number]), title=f"unit {unit}")
-    for ax in axes[len(decision.units) :]:  # a narrow net has fewer
-        ax.remove()
+    axes = below.subplots(1, len(decision.units), squeeze=False)[0]
+    for ax, unit, share, image in zip(
+        axes, decision.units, decision.contributions, decision.weights, strict=True
+    ):
+        plots.signed_image(ax, image, limit)
+        plots.label(ax, f"{share:+.1f}".replace("-", "−"), title=f"unit {unit}")
     return fig
 
 
@@ -157,19 +141,20 @@ def draw_your_own(model: MLP, examples: Split, name: str, seed: int = 0) -> None
     examples = examples.take(np.random.default_rng(seed).permutation(len(examples)))
     decision = decide(model, examples.images[0])
     if not attended():
-        notebook.show(draw_decision(decision), name, decision.reason, ALT)
+        show(draw_decision(decision), name, decision.reason, ALT)
         return
-    pad, figure = DrawingPad(model, examples), _ExportedFigure(name)
+    pad, nothing = DrawingPad(model, examples), ipywidgets.HTML(layout={"display": "none"})
+    figure = LiveFigure(name, instead=nothing._repr_mimebundle_())
+    pad.on_rest = lambda decision: figure.show(draw_decision(decision), decision.reason, ALT)
     display(pad)
-    figure.show(decision)
-    pad.on_rest = figure.show
+    pad.on_rest(decision)
 
 
 class DrawingPad(anywidget.AnyWidget):
     """The canvas and its answers; `on_rest` is called with a decision once the hand rests."""
 
-    _esm = (HERE / "canvas.js").read_text(encoding="utf-8")
-    _css = (HERE / "canvas.css").read_text(encoding="utf-8")
+    _esm = Path(__file__).with_suffix(".js")
+    _css = Path(__file__).with_suffix(".css")
     picture = Dict().tag(sync=True)  # from the page: width, height, grey (bytes)
     answer = Dict().tag(sync=True)  # to the page: message, bars, seen, units
 
@@ -177,7 +162,6 @@ class DrawingPad(anywidget.AnyWidget):
         super().__init__()
         self.model, self.examples = model, examples
         self.rows = itertools.cycle(range(len(examples)))
-        self.decision: Decision | None = None
         self.on_rest: Callable[[Decision], None] = lambda decision: None
         self.observe(lambda change: self._read(change["new"]), "picture")
         self.on_msg(lambda _, content, buffers: self._do(content["kind"]))
@@ -189,66 +173,37 @@ class DrawingPad(anywidget.AnyWidget):
         if not picture:
             self.answer = {"message": "Draw here, or choose a picture"}
             return
+        grey = np.frombuffer(picture["grey"], np.uint8).reshape(picture["height"], -1)
+        shape, dataset = self.examples.images.shape[1:], self.model.info.get("dataset", "")
         try:
-            self.decision = decide(self.model, self._fitted(picture))
+            self.decision = decide(self.model, fit_picture(grey, shape, dataset))
             self.answer = _answer(self.decision)
         except InputError as error:
             self.answer = {"message": str(error)}
 
-    def _fitted(self, picture: Mapping[str, Any]) -> np.ndarray:
-        """Return the picture as an image of the set, uint8 (h, w)."""
-        grey = np.frombuffer(picture["grey"], np.uint8)
-        grey = grey.reshape(picture["height"], picture["width"])
-        dataset = self.model.info.get("dataset", "")
-        return fit_picture(grey, self.examples.images.shape[1:], dataset)
-
     def _do(self, kind: str) -> None:
         """Do what the page asks for: show the next example, or note that the hand rests."""
         if kind == "example":
-            self._show_example()
+            row = next(self.rows)
+            self.decision = decide(self.model, self.examples.images[row])
+            answer, truth = _answer(self.decision), self.decision.names[self.examples.y[row]]
+            said = f"{answer['message']} (it is {truth})"
+            self.answer = answer | {"message": said, "example": True}
         elif kind == "rest" and self.decision:
             self.on_rest(self.decision)
-
-    def _show_example(self) -> None:
-        row = next(self.rows)
-        self.decision = decide(self.model, self.examples.images[row])
-        truth = self.decision.names[self.examples.y[row]]
-        said = f"{self.decision.sentence} (it is {truth})"
-        self.answer = _answer(self.decision) | {"message": said, "example": True}
 
 
 def _answer(decision: Decision) -> dict[str, Any]:
     """Return a decision as the page reads it: weights as signed bytes on one scale."""
-    limit = float(np.abs(decision.weights).max()) or 1.0
+    limit, (height, width) = float(np.abs(decision.weights).max()) or 1.0, decision.seen.shape
     weights = np.rint(decision.weights * (127 / limit)).astype(np.int8)  # (M, h, w)
-    height, width = decision.seen.shape
+    units = zip(decision.units.tolist(), decision.contributions.tolist(), weights, strict=True)
     return {
-        "message": decision.sentence,
+        "message": f"This looks like {decision.answer}: {decision.probabilities.max():.1%}",
         "bars": [{"name": name, "probability": p} for name, p in decision.bars.items()],
         "seen": {"height": height, "width": width, "values": decision.seen.tobytes()},
         "units": [
-            {"number": int(unit), "contribution": float(share), "weights": image.tobytes()}
-            for unit, share, image in zip(
-                decision.units, decision.contributions, weights, strict=True
-            )
+            {"number": unit, "contribution": share, "weights": image.tobytes()}
+            for unit, share, image in units
         ],
     }
-
-
-class _ExportedFigure:
-    """A figure that only exports show: in the open notebook an empty widget has its place."""
-
-    def __init__(self, name: str) -> None:
-        self.name, self.place = name, None
-        self.blank = ipywidgets.HTML(layout={"display": "none"})
-
-    def show(self, decision: Decision) -> None:
-        """Draw a decision in place of the one before."""
-        about = {"alt": ALT, "caption": decision.reason, "name": self.name}
-        svg = plots.svg(draw_decision(decision)).decode()
-        data = self.blank._repr_mimebundle_() | {"image/svg+xml": svg, "text/plain": ALT}
-        metadata = {"image/svg+xml": about}
-        if self.place is None:
-            self.place = display(data, raw=True, metadata=metadata, display_id=True)
-        else:
-            self.place.update(data, raw=True, metadata=metadata)

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import ipywidgets as ipw
@@ -22,10 +23,13 @@ from IPython.display import display
 from nnlib import layers, optim
 from nnlib.data import Dataset
 from nnlib.notebook import plots
-from nnlib.notebook.live import Board, attended
-from nnlib.notebook.live import LiveCurves as LiveCurves
-from nnlib.notebook.live import best_of as best_of
+from nnlib.notebook.live import attended
+from nnlib.widgets.board import Board
 from nnlib.widgets.playground import AUGMENTATIONS, OPTIMISERS, Knobs, Playground, Run, parse_sizes
+
+CSS = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
+LABELS = {"hidden": "hidden sizes", "lr": "learning rate", "batch_size": "batch size",
+          "weight_decay": "L2", "train_size": "images"}  # fmt: skip
 
 
 def play(data: Dataset, knobs: Knobs, name: str = "playground") -> Board:
@@ -51,8 +55,7 @@ class Panel(Board):
         self.task: asyncio.Task | None = None
         self.waiting: asyncio.TimerHandle | None = None
         self.knobs, self.rows = knob_widgets(knobs, len(playground.data.train)), {}
-        self._make_buttons()
-        self._show_view()
+        self._make_widgets()
         super().__init__(playground, name)
         if Panel.shown:
             Panel.shown.stop()
@@ -63,18 +66,15 @@ class Panel(Board):
     def start(self, *_: Any) -> None:
         """Train a new run with the knobs as they stand, in place of the one that learns."""
         try:
-            self.chosen = self.playground.start(self.values())
+            values = {name: widget.value for name, widget in self.knobs.items()}
+            knobs = Knobs(**values | {"hidden": parse_sizes(values["hidden"])})
+            self.chosen = self.playground.start(knobs)
         except (ValueError, MemoryError) as error:
             self.say(str(error) or "this net is too large for the memory", wrong=True)
             return
         self.rate.value = 1
         if self.task is None:
             self.task = asyncio.get_running_loop().create_task(self._work())
-
-    def values(self) -> Knobs:
-        """Return the knobs as they stand; raises InputError for a text that cannot be read."""
-        values = {name: widget.value for name, widget in self.knobs.items()}
-        return Knobs(**values | {"hidden": parse_sizes(values["hidden"])})
 
     def stop(self, *_: Any) -> None:
         """Stop the run that learns."""
@@ -125,7 +125,8 @@ class Panel(Board):
 
     # --- widgets
 
-    def _make_buttons(self) -> None:
+    def _make_widgets(self) -> None:
+        """Make, arrange and show them, each known to style sheets and tests by its class."""
         self.train = _button("Train", "play", "Train a new run with these knobs", self.start)
         self.train.button_style = "primary"
         self.halt = _button("Stop", "stop", "Stop the run that learns", self.stop)
@@ -133,24 +134,21 @@ class Panel(Board):
         self.rate = ipw.FloatLogSlider(
             value=1, min=-2, max=1, step=0.1, description="rate now ×", readout_format=".2g"
         )
-        self.status, self.link, self.list = ipw.HTML(), ipw.HTML(), ipw.VBox()
         self.rate.observe(self._rate_turned, "value")
         for widget in self.knobs.values():
             widget.observe(self._knob_turned, "value")
-
-    def _show_view(self) -> None:
-        """Arrange and show the widgets, each known to style sheets and tests by its class."""
+        self.status, self.link, self.list = ipw.HTML(), ipw.HTML(), ipw.VBox()
         knobs = ipw.Box(list(self.knobs.values()))
         buttons = ipw.Box([self.train, self.halt, self.auto, self.rate])
-        view = ipw.VBox([ipw.HTML(STYLE), knobs, buttons, self.status, self.list, self.link])
-        parts = {
-            "playground": view, "knobs": knobs, "buttons": buttons, "train": self.train,
-            "stop": self.halt, "auto": self.auto, "rate": self.rate, "status": self.status,
-            "runs": self.list, "link": self.link,
-        }  # fmt: skip
-        for name, widget in (parts | self.knobs).items():
+        style = ipw.HTML(f"<style>{CSS}</style>")
+        view = ipw.VBox([style, knobs, buttons, self.status, self.list, self.link])
+        named = {"playground": view, "knobs": knobs, "buttons": buttons, "train": self.train,
+                 "stop": self.halt, "auto": self.auto, "rate": self.rate, "status": self.status,
+                 "link": self.link}  # fmt: skip
+        for name, widget in (named | self.knobs).items():
             widget.add_class(f"nnlib-{name.replace('_', '-')}")
-        show_widget(view, "The playground is alive where its notebook runs in JupyterLab.")
+        otherwise = "The playground is alive where its notebook runs in JupyterLab."
+        display(view._repr_mimebundle_() | {"text/plain": otherwise}, raw=True)
 
     def list_runs(self) -> None:
         """Bring the list of runs, and what may be clicked, up to date."""
@@ -158,17 +156,15 @@ class Panel(Board):
         self.rows = {run: self.rows.get(run) or Row(self, run) for run in runs}
         for row in self.rows.values():
             row.refresh()
-        boxes = tuple(row.box for row in self.rows.values())
-        if boxes != self.list.children:
-            self.list.children = boxes
+        self.list.children = [row.box for row in self.rows.values()]
         self.halt.disabled = self.rate.disabled = learning is None
-        self.link.value = download_link(self.playground.csv, "playground.csv")
+        href = f"data:text/csv;base64,{base64.b64encode(self.playground.csv.encode()).decode()}"
+        self.link.value = f'<a download="playground.csv" href="{href}">Save all runs as CSV</a>'
 
     def say(self, text: str, wrong: bool = False) -> None:
         """Show a line below the buttons; what is `wrong` is also read out."""
-        role = ' role="alert"' if wrong else ""
-        kind = "wrong" if wrong else "standing"
-        self.status.value = f'<p class="nnlib-{kind}"{role}>{escape(text)}</p>'
+        look = 'class="nnlib-wrong" role="alert"' if wrong else 'class="nnlib-standing"'
+        self.status.value = f"<p {look}>{escape(text)}</p>"
 
 
 class Row:
@@ -178,69 +174,47 @@ class Row:
         self.run = run
         about = f"Show the weights and mistakes of run {run.number}"
         show = _button(str(run.number), "", about, lambda _: panel.choose(run))
-        show.style.button_color, show.style.text_color = (
-            plots.look(run.number - 1)["color"],
-            "white",
-        )
+        show.style = {"button_color": plots.look(run.number - 1)["color"], "text_color": "white"}
         name = ipw.Text(run.name, continuous_update=False, tooltip=f"Name of run {run.number}")
         name.observe(lambda change: panel.rename(run, change["new"]), "value")
         gone = _button("", "times", f"Remove run {run.number}", lambda _: panel.remove(run))
         self.text = ipw.HTML()
-        self.box = ipw.Box([show, name, self.text, gone])
-        self.box.add_class("nnlib-run")
+        self.box = ipw.Box([show, name, self.text, gone]).add_class("nnlib-run")
 
     def refresh(self) -> None:
         """Say how far the run is."""
-        best = self.run.history.best
-        text = f"{best['val_accuracy']:.2%} in epoch {best['epoch']}" if best else "–"
-        done, epochs = len(self.run.history.rows), self.run.knobs.epochs
-        self.text.value = f"best {text}; {self.run.state}, {done} of {epochs} epochs"
+        run, done = self.run, len(self.run.history.rows)
+        self.text.value = f"best {run.best}; {run.state}, {done} of {run.knobs.epochs} epochs"
 
 
 def knob_widgets(knobs: Knobs, images: int) -> dict[str, ipw.Widget]:
     """Return a widget for each field of `Knobs`, which shows the given value."""
+    settled = {"continuous_update": False}  # a knob tells where the hand lets go of it
 
-    def text(name: str, value: str) -> ipw.Widget:
-        return ipw.Text(value, description=name, continuous_update=False, placeholder="none")
+    def among(numbers: list[float], value: float, *last: tuple[str, float]) -> ipw.Widget:
+        others = sorted({*numbers, value} - {number for _, number in last})
+        options = [*((f"{number:g}", number) for number in others), *last]
+        return ipw.SelectionSlider(options=options, value=value, **settled)
 
-    def pick(name: str, options: Any, value: Any) -> ipw.Widget:
-        return ipw.Dropdown(options=list(options), value=value, description=name)
-
-    def among(name: str, numbers: list[float], value: float) -> ipw.Widget:
-        options = [(f"{number:g}", number) for number in sorted({*numbers, value})]
-        if name == "images":
-            options = [*options[1:], ("all", 0)]
-        return ipw.SelectionSlider(
-            options=options, value=value, description=name, continuous_update=False
-        )
-
-    def number(name: str, least: int, most: int, value: int) -> ipw.Widget:
-        return ipw.BoundedIntText(value, min=least, max=max(most, value), description=name)
-
-    return {
-        "hidden": text("hidden sizes", " ".join(map(str, knobs.hidden))),
-        "activation": pick("activation", layers.ACTIVATIONS, knobs.activation),
-        "optimiser": pick("optimiser", OPTIMISERS, knobs.optimiser),
-        "lr": _log_slider("learning rate", knobs.lr),
-        "schedule": pick("schedule", optim.SCHEDULES, knobs.schedule),
-        "batch_size": among("batch size", [2**k for k in range(11)], knobs.batch_size),
-        "weight_decay": among("L2", [0, *(10.0**k for k in range(-6, 0))], knobs.weight_decay),
-        "dropout": ipw.FloatSlider(knobs.dropout, min=0, max=0.9, step=0.05,
-                                   description="dropout", continuous_update=False),
-        "augmentation": pick("augmentation", AUGMENTATIONS, knobs.augmentation),
-        "train_size": among("images", [n for n in (0, 100, 1000, 10_000) if n < images],
-                            knobs.train_size),
-        "epochs": number("epochs", 1, 200, knobs.epochs),
-        "seed": number("seed", 0, 10**6, knobs.seed),
+    power, sizes = math.log10(knobs.lr), [n for n in (100, 1000, 10_000) if n < images]
+    widgets = {
+        "hidden": ipw.Text(" ".join(map(str, knobs.hidden)), placeholder="none", **settled),
+        "activation": ipw.Dropdown(options=list(layers.ACTIVATIONS), value=knobs.activation),
+        "optimiser": ipw.Dropdown(options=list(OPTIMISERS), value=knobs.optimiser),
+        "lr": ipw.FloatLogSlider(value=knobs.lr, min=min(-4, math.floor(power)),
+                                 max=max(1, math.ceil(power)), readout_format=".3g", **settled),
+        "schedule": ipw.Dropdown(options=list(optim.SCHEDULES), value=knobs.schedule),
+        "batch_size": among([2**k for k in range(11)], knobs.batch_size),
+        "weight_decay": among([0, *(10.0**k for k in range(-6, 0))], knobs.weight_decay),
+        "dropout": ipw.FloatSlider(knobs.dropout, min=0, max=0.9, step=0.05, **settled),
+        "augmentation": ipw.Dropdown(options=list(AUGMENTATIONS), value=knobs.augmentation),
+        "train_size": among(sizes, knobs.train_size, ("all", 0)),
+        "epochs": ipw.BoundedIntText(knobs.epochs, min=1, max=max(200, knobs.epochs)),
+        "seed": ipw.BoundedIntText(knobs.seed, min=0, max=max(10**6, knobs.seed)),
     }  # fmt: skip
-
-
-def _log_slider(name: str, value: float) -> ipw.Widget:
-    power = math.log10(value)
-    return ipw.FloatLogSlider(
-        value=value, min=min(-4, math.floor(power)), max=max(1, math.ceil(power)), step=0.1,
-        description=name, readout_format=".3g", continuous_update=False,
-    )  # fmt: skip
+    for name, widget in widgets.items():
+        widget.description = LABELS.get(name, name)
+    return widgets
 
 
 def _button(text: str, icon: str, about: str, action: Callable) -> ipw.Button:
@@ -249,48 +223,15 @@ def _button(text: str, icon: str, about: str, action: Callable) -> ipw.Button:
     return button
 
 
-def show_widget(widget: ipw.Widget, otherwise: str) -> None:
-    """Show a widget, with a line for where no widget can be; the exports leave both out."""
-    view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
-    display({"application/vnd.jupyter.widget-view+json": view, "text/plain": otherwise}, raw=True)
-
-
-def download_link(text: str, file: str) -> str:
-    """Return a link, in HTML, that saves a text as a file in the reader's browser."""
-    data = base64.b64encode(text.encode()).decode()
-    return f'<a download="{file}" href="data:text/csv;base64,{data}">Save all runs as CSV</a>'
-
-
 @contextmanager
-def _interrupts_call(action: Callable[[], None]) -> Iterator[None]:
+def _interrupts_call(action: Callable[..., None]) -> Iterator[None]:
     """Let an interrupt call `action`; a kernel that runs no cell ignores it otherwise."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-
-    def act(*_: Any) -> None:
-        action()
-
-    before = signal.signal(signal.SIGINT, act)
+    before = signal.signal(signal.SIGINT, action)
     try:
         yield
     finally:
-        if signal.getsignal(signal.SIGINT) is act:  # and not that of a cell that runs meanwhile
+        if signal.getsignal(signal.SIGINT) == action:  # and not that of a cell that runs meanwhile
             signal.signal(signal.SIGINT, before)
-
-
-STYLE = """<style>
-.nnlib-playground { max-width: 62rem; }
-.nnlib-playground .widget-html-content { line-height: 1.5; }
-.nnlib-knobs { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr));
-  gap: 0.15rem 1.2rem; }
-.nnlib-knobs > * { width: auto; margin: 0; }
-.nnlib-knobs .widget-label { width: 6.5rem; }
-.nnlib-buttons { display: flex; flex-wrap: wrap; align-items: center; gap: 0.2rem 0.8rem;
-  margin-top: 0.4rem; }
-.nnlib-run { display: flex; flex-wrap: wrap; align-items: center; }
-.nnlib-run .jupyter-button { width: 2.6rem; padding: 0; }
-.nnlib-link a { color: var(--jp-content-link-color, #0060A0); text-decoration: underline; }
-.nnlib-playground p { margin: 0.2rem 0; font-variant-numeric: tabular-nums; }
-.nnlib-wrong { color: #A11; font-weight: 600; }
-</style>"""

@@ -8,7 +8,7 @@ the reader's, or a plain loop) decides when.
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any
 
 import numpy as np
@@ -61,27 +61,23 @@ class Knobs:
 
     def config(self, dataset: str) -> TrainConfig:
         """Return the settings of a run; raises InputError for what is out of range."""
-        own = asdict(self)
-        optimiser = OPTIMISERS[one_of("optimiser", own.pop("optimiser"), OPTIMISERS)]
-        augment = AUGMENTATIONS[one_of("augmentation", own.pop("augmentation"), AUGMENTATIONS)]
-        own["train_size"] = self.train_size or None
-        return TrainConfig(dataset=dataset, **own, **optimiser, **augment)
+        own = asdict(self) | {"train_size": self.train_size or None}
+        for name, known in (("optimiser", OPTIMISERS), ("augmentation", AUGMENTATIONS)):
+            own |= known[one_of(name, own.pop(name), known)]
+        return TrainConfig(dataset=dataset, **own)
 
     def differences(self, other: "Knobs") -> str:
         """Return in words what is turned otherwise than in `other`, as "lr 0.5, dropout 0.2"."""
         mine, theirs = self.words(3), other.words(3)
-        return ", ".join(
-            f"{SHORT.get(name, name.replace('_', ' '))} {value}"
-            for name, value in mine.items()
-            if value != theirs[name]
-        )
+        turned = [name for name in mine if mine[name] != theirs[name]]
+        return ", ".join(f"{SHORT.get(name, name)} {mine[name]}" for name in turned)
 
     def words(self, digits: int = 6) -> dict[str, str]:
         """Return every knob's value as it is read and written, to so many digits."""
-        own = {name: f"{value:.{digits}g}" if isinstance(value, float) else str(value)
-               for name, value in asdict(self).items()}  # fmt: skip
-        own["hidden"] = "-".join(map(str, self.hidden)) or "none"
-        return own | {"train_size": str(self.train_size or "all")}
+        hidden, size = "-".join(map(str, self.hidden)) or "none", self.train_size or "all"
+        own = asdict(self) | {"hidden": hidden, "train_size": size}
+        numbers = {name: f"{v:.{digits}g}" for name, v in own.items() if isinstance(v, float)}
+        return {name: str(value) for name, value in (own | numbers).items()}
 
 
 def parse_sizes(text: str) -> tuple[int, ...]:
@@ -115,13 +111,7 @@ class Run:
         """From its next step on, multiply the learning rate that the schedule gives."""
         if self.state == LEARNING and factor != self.trainer.lr_factor:
             self.trainer.lr_factor = factor
-            self._mark()
-
-    def _mark(self) -> None:
-        """Note where the rate was turned; many turns at one place, by a slider, are one."""
-        here, turns = self.trace.done, self.trace.turns
-        if here and (not turns or here - turns[-1] > self.knobs.epochs / 50):
-            turns.append(here)
+            self.trace.turn()
 
     def stop(self) -> None:
         """End it before its next step; it keeps the best weights of its finished epochs."""
@@ -135,10 +125,19 @@ class Run:
     def confusion(self) -> np.ndarray:
         """Return counts (K, K) on validation images: rows the truth, columns the answer."""
         model, val = self.trainer.model, self.trainer.val.take(slice(JUDGED))
-        counts = np.zeros((model.sizes[-1],) * 2, int)
-        if len(val):
-            np.add.at(counts, (val.y, model.predict(model.scaling(val.images))), 1)
-        return counts
+        answers, k = model.predict(model.scaling(val.images)), model.sizes[-1]
+        return np.bincount(k * val.y.astype(int) + answers, minlength=k * k).reshape(k, k)
+
+    @property
+    def standing(self) -> str:
+        """Where it is, in one line."""
+        return f"Run {self.number} {self.state}: {self.trace.standing}"
+
+    @property
+    def best(self) -> str:
+        """Its best validation accuracy, in words."""
+        row = self.history.best
+        return f"{row['val_accuracy']:.1%} in epoch {row['epoch']}" if row else "none yet"
 
 
 class Playground:
@@ -148,7 +147,7 @@ class Playground:
         self.data, self.runs = data, []
         self.learning: Run | None = None
         self.first: Knobs | None = None  # whose values the later runs' names differ from
-        self.count = 0
+        self.numbers = count(1)
 
     def start(self, knobs: Knobs, name: str = "") -> Run:
         """Return a new run, ready to `learn`, after stopping the one that learns.
@@ -162,9 +161,8 @@ class Playground:
             if not self.learning.history.rows:
                 self.remove(self.learning)
         self.first = self.first or knobs
-        self.count += 1
         name = name or knobs.differences(self.first) or "as given"
-        self.learning = Run(self.count, name, knobs, trainer)
+        self.learning = Run(next(self.numbers), name, knobs, trainer)
         self.runs.append(self.learning)
         return self.learning
 
@@ -176,8 +174,8 @@ class Playground:
                 f"hidden sizes {knobs.words()['hidden']} make {weights:,} weights: "
                 f"choose smaller ones, {MOST_WEIGHTS:,} is the most here"
             )
-        config = knobs.config(self.data.name)
-        trainer = make_trainer(config, _reduced(self.data, knobs.train_size, knobs.seed))
+        data = _reduced(self.data, knobs.train_size, knobs.seed)
+        trainer = make_trainer(knobs.config(self.data.name), data)
         trainer.chunk_rows = int(min(trainer.chunk_rows, CHUNK_WORK / weights))
         return trainer
 
@@ -186,29 +184,23 @@ class Playground:
 
         It ends with `run.state` finished, stopped, or failed with `run.problem`.
         """
+        learning = run.trainer.run()
         try:
-            for progress in run.trainer.run():
+            for progress in learning:
                 run.trace(progress)
                 yield
                 if run.state != LEARNING:
-                    break
-            else:
-                run.state = FINISHED
+                    return
+            run.state = FINISHED
         except ArithmeticError as error:
             run.state, run.problem = FAILED, str(error)
         finally:
+            learning.close()
+            run.trainer.restore_best()
             run.stop()
             run.trace.ended = True
-            run.trainer.restore_best()
             if self.learning is run:
                 self.learning = None
-
-    def train(self, knobs: Knobs, name: str = "") -> Run:
-        """Start a run, wait for its end, and return it."""
-        run = self.start(knobs, name)
-        for _ in self.learn(run):
-            pass
-        return run
 
     def remove(self, run: Run) -> None:
         """Take a run from the list; one that learns is stopped."""

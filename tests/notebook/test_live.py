@@ -19,7 +19,7 @@ from nnlib.report import exporters as export
 FIT = """
 import time
 import nnlib
-from nnlib.notebook.live import LiveCurves
+from nnlib.notebook import LiveCurves
 
 class Timed(LiveCurves):
     spent, drawn = 0.0, 0
@@ -44,6 +44,23 @@ seconds = time.perf_counter() - start
 """
 EPOCHS = 4000  # some ten seconds
 TOLD = "print(curves.spent / seconds, curves.drawn / seconds, seconds)"
+INTERRUPT = """
+import os, signal
+import nnlib
+from nnlib.notebook import LiveCurves
+
+class Stopped(LiveCurves):
+    def __call__(self, progress):
+        super().__call__(progress)
+        if progress.step > progress.steps / 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+data = nnlib.load_dataset("digits")
+model = nnlib.MLP([64, 32, 10], seed=0)
+history = nnlib.fit(model, data.train, data.val, epochs=10, on_progress=Stopped("03-live"))
+"""
+KEPT = "print(len(history.rows), nnlib.evaluate(model, data.val).accuracy,\
+ history.best['val_accuracy'])"
 
 
 def executed(*sources: str) -> nbformat.NotebookNode:
@@ -53,8 +70,8 @@ def executed(*sources: str) -> nbformat.NotebookNode:
 
 @pytest.fixture(scope="module")
 def watched() -> nbformat.NotebookNode:
-    """Training in a kernel, watched by curves that time themselves."""
-    return executed(FIT.format(epochs=EPOCHS), TOLD)
+    """Training in a kernel, watched by curves that time themselves; then one that is stopped."""
+    return executed(FIT.format(epochs=EPOCHS), TOLD, INTERRUPT, KEPT)
 
 
 def test_curves_take_less_than_three_percent_of_the_time(watched):
@@ -71,40 +88,22 @@ def test_the_last_drawing_stays_in_the_notebook_and_its_page(watched):
     about = figures[0].metadata["image/svg+xml"]
     assert about["name"] == "03-live"
     assert about["caption"].startswith(f"Epoch {EPOCHS} of {EPOCHS}: training loss ")
-    page, _ = export.Page().from_notebook_node(watched)
+    page, _ = export.Page().from_notebook_node(new_notebook(cells=watched.cells[:2]))
     assert about["caption"] in page
     assert page.count("<figure") == 1
 
 
-INTERRUPT = """
-import os, signal
-import nnlib
-from nnlib.notebook.live import LiveCurves
-
-class Stopped(LiveCurves):
-    def __call__(self, progress):
-        super().__call__(progress)
-        if progress.step > progress.steps / 2:
-            os.kill(os.getpid(), signal.SIGINT)
-
-data = nnlib.load_dataset("digits")
-model = nnlib.MLP([64, 32, 10], seed=0)
-history = nnlib.fit(model, data.train, data.val, epochs=10, on_progress=Stopped("03-live"))
-"""
-
-
-def test_an_interrupt_in_a_notebook_keeps_the_best_and_says_how_to_go_on():
-    nb = executed(INTERRUPT, "print(len(history.rows), nnlib.evaluate(model, data.val).accuracy,"
-                  " history.best['val_accuracy'])")  # fmt: skip
-    said = "".join(o.text for o in nb.cells[0].outputs if o.output_type == "stream")
+def test_an_interrupt_in_a_notebook_keeps_the_best_and_says_how_to_go_on(watched):
+    stopped, kept = watched.cells[2:]
+    said = "".join(o.text for o in stopped.outputs if o.output_type == "stream")
     assert re.match(r"training stopped after epoch \d of 10; the best weights, of epoch", said)
     assert "call fit again" in said
-    epochs, accuracy, best = nb.cells[1].outputs[0].text.split()
+    epochs, accuracy, best = kept.outputs[0].text.split()
     assert 4 <= int(epochs) < 10
     assert float(accuracy) == pytest.approx(float(best))
     (caption,) = [
         o.metadata["image/svg+xml"]["caption"]
-        for o in nb.cells[0].outputs
+        for o in stopped.outputs
         if "image/svg+xml" in o.get("data", {})
     ]
     assert re.match(r"Epoch [4-7] of 10", caption)

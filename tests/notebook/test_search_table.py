@@ -10,8 +10,7 @@ import pytest
 from nbclient import NotebookClient
 
 from nnlib.config import TrainConfig
-from nnlib.notebook import output as notebook
-from nnlib.notebook.output import SearchTable
+from nnlib.notebook import SearchTable, live, output
 from nnlib.report.exporters import Page
 from nnlib.search.run import Choice, Range, run_search
 
@@ -27,17 +26,17 @@ def frames(monkeypatch) -> list[tuple]:
     def display(bundle, raw, metadata, display_id=None, update=False):
         shown.append((bundle["text/plain"], metadata["text/html"]["caption"], display_id, update))
 
-    monkeypatch.setattr(notebook, "display", display)
+    monkeypatch.setattr(output, "display", display)
     return shown
 
 
 def test_every_showing_tells_how_far_it_is_and_the_last_what_it_came_to(
     frames, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(notebook, "PAUSE", 0.0)
-    live = SearchTable("A search", {"lr": "learning rate"}, top=3)
-    result = run_search(CONFIG, SPACE, 6, out=tmp_path / "s", on_trial=live)
-    live.close(result)
+    monkeypatch.setattr(live, "PAUSE", 0.0)
+    shown = SearchTable("A search", {"lr": "learning rate"}, top=3)
+    result = run_search(CONFIG, SPACE, 6, out=tmp_path / "s", on_trial=shown)
+    shown.close(result)
     texts, captions, places, updates = zip(*frames, strict=True)
     assert captions[0] == "A search: no trial has ended yet."
     for done, caption in enumerate(captions[1:7], start=1):
@@ -58,17 +57,17 @@ def test_every_showing_tells_how_far_it_is_and_the_last_what_it_came_to(
 
 
 def test_it_is_drawn_a_few_times_a_second_and_takes_no_time(frames, tmp_path):
-    live, spent = SearchTable("A search"), 0.0
+    shown, spent = SearchTable("A search"), 0.0
 
     def watch(row, result):
         nonlocal spent
         start = time.perf_counter()
-        live(row, result)
+        shown(row, result)
         spent += time.perf_counter() - start
 
     result = run_search(CONFIG, SPACE, 40, out=tmp_path / "s", on_trial=watch)
-    live.close(result)
-    assert len(frames) <= 2 + result.seconds / notebook.PAUSE
+    shown.close(result)
+    assert len(frames) <= 2 + result.seconds / live.PAUSE
     assert spent < 0.02 * result.seconds
 
 
@@ -76,8 +75,8 @@ def test_a_search_that_was_stopped_or_pruned_says_so(frames, tmp_path):
     def stop(row, result):
         os.kill(os.getpid(), signal.SIGINT)
 
-    live = SearchTable("A search")
-    live.close(run_search(CONFIG, SPACE, 6, pruner="median", out=tmp_path / "s", on_trial=stop))
+    shown = SearchTable("A search")
+    shown.close(run_search(CONFIG, SPACE, 6, pruner="median", out=tmp_path / "s", on_trial=stop))
     text, caption, _, _ = frames[-1]
     assert re.fullmatch(r"A search: the best 1 of 1 trials; 6 planned, in \d+ s\.", caption)
     assert text.split()[-1] == "complete"
@@ -85,12 +84,12 @@ def test_a_search_that_was_stopped_or_pruned_says_so(frames, tmp_path):
 
 CELL = """
 from nnlib.config import TrainConfig
-from nnlib.notebook.output import SearchTable
+from nnlib.notebook import SearchTable
 from nnlib.search.run import Range, run_search
-live = SearchTable("A random search")
+shown = SearchTable("A random search")
 config = TrainConfig(dataset="digits", hidden=(8,), epochs=2)
-result = run_search(config, {"lr": Range(0.01, 0.5, log=True)}, 12, on_trial=live)
-live.close(result)
+result = run_search(config, {"lr": Range(0.01, 0.5, log=True)}, 12, on_trial=shown)
+shown.close(result)
 """
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import strokes
 from conftest import needs_official
+from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.manager import start_new_kernel
-from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image, ImageDraw
 
@@ -199,45 +199,50 @@ def test_the_hand_at_rest_hands_the_decision_on(small: nnlib.MLP, digits):
 
 CELL = """
 import nnlib
-from nnlib.widgets import canvas as drawing
+from nnlib.widgets import draw_your_own
 data = nnlib.load_dataset("digits")
 model = nnlib.MLP([64, 24, 10], seed=0)
-drawing.draw_your_own(model, data.val, "07-drawing")
+draw_your_own(model, data.val, "07-drawing")
 """
+
+
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[BlockingKernelClient]:
+    manager, client = start_new_kernel(kernel_name="python3")
+    yield client
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
+def run(kernel: BlockingKernelClient, attended: bool) -> tuple[list, set[str]]:
+    """Run the cell with or without a client that answers questions.
+
+    Return its outputs, and the kinds of all the messages that it sent.
+    """
+    sent = []
+    kernel.execute_interactive(CELL, allow_stdin=attended, timeout=60, output_hook=sent.append)
+    outputs = [message["content"] for message in sent if "data" in message["content"]]
+    return outputs, {message["msg_type"] for message in sent}
 
 
 def figures(outputs: list) -> list[dict]:
     return [o["metadata"]["image/svg+xml"] for o in outputs if "image/svg+xml" in o["data"]]
 
 
-def test_unattended_there_is_a_figure_and_no_widget():
-    nb = new_notebook(cells=[new_code_cell(CELL)])
-    NotebookClient(nb, kernel_name="python3").execute()
-    outputs = nb.cells[0].outputs
+def test_unattended_there_is_a_figure_and_no_widget(kernel: BlockingKernelClient):
+    outputs, kinds = run(kernel, attended=False)
     (about,) = figures(outputs)
     assert about["name"] == "07-drawing"
     assert about["caption"].startswith("The net says ")
     assert len(about["alt"].split()) > 5
     assert not any(export.WIDGET in output["data"] for output in outputs)
-    assert "widgets" not in nb.metadata
+    assert "comm_open" not in kinds
 
 
-@pytest.fixture
-def reader() -> Iterator[list]:
-    """What a reader gets who runs the cell: a client that answers questions."""
-    manager, client = start_new_kernel(kernel_name="python3")
-    outputs = []
-    client.execute_interactive(
-        CELL, allow_stdin=True, timeout=60,
-        output_hook=lambda m: outputs.append(m["content"]) if "data" in m["content"] else None,
-    )  # fmt: skip
-    yield outputs
-    client.stop_channels()
-    manager.shutdown_kernel(now=True)
-
-
-def test_attended_there_is_a_canvas_whose_exports_have_a_figure(reader: list):
-    shown = [output for output in reader if export.WIDGET in output.get("data", {})]
+def test_attended_there_is_a_canvas_whose_exports_have_a_figure(kernel: BlockingKernelClient):
+    outputs, kinds = run(kernel, attended=True)
+    assert "comm_open" in kinds
+    shown = [output for output in outputs if export.WIDGET in output["data"]]
     assert len(shown) == 2
     assert len(figures(shown)) == 1
     cell = new_code_cell(CELL, execution_count=1)

@@ -18,7 +18,15 @@ from nnlib.config import TrainConfig
 from nnlib.data import Dataset
 from nnlib.notebook import live, plots
 from nnlib.widgets import panel as widgets
-from nnlib.widgets.playground import AUGMENTATIONS, OPTIMISERS, Knobs, Playground, parse_sizes
+from nnlib.widgets.board import Board
+from nnlib.widgets.playground import (
+    AUGMENTATIONS,
+    OPTIMISERS,
+    Knobs,
+    Playground,
+    Run,
+    parse_sizes,
+)
 
 
 @pytest.fixture
@@ -33,6 +41,14 @@ SMALL = {"hidden": (16,), "batch_size": 20, "epochs": 4}
 
 def knobs(**more: Any) -> Knobs:
     return Knobs(**SMALL | more)
+
+
+def trained(playground: Playground, turned: Knobs) -> Run:
+    """Return a run that has learned to its end."""
+    run = playground.start(turned)
+    for _ in playground.learn(run):
+        pass
+    return run
 
 
 # --- knobs
@@ -104,7 +120,7 @@ def test_differences_in_words():
 
 
 def test_a_run_is_that_of_fit(data):
-    run = Playground(data).train(knobs(train_size=0))
+    run = trained(Playground(data), knobs(train_size=0))
     model = nnlib.MLP([30, 16, 4], seed=0)
     history = nnlib.fit(model, data.train, data.val, epochs=4, batch_size=20)
     assert run.state == "finished"
@@ -157,14 +173,14 @@ def test_the_rate_is_turned_and_its_place_marked_once(data):
 
 
 def test_divergence_is_told_in_a_line(data):
-    run = Playground(data).train(knobs(lr=1e30, activation="leaky_relu", hidden=(16, 16)))
+    run = trained(Playground(data), knobs(lr=1e30, activation="leaky_relu", hidden=(16, 16)))
     assert run.state == "failed"
     assert "epoch 1" in run.problem
     assert run.confusion().sum() == 200
 
 
 def test_confusion_counts_validation_images(data):
-    run = Playground(data).train(knobs())
+    run = trained(Playground(data), knobs())
     counts = run.confusion()
     assert counts.sum(axis=1).tolist() == np.bincount(data.val.y).tolist()
     accuracy = nnlib.evaluate(run.trainer.model, data.val).accuracy
@@ -173,8 +189,8 @@ def test_confusion_counts_validation_images(data):
 
 def test_rows_are_every_epoch_of_every_run(data):
     playground = Playground(data)
-    playground.train(knobs())
-    named = playground.train(knobs(lr=0.3, epochs=2))
+    trained(playground, knobs())
+    named = trained(playground, knobs(lr=0.3, epochs=2))
     playground.rename(named, '  quick,  "and" dirty ')
     playground.rename(named, "   ")
     table = list(csv.DictReader(io.StringIO(playground.csv)))
@@ -198,7 +214,7 @@ def test_a_large_net_yields_as_often_as_a_small_one(data):
 
 
 def test_a_trace_s_points_are_means_and_few(data):
-    run = Playground(data).train(knobs(epochs=300))
+    run = trained(Playground(data), knobs(epochs=300))
     trace = run.trace
     assert len(trace.epoch) <= 120
     assert (np.diff(trace.epoch) > 0).all()
@@ -227,10 +243,10 @@ def test_axes_span_what_is_planned_and_then_what_was_done(data):
 
 def test_curves_are_those_of_the_run_and_redrawn_in_place(data):
     playground = Playground(data)
-    first = playground.train(knobs())
+    first = trained(playground, knobs())
     _, axes = plots.figure(2.0, 1, 2)
     plots.running(axes, {"one": first.trace})
-    second = playground.train(knobs(lr=0.3))
+    second = trained(playground, knobs(lr=0.3))
     second.trace.turns.append(1.5)
     plots.running(axes, {"one": first.trace, "two": second.trace})
     pale, strong, _, other, turn = axes[1].lines
@@ -252,8 +268,8 @@ class Shown:
     def __init__(self) -> None:
         self.drawings: list[tuple[str, str, bool]] = []
 
-    def __call__(self, figure: Any, svg: bytes, caption: str, alt: str, last: bool = False) -> None:
-        assert svg.startswith(b"<?xml")
+    def __call__(self, figure: Any, fig: Any, caption: str, alt: str, last: bool = False) -> None:
+        assert plots.svg(fig).startswith(b"<?xml")
         assert len(alt.split()) > 4
         self.drawings.append((figure.name, caption, last))
 
@@ -262,13 +278,13 @@ class Shown:
 def shown(monkeypatch: pytest.MonkeyPatch) -> Shown:
     shown = Shown()
     monkeypatch.setattr(live.LiveFigure, "show", lambda *a, **more: shown(*a, **more))
-    monkeypatch.setattr(widgets, "show_widget", lambda *_: None)
+    monkeypatch.setattr(widgets, "display", lambda *_, **how: None)
     return shown
 
 
 def test_unattended_there_are_the_figures_and_no_widget(data, shown: Shown):
     board = widgets.play(data, knobs(), "07")
-    assert type(board) is live.Board
+    assert type(board) is Board
     last = {name: caption for name, caption, last in shown.drawings if last}
     assert set(last) == {"07-curves", "07-inside"}
     best = board.playground.runs[0].history.best
