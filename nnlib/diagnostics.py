@@ -6,7 +6,6 @@ an epoch, so that they cost next to nothing.
 """
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -43,29 +42,6 @@ def dead_units(model: MLP, x: np.ndarray) -> dict[str, float]:
         for number, (h, relu) in enumerate(zip(model.hidden(x), relus, strict=True), start=1)
         if relu
     }
-
-
-def range_test(trainer: Any, low: float = 1e-5, high: float = 10.0) -> tuple[list, list]:
-    """Return (rates, losses) of a run whose learning rate grows from `low` to `high`.
-
-    The rate is multiplied by the same factor at every step of the trainer's epochs; the loss is
-    that of the step's own batch. It stops where the loss is twice that of the untrained net, or
-    not finite (after Smith 2017, section 3.3). The trainer is used up.
-    """
-    steps = trainer.epochs * trainer.steps_per_epoch
-    trainer.schedule = lambda step: low * (high / low) ** (step / max(steps - 1, 1))
-    trainer.chunk_rows = 1  # a yield after every step
-    rates, losses = [], []
-    try:
-        for progress in trainer.run():
-            if progress.row is None:
-                rates.append(progress.lr)
-                losses.append(progress.recent_loss)
-                if progress.recent_loss > 2 * losses[0]:
-                    break
-    except ArithmeticError:
-        pass  # it diverged: that is what the test looks for
-    return rates, losses
 
 
 def first_not_finite(model: MLP, x: np.ndarray) -> str:

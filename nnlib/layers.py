@@ -147,7 +147,7 @@ class Dropout(Layer):
         return x if self.mask is None else x * self.mask
 
     def _draw(self, x: Array) -> Array:
-        drawn = self.rng.random(x.shape[::-1], dtype=np.float32).T  # (N, D), one unit after another
+        drawn = self.rng.random(x.shape[::-1], dtype=np.float32).T  # (N, D), unit by unit
         keep = drawn >= self.p
         return keep.astype(x.dtype) / x.dtype.type(1 - self.p)
 

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -193,6 +193,29 @@ def _go_on(trainer: Trainer, folder: RunFolder) -> None:
     """Bring a trainer to where the folder's last checkpoint was, if there is one."""
     if (checkpoint := folder.load_checkpoint()) is not None:
         trainer.load_state(*checkpoint)
+
+
+def range_test(
+    trainer: Trainer, low: float = 1e-5, high: float = 10.0
+) -> tuple[list[float], list[float]]:
+    """Return (rates, losses) of a run whose learning rate grows from `low` to `high`.
+
+    The rate is multiplied by the same factor at every step of the trainer's epochs; the loss is
+    that of the step's own batch. It stops where the loss is twice that of the untrained net, or
+    not finite (after Smith 2017, section 3.3). The trainer is used up.
+    """
+    last = max(trainer.epochs * trainer.steps_per_epoch - 1, 1)
+    trainer.schedule = lambda step: low * (high / low) ** (step / last)
+    trainer.chunk_rows = 1  # a yield after every step
+    rates, losses = [], []
+    with suppress(ArithmeticError), closing(steps(trainer)) as progresses:  # it may diverge
+        for progress in progresses:
+            if progress.row is None:
+                rates.append(progress.lr)
+                losses.append(progress.recent_loss)
+                if progress.recent_loss > 2 * losses[0]:
+                    break
+    return rates, losses
 
 
 # ---------------------------------------------------------------- by settings

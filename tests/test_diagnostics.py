@@ -9,6 +9,7 @@ import pytest
 from experiments.least_squares import refit_last_layer
 from nnlib import MLP, SGD, InputError, Trainer, diagnostics, fit
 from nnlib.runs import load_history
+from nnlib.training import range_test
 
 
 def fresh(**more) -> MLP:
@@ -51,7 +52,7 @@ def test_dead_units_are_counted_for_relu_alone() -> None:
 
 def test_range_test_rises_by_a_constant_factor_and_ends_when_it_explodes(stripes) -> None:
     trainer = Trainer(fresh(), stripes[0], epochs=20, batch_size=20)
-    rates, losses = diagnostics.range_test(trainer, 1e-4, 1e20)
+    rates, losses = range_test(trainer, 1e-4, 1e20)
     assert len(rates) == len(losses) < 600
     np.testing.assert_allclose(np.diff(np.log(rates)), np.log(1e24) / 599, rtol=1e-6)
     assert losses[0] == pytest.approx(np.log(4), abs=0.6)
@@ -60,7 +61,7 @@ def test_range_test_rises_by_a_constant_factor_and_ends_when_it_explodes(stripes
 
 def test_range_test_survives_overflow(stripes) -> None:
     trainer = Trainer(fresh(), stripes[0], epochs=5, batch_size=300)
-    rates, _ = diagnostics.range_test(trainer, 1e20, 1e35)
+    rates, _ = range_test(trainer, 1e20, 1e35)
     assert len(rates) >= 1
 
 

@@ -12,6 +12,7 @@ from nnlib.exercises.verdicts import check, compare, expect, near, number
 from nnlib.network import MLP
 from nnlib.optim import SGD, cosine
 from nnlib.trainer import DivergedError, Trainer
+from nnlib.training import steps
 
 # ---------------------------------------------------------------- how large is too large
 
@@ -78,7 +79,7 @@ def _symptoms(cause: str, part: Split, judge: Split, seed: int) -> dict[str, Any
     )  # fmt: skip
     before, doctor = evaluate(trainer.model, part).loss, "–"
     try:
-        for _ in trainer.run():
+        for _ in steps(trainer):
             pass
     except DivergedError as error:
         doctor = str(error)

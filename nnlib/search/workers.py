@@ -31,7 +31,8 @@ from nnlib.data import Dataset, Split
 from nnlib.files import make_folder, read_json, write_json
 from nnlib.network import save_model
 from nnlib.runs import RunFolder
-from nnlib.training import DivergedError, Trainer, make_trainer
+from nnlib.trainer import DivergedError, Trainer
+from nnlib.training import make_trainer
 
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 PATIENCE = 5.0  # seconds that a worker gets to end by itself

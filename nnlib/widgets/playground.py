@@ -19,7 +19,7 @@ from nnlib.data import Dataset
 from nnlib.notebook.trace import Trace
 from nnlib.runs import History, rows_to_csv
 from nnlib.trainer import Trainer
-from nnlib.training import make_trainer
+from nnlib.training import make_trainer, steps
 
 OPTIMISERS: dict[str, dict[str, Any]] = {
     "SGD": {},
@@ -184,7 +184,7 @@ class Playground:
 
         It ends with `run.state` finished, stopped, or failed with `run.problem`.
         """
-        learning = run.trainer.run()
+        learning = steps(run.trainer)
         try:
             for progress in learning:
                 run.trace(progress)
@@ -196,7 +196,6 @@ class Playground:
             run.state, run.problem = FAILED, str(error)
         finally:
             learning.close()
-            run.trainer.restore_best()
             run.stop()
             run.trace.ended = True
             if self.learning is run:

@@ -18,10 +18,11 @@ from optuna.storages.journal import JournalFileBackend
 
 from nnlib.checks import InputError
 from nnlib.config import TrainConfig
+from nnlib.evaluation import evaluate
 from nnlib.network import load_model
 from nnlib.search.run import Choice, Range, parse_choice, parse_range, run_search
 from nnlib.search.space import SAMPLERS, checked_space, configurations
-from nnlib.training import evaluate, train
+from nnlib.training import train
 
 CONFIG = TrainConfig(dataset="digits", hidden=(16,), epochs=3)
 LR = {"lr": Range(0.01, 0.5, log=True)}
