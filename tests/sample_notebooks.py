@@ -20,7 +20,8 @@ def data_notebook():
     return [
         text("# What is in the *data*\n\nWhich classes are there, and how hard is each to tell from"
              " the others?\n"),
-        code("import sys\n\nimport numpy as np\n\nfrom nnlib.notebook import plots, say, show, table"),
+        code("import sys\n\nimport numpy as np\n\n"
+             "from nnlib.notebook import plots, say, show, table"),
         code(PARAMETERS, "parameters"),
         text("## Pixels, scaled\n\nA pixel $x \\in \\{0, \\dots, 255\\}$ becomes $x / 255$, so that"
              " λ and a step of $10^{-1}$ mean the same everywhere. About ~5 % \"stay\" dark; see"

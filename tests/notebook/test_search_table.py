@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 from nnlib.config import TrainConfig
 from nnlib.notebook import output as notebook
 from nnlib.notebook.output import SearchTable
-from nnlib.report.exporters import Page
+from nnlib.report.page import Page
 from nnlib.search.run import Choice, Range, run_search
 
 CONFIG = TrainConfig(dataset="digits", hidden=(8,), epochs=2)

@@ -17,8 +17,9 @@ import nnlib
 from nnlib import InputError
 from nnlib.notebook import plots
 from nnlib.pictures import fit_picture
-from nnlib.report import book as report
-from nnlib.report import exporters as export
+from nnlib.report.execute import quick_values
+from nnlib.report.exporter import WIDGET
+from nnlib.report.page import Page
 from nnlib.widgets import canvas as drawing
 
 PLAYGROUND = Path(__file__).parents[2] / "notebooks" / "07_playground.ipynb"
@@ -218,7 +219,7 @@ def test_unattended_there_is_a_figure_and_no_widget():
     assert about["name"] == "07-drawing"
     assert about["caption"].startswith("The net says ")
     assert len(about["alt"].split()) > 5
-    assert not any(export.WIDGET in output["data"] for output in outputs)
+    assert not any(WIDGET in output["data"] for output in outputs)
     assert "widgets" not in nb.metadata
 
 
@@ -237,7 +238,7 @@ def reader() -> Iterator[list]:
 
 
 def test_attended_there_is_a_canvas_whose_exports_have_a_figure(reader: list):
-    shown = [output for output in reader if export.WIDGET in output.get("data", {})]
+    shown = [output for output in reader if WIDGET in output.get("data", {})]
     assert len(shown) == 2
     assert len(figures(shown)) == 1
     cell = new_code_cell(CELL, execution_count=1)
@@ -245,7 +246,7 @@ def test_attended_there_is_a_canvas_whose_exports_have_a_figure(reader: list):
         nbformat.v4.new_output("display_data", output["data"], metadata=output["metadata"])
         for output in shown
     ]
-    page, _ = export.Page().from_notebook_node(new_notebook(cells=[cell]))
+    page, _ = Page().from_notebook_node(new_notebook(cells=[cell]))
     assert page.count("<figure") == 1
     assert figures(shown)[0]["caption"] in page
 
@@ -282,7 +283,7 @@ def notebook_net(dataset: str) -> nnlib.MLP:
     space: dict = {}
     for source in (imports.source, parameters.source):
         exec(source, space)
-    space |= report._quick_values(nb) | {"dataset": dataset}
+    space |= quick_values(nb) | {"dataset": dataset}
     exec(training.source, space)
     return space["reader"]
 
