@@ -1,13 +1,16 @@
 """Publishing: what the pages and the PDF hold, and that nothing goes wrong half way."""
 
 import base64
+import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import nbformat
@@ -15,7 +18,7 @@ import pytest
 from bs4 import BeautifulSoup
 from nbconvert.exporters import get_exporter
 from nbformat.v4 import new_notebook
-from sample_notebooks import code, network_notebook, text, write
+from sample_notebooks import PARAMETERS, code, network_notebook, text, write
 
 from nnlib import data
 from nnlib.report import ReportError, book
@@ -36,21 +39,47 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample notebooks' report, published once, on digits because nothing is reachable."""
+def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The sample's report, published once, on digits because nothing is reachable; its messages."""
     root = write(tmp_path_factory.mktemp("sample"))
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, redirect_stderr(io.StringIO()) as messages:
         patch.setattr(book, "project_root", lambda: root)
         patch.setattr(data, "load_dataset", _unreachable)
-        index = book.publish("quick", out=root / "report")
+        index = book.publish("quick", out=root / "report", parameters={"units": 21})
     assert index == root / "report" / "index.html"
-    return index.parent
+    return index.parent, messages.getvalue()
+
+
+@pytest.fixture
+def published(told: tuple[Path, str]) -> Path:
+    """The folder of the sample's report."""
+    return told[0]
 
 
 @pytest.fixture
 def canned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Skip the kernels: the notebooks count as executed."""
-    monkeypatch.setattr(book, "execute_all", lambda notebooks, *rest: notebooks)
+    monkeypatch.setattr(book, "execute_all", _as_it_is)
+
+
+@pytest.fixture(scope="module")
+def tiny_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of the two notebooks, made once without a kernel."""
+    root = write(tmp_path_factory.mktemp("tiny"), TINY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(book, "project_root", lambda: root)
+        patch.setattr(book, "execute_all", _as_it_is)
+        return book.publish("quick", "digits", root / "out").parent
+
+
+@pytest.fixture
+def old(project: Path, tiny_report: Path) -> Path:
+    """The folder `out` of the project, in which a report stands already."""
+    return shutil.copytree(tiny_report, project / "out")
+
+
+def _as_it_is(notebooks: dict, *rest):
+    return notebooks
 
 
 def _unreachable(name: str):
@@ -219,12 +248,22 @@ def test_pdf_is_tagged_and_its_text_can_be_read(published: Path):
 # --- parameters
 
 
-def test_parameters_reach_the_notebooks_that_have_them(project: Path, capsys):
-    book.publish("quick", "digits", project / "out", {"units": 21})
-    page = soup(project / "out" / "01_data.html")
-    assert page.select_one(".output pre").get_text() == "42"
-    said = capsys.readouterr().err
-    assert re.search(r"\[1/2\] 01_data … [\d.]+ s\n\[2/2\] 02_network", said)
+def test_parameters_reach_the_notebooks_that_have_them(told: tuple[Path, str]):
+    published, said = told
+    page = soup(published / "01_data.html")
+    assert page.main.find("strong", string="42")  # twice the 21 units
+    assert re.search(r"\[1/3\] 01_data … [\d.]+ s\n\[2/3\] 02_network", said)
+
+
+def test_a_comment_says_what_the_quick_profile_sets_and_what_is_given_comes_first(published: Path):
+    assert "one line 21 1 [1]\n" in soup(published / "01_data.html").main.get_text()
+
+
+def test_the_standard_profile_leaves_parameters_as_they_stand(project: Path):
+    put(project, "01_data", code(PARAMETERS, "parameters"), code("print(units, depth, rates)"))
+    (project / "notebooks" / "02_network.ipynb").unlink()
+    book.publish("standard", "digits", project / "out")
+    assert "3 2 (1, 2)" in soup(project / "out" / "01_data.html").main.get_text()
 
 
 @pytest.mark.parametrize(
@@ -286,18 +325,14 @@ def test_publishing_the_same_run_twice_gives_the_same_bytes(tmp_path, monkeypatc
     assert snapshot(root / "one") == snapshot(root / "two")
 
 
-def test_a_failing_cell_names_itself_and_leaves_the_old_report(project: Path, monkeypatch):
-    out = project / "out"
-    with monkeypatch.context() as patch:
-        patch.setattr(book, "execute_all", lambda notebooks, *rest: notebooks)
-        book.publish("quick", "digits", out)
-    before = snapshot(out)
+def test_a_failing_cell_names_itself_and_leaves_the_old_report(project: Path, old: Path):
+    before = snapshot(old)
     put(project, "02_network", text("# Second"), code("profile = 'standard'", "parameters"),
         code("# half way\nraise OverflowError('two\\nlines')"))  # fmt: skip
     with pytest.raises(ReportError) as caught:
-        book.publish("quick", "digits", out)
+        book.publish("quick", "digits", old)
     assert str(caught.value) == "02_network, cell 3 (# half way): OverflowError: two lines"
-    assert snapshot(out) == before
+    assert snapshot(old) == before
     assert sorted(path.name for path in project.iterdir()) == ["notebooks", "out"]
 
 
@@ -317,18 +352,17 @@ def test_a_kernel_that_dies_is_named(project: Path):
 INTERRUPTED = """
 import sys
 from pathlib import Path
+from nnlib import data
 from nnlib.report import book
 book.project_root = lambda: Path(sys.argv[1])
+data.load_dataset = print  # without scikit-learn, whose import takes longest
 book.publish("quick", "digits", Path(sys.argv[1]) / "out")
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals differ on Windows")
-def test_ctrl_c_leaves_the_old_report_and_no_litter(project: Path, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(book, "execute_all", lambda notebooks, *rest: notebooks)
-        book.publish("quick", "digits", project / "out")
-    before = snapshot(project / "out")
+def test_ctrl_c_leaves_the_old_report_and_no_litter(project: Path, old: Path):
+    before = snapshot(old)
     mark = project / "notebooks" / "running"
     put(project, "01_data", code(f"import pathlib, time\npathlib.Path({str(mark)!r}).touch()\n"
                                  "time.sleep(100)"))  # fmt: skip
@@ -342,15 +376,13 @@ def test_ctrl_c_leaves_the_old_report_and_no_litter(project: Path, monkeypatch):
     errors = child.communicate(timeout=60)[1]
     assert child.returncode != 0
     assert "KeyboardInterrupt" in errors.splitlines()[-1]
-    assert snapshot(project / "out") == before
+    assert snapshot(old) == before
     assert sorted(path.name for path in project.iterdir()) == ["notebooks", "out"]
 
 
 @pytest.mark.usefixtures("canned")
-def test_an_interrupt_between_two_renames_brings_the_old_report_back(project, monkeypatch):
-    out = project / "out"
-    book.publish("quick", "digits", out)
-    before, rename = snapshot(out), Path.rename
+def test_an_interrupt_between_two_renames_brings_the_old_report_back(project, old, monkeypatch):
+    before, rename = snapshot(old), Path.rename
 
     def interrupted(self: Path, target: Path):
         if self.name == "report":
@@ -359,14 +391,14 @@ def test_an_interrupt_between_two_renames_brings_the_old_report_back(project, mo
 
     monkeypatch.setattr(Path, "rename", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        book.publish("quick", "digits", out)
-    assert snapshot(out) == before
+        book.publish("quick", "digits", old)
+    assert snapshot(old) == before
     assert sorted(path.name for path in project.iterdir()) == ["notebooks", "out"]
 
 
 @pytest.mark.usefixtures("canned")
 @pytest.mark.parametrize("kind", ["a file", "foreign files", "a note in a report", "bad manifest"])
-def test_what_is_not_a_report_is_never_replaced(project: Path, kind: str):
+def test_what_is_not_a_report_is_never_replaced(project: Path, tiny_report: Path, kind: str):
     out = project / "out"
     if kind == "a file":
         out.write_text("thesis")
@@ -374,7 +406,7 @@ def test_what_is_not_a_report_is_never_replaced(project: Path, kind: str):
         out.mkdir()
         (out / "thesis.txt").write_text("three years of work")
     else:
-        book.publish("quick", "digits", out)
+        shutil.copytree(tiny_report, out)
         (out / "note.txt").write_text("remember")
         if kind == "bad manifest":
             (out / book.MANIFEST).write_text(json.dumps(["note.txt"]))
@@ -414,6 +446,7 @@ def test_without_solutions_none_is_left(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_refresh_executes_in_place_and_leaves_no_trace_of_the_run(project: Path):
+    (project / "notebooks" / "02_network.ipynb").unlink()
     put(project, "01_data", text("# One"), code("profile = 'standard'", "parameters"),
         code("import os, pathlib\nfolder = pathlib.Path(os.environ['NNLIB_FIGURES'])\n"
              "folder.mkdir()\n(folder / 'a.svg').write_text('<svg/>')\nprofile"))  # fmt: skip
@@ -534,21 +567,3 @@ def test_an_unclosed_fence_does_not_swallow_the_page():
     cells = [text("# One\n\n```python\nopen"), text("## Two"), code("1")]
     page, _ = Page().from_notebook_node(new_notebook(cells=cells))
     assert BeautifulSoup(page, "html.parser").h2.get_text() == "Two"
-
-
-# --- profiles
-
-
-KNOBS = "units = 3  # of the hidden layer (quick: 1)\nrates = (1, 2)  # tried (quick: (1,))"
-
-
-@pytest.mark.parametrize(
-    ("profile", "given", "shown"),
-    [("standard", {}, "3 (1, 2)"), ("quick", {}, "1 [1]"), ("quick", {"units": 7}, "7 [1]")],
-)
-def test_a_comment_says_what_the_quick_profile_sets(project: Path, profile, given, shown):
-    put(project, "01_data", code(KNOBS, "parameters"), code("print(units, rates)"))
-    for other in ("02_network", "03_training"):
-        (project / "notebooks" / f"{other}.ipynb").unlink(missing_ok=True)
-    book.publish(profile, "digits", project / "out", given)
-    assert shown in soup(project / "out" / "01_data.html").main.get_text()
