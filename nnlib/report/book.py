@@ -1,32 +1,28 @@
-"""Execute the notebooks in order and publish them, as pages and as one typeset document.
+"""The report as a whole: every notebook executed, and published as pages and as one document.
 
 A report is built beside the old one and takes its place in one step, so that whoever reads it
 sees a whole report: the old one until all of the new one is there.
 """
 
-import ast
 import hashlib
 import json
 import os
-import re
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import nbformat
-from ipykernel.kernelspec import get_kernel_dict
-from jupyter_client.kernelspec import KernelSpec
-from jupyter_client.manager import AsyncKernelManager
 from nbformat import NotebookNode
 
 from nnlib import data
 from nnlib.checks import InputError
-from nnlib.report.exporters import Document, Page, ReportError, tags_of, title_of, typeset, typst_string
 from nnlib.files import make_folder, project_root, write_atomic, write_json
+from nnlib.report.document import Document, typeset, typst_call
+from nnlib.report.execute import check_parameters, execute_all
+from nnlib.report.exporter import tags_of, title_of
+from nnlib.report.page import Page
 
 TITLE = "A neural network from nothing but NumPy"
 SUBTITLE = (
@@ -42,22 +38,6 @@ CLUTTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # what file managers leave 
 PDF_NAME = "nnlib-report.pdf"
 
 
-class _Kernel(AsyncKernelManager):
-    """A kernel of this very interpreter, whatever kernels the machine or its user registered."""
-
-    told_to_stop = False  # a kernel that dies by itself is never told to
-
-    @property
-    def kernel_spec(self) -> KernelSpec:
-        spec = KernelSpec(**get_kernel_dict())
-        spec.argv += ["--log-level=CRITICAL", "--HistoryManager.enabled=False"]
-        return spec
-
-    async def shutdown_kernel(self, *args: Any, **kwargs: Any) -> None:
-        _Kernel.told_to_stop = True
-        await super().shutdown_kernel(*args, **kwargs)
-
-
 def _notebooks() -> dict[str, NotebookNode]:
     """Return the project's notebooks by name, in reading order."""
     folder = project_root() / "notebooks"
@@ -65,104 +45,6 @@ def _notebooks() -> dict[str, NotebookNode]:
     if not paths:
         raise InputError(f"no notebooks in {folder}; run this inside a checkout of the project")
     return {path.stem: nbformat.read(path, as_version=4) for path in paths}
-
-
-def _parameter_names(nb: NotebookNode) -> set[str]:
-    """Return the names that the cell tagged `parameters` sets."""
-    source = "\n".join(cell.source for cell in nb.cells if "parameters" in tags_of(cell))
-    found = set()
-    try:
-        tree = ast.parse(source)
-    except SyntaxError:  # the cell will say so itself, better, when it runs
-        return found
-    for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        found |= {target.id for target in targets if isinstance(target, ast.Name)}
-    return found
-
-
-def _quick_values(nb: NotebookNode) -> dict[str, Any]:
-    """Return what the quick profile sets: `(quick: VALUE)` in a parameter's comment says it."""
-    source = "\n".join(cell.source for cell in nb.cells if "parameters" in tags_of(cell))
-    found = re.findall(r"^(\w+) = .*#.*\(quick: (.+)\)", source, re.MULTILINE)
-    values = {name: ast.literal_eval(value) for name, value in found}
-    # papermill would inject a tuple as text
-    return {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}
-
-
-def _check_parameters(parameters: Mapping[str, Any], notebooks: dict[str, NotebookNode]) -> None:
-    profile = parameters.get("profile")
-    if profile not in ("quick", "standard"):
-        raise InputError(f"profile must be quick or standard, got {profile!r}")
-    known = set.union({"profile", "dataset"}, *map(_parameter_names, notebooks.values()))
-    for name in parameters:
-        if name not in known:
-            raise InputError(f"no notebook has a parameter {name!r}; they have {sorted(known)}")
-
-
-@contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    """Set environment variables, which kernels inherit, for as long as the block runs."""
-    before = dict(os.environ)
-    if "NNLIB_DATA" in before:  # the kernels work in another folder
-        values["NNLIB_DATA"] = os.path.abspath(before["NNLIB_DATA"])
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
-def _execute(name: str, nb: NotebookNode, parameters: Mapping[str, Any], work: Path) -> Any:
-    """Return the notebook executed top to bottom in a new kernel whose current folder is `work`.
-
-    Raises ReportError for a cell that fails or a kernel that dies, KeyboardInterrupt if told to.
-    """
-    import papermill
-    from nbclient.exceptions import CellExecutionError, DeadKernelError
-
-    own = _quick_values(nb) if parameters.get("profile") == "quick" else {}
-    own |= {key: parameters[key] for key in parameters if key in _parameter_names(nb)}
-    work.mkdir()
-    _Kernel.told_to_stop = False
-    try:
-        return papermill.execute_notebook(
-            nb, None, own, kernel_name="python3", language="python", progress_bar=False,
-            cwd=work, kernel_manager_class=_Kernel,
-        )  # fmt: skip
-    except papermill.PapermillExecutionError as error:
-        raise ReportError(_failure(name, nb, error, bool(own))) from error
-    except (DeadKernelError, CellExecutionError) as error:
-        if _Kernel.told_to_stop:  # nbclient takes Ctrl-C for itself, and stops the kernel
-            raise KeyboardInterrupt from error
-        raise ReportError(f"{name}: its kernel died, perhaps for want of memory") from error
-
-
-def _failure(name: str, nb: NotebookNode, error: Any, injected: bool) -> str:
-    """Say in one line which cell of the notebook, as its author counts them, went wrong."""
-    before = next((i for i, cell in enumerate(nb.cells) if "parameters" in tags_of(cell)), None)
-    shift = injected and before is not None and error.cell_index > before
-    first = next(iter(error.source.strip().splitlines()), "")
-    message = " ".join(str(error.evalue).split())
-    return f"{name}, cell {error.cell_index + 1 - shift} ({first}): {error.ename}: {message}"
-
-
-def _execute_all(
-    notebooks: dict[str, NotebookNode], parameters: Mapping[str, Any], folder: Path, figures: Path
-) -> dict[str, NotebookNode]:
-    """Return every notebook executed; progress goes to standard error, figures to `figures`."""
-    done = {}
-    places = {"IPYTHONDIR": str(folder / "ipython"), "NNLIB_FIGURES": str(figures)}
-    with _environment(TQDM_DISABLE="1", PYDEVD_DISABLE_FILE_VALIDATION="1", **places):
-        for number, (name, nb) in enumerate(notebooks.items(), 1):
-            print(f"[{number}/{len(notebooks)}] {name} …", end=" ", file=sys.stderr, flush=True)
-            start = time.perf_counter()
-            try:
-                done[name] = _execute(name, nb, parameters, folder / name)
-            finally:
-                print(f"{time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
-    return done
 
 
 def publish(
@@ -181,7 +63,7 @@ def publish(
     """
     notebooks, out = _notebooks(), Path(out).resolve()
     wanted = {"profile": profile, "dataset": dataset, **(parameters or {})}
-    _check_parameters(wanted, notebooks)
+    check_parameters(wanted, notebooks)
     _check_out(out)
     wanted["dataset"], banner = _available(wanted["dataset"])
     make_folder(out.parent)
@@ -189,7 +71,7 @@ def publish(
         folder, new = Path(temporary), Path(temporary, "report")
         new.mkdir()
         given = {name: value for name, value in wanted.items() if value is not None}
-        done = _execute_all(notebooks, given, folder, new / "figures")
+        done = execute_all(notebooks, given, folder, new / "figures")
         _write_report(done, new, banner, _footer(wanted), solutions)
         _check_out(out)  # again: the notebooks took their time
         _replace(out, new, folder / "previous")
@@ -218,7 +100,7 @@ def _check_out(out: Path) -> None:
     if not out.is_dir():
         raise InputError(f"{out} is a file; name a folder for the report")
     try:
-        found = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
+        found = _files(out)
         known = json.loads((out / MANIFEST).read_text())["files"] if MANIFEST in found else []
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"cannot read the earlier report in {out}: {error}") from error
@@ -227,6 +109,10 @@ def _check_out(out: Path) -> None:
         raise InputError(
             f"{out} holds {foreign[0]}, which is not a report's; move it or name another folder"
         )
+
+
+def _files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
 def _replace(out: Path, new: Path, aside: Path) -> None:
@@ -272,10 +158,10 @@ def _write_report(
             write_atomic(out / f"{name}.html", page.from_notebook_node(nb, known)[0])
             chapters.append(f"#counter(heading).update({entry['number'] - 1})")
             chapters.append(document.chapter(nb, known, folder)[0])
-        show = _typst_call(banner, document.chapter(*front, folder)[0])
-        write_atomic(out / PDF_NAME, typeset(show, "\n\n".join(chapters), folder))
-    files = sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file())
-    write_json(out / MANIFEST, {"files": files})
+        look = typst_call("report", title=TITLE, subtitle=SUBTITLE, banner=banner)
+        look += f".with(front: [\n{document.chapter(*front, folder)[0]}\n])"
+        write_atomic(out / PDF_NAME, typeset(look, "\n\n".join(chapters), folder))
+    write_json(out / MANIFEST, {"files": sorted(_files(out))})
 
 
 def _book(notebooks: dict[str, NotebookNode]) -> list[dict[str, Any]]:
@@ -285,13 +171,6 @@ def _book(notebooks: dict[str, NotebookNode]) -> list[dict[str, Any]]:
         {"name": name, "number": int(name[:2]), "title": title or name, "question": question}
         for name, (title, question) in titles.items()
     ]
-
-
-def _typst_call(banner: str | None, front: str) -> str:
-    """Return the call of report.typ's `report` that begins the document."""
-    fields = {"title": TITLE, "subtitle": SUBTITLE, "banner": banner}
-    given = [f"{key}: {typst_string(text)}" for key, text in fields.items() if text]
-    return f"report.with({', '.join(given)}, front: [\n{front}\n])"
 
 
 def _front(notebooks: dict[str, NotebookNode]) -> NotebookNode:
@@ -307,17 +186,15 @@ def refresh(profile: str = "standard") -> None:
     Nothing is written before all of them have run. Raises as `publish` does.
     """
     notebooks = _notebooks()
-    _check_parameters({"profile": profile}, notebooks)
+    check_parameters({"profile": profile}, notebooks)
     root = project_root()
     with tempfile.TemporaryDirectory() as temporary:
         figures = Path(temporary, "figures")
         given = {} if profile == "standard" else {"profile": profile}
-        done = _execute_all(notebooks, given, Path(temporary), figures)
+        done = execute_all(notebooks, given, Path(temporary), figures)
         for name, nb in done.items():
-            write_atomic(
-                root / "notebooks" / f"{name}.ipynb",
-                nbformat.writes(_committed(nb, profile)) + "\n",
-            )
+            text = nbformat.writes(_committed(nb, profile)) + "\n"
+            write_atomic(root / "notebooks" / f"{name}.ipynb", text)
         for file in sorted(figures.glob("*")):
             write_atomic(make_folder(root / "figures") / file.name, file.read_bytes())
 

@@ -26,8 +26,10 @@ from nnlib import Split, exercises, layers
 from nnlib.exercises import data, training, verdicts
 from nnlib.losses import softmax
 from nnlib.network import MLP
-from nnlib.report import book as report
-from nnlib.report import exporters as export
+from nnlib.report.document import Document
+from nnlib.report.execute import quick_values
+from nnlib.report.exporter import tags_of
+from nnlib.report.page import Page
 from nnlib.search.space import Range
 
 ROOT = Path(__file__).parents[2]
@@ -67,7 +69,7 @@ def exercises_of(nb: NotebookNode) -> list[Exercise]:
         if head := re.match(r"### Exercise (\d\.\d): \S", cell.source):
             found.append(Exercise(head[1], cell.source))
             continue
-        tags = export.tags_of(cell)
+        tags = tags_of(cell)
         kind = "solution" if "solution" in tags else "answer" if "exercise" in tags else "before"
         getattr(found[-1], kind).append(cell)
     return found
@@ -152,7 +154,7 @@ def needed(nb: NotebookNode) -> list[NotebookNode]:
     mine, wanted, kept = {cell.id for cell in section(nb)}, set(), []
     for cell in reversed([cell for cell in nb.cells if cell.cell_type == "code"]):
         given = bound(cell.source)
-        if cell.id in mine or given & wanted or "parameters" in export.tags_of(cell):
+        if cell.id in mine or given & wanted or "parameters" in tags_of(cell):
             wanted = (wanted - given) | used(cell.source)
             kept.append(cell)
     return kept[::-1]
@@ -161,9 +163,9 @@ def needed(nb: NotebookNode) -> list[NotebookNode]:
 def run(path: Path, dataset: str, folder: Path) -> dict[str, list[NotebookNode]]:
     """The outputs of the exercises' cells by id, after a run with the quick profile."""
     nb = read(path)
-    values = report._quick_values(nb) | {"dataset": dataset}
+    values = quick_values(nb) | {"dataset": dataset}
     cells = needed(nb)
-    after = next(i for i, c in enumerate(cells) if "parameters" in export.tags_of(c)) + 1
+    after = next(i for i, c in enumerate(cells) if "parameters" in tags_of(c)) + 1
     given = "\n".join(f"{name} = {value!r}" for name, value in values.items())
     small = new_notebook(cells=[*cells[:after], new_code_cell(given), *cells[after:]])
     resources = {"metadata": {"path": str(folder)}}
@@ -611,7 +613,7 @@ def small_notebook() -> NotebookNode:
 
 
 def test_on_a_page_solutions_fold_and_exercises_are_there_to_be_read():
-    html = export.Page().from_notebook_node(small_notebook())[0]
+    html = Page().from_notebook_node(small_notebook())[0]
     page = BeautifulSoup(html, "html.parser")
     folds = page.select("details.solution")
     assert [fold.summary.get_text() for fold in folds] == ["Solution 2.1", "Solution 2.2"]
@@ -623,20 +625,20 @@ def test_on_a_page_solutions_fold_and_exercises_are_there_to_be_read():
 
 
 def test_on_paper_solutions_stand_at_the_end_of_their_section(tmp_path: Path):
-    text = export.Document().chapter(small_notebook(), {"metadata": {"name": "x"}}, tmp_path)[0]
+    text = Document().chapter(small_notebook(), {"metadata": {"name": "x"}}, tmp_path)[0]
     places = [text.index(part) for part in (
         "first = None", "# second", "= Solutions", '#solution("Solution 2.1")', "Because it is",
         "first = 42", '#verdict("success")', '#solution("Solution 2.2")', "# the secret", "Summary",
     )]  # fmt: skip
     assert places == sorted(places)
-    assert export.Document().from_notebook_node(small_notebook())[0].startswith(b"%PDF")
+    assert Document().from_notebook_node(small_notebook())[0].startswith(b"%PDF")
 
 
 @every_notebook
 def test_without_solutions_the_exercises_stay(path: Path):
     nb = read(path)
     found = exercises_of(nb)
-    html = export.Page(solutions=False).from_notebook_node(nb)[0]
+    html = Page(solutions=False).from_notebook_node(nb)[0]
     page = BeautifulSoup(html, "html.parser").get_text()
     for exercise in found:
         assert exercise.text.split("\n")[0].lstrip("# ") in page

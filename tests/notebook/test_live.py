@@ -14,7 +14,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 import nnlib
 from nnlib import progress
 from nnlib.notebook import live
-from nnlib.report import exporters as export
+from nnlib.report.page import Page
 
 FIT = """
 import time
@@ -88,7 +88,7 @@ def test_the_last_drawing_stays_in_the_notebook_and_its_page(watched):
     about = figures[0].metadata["image/svg+xml"]
     assert about["name"] == "03-live"
     assert about["caption"].startswith(f"Epoch {EPOCHS} of {EPOCHS}: training loss ")
-    page, _ = export.Page().from_notebook_node(new_notebook(cells=watched.cells[:2]))
+    page, _ = Page().from_notebook_node(new_notebook(cells=watched.cells[:2]))
     assert about["caption"] in page
     assert page.count("<figure") == 1
 

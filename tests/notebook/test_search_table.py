@@ -11,7 +11,7 @@ from nbclient import NotebookClient
 
 from nnlib.config import TrainConfig
 from nnlib.notebook import SearchTable, live, output
-from nnlib.report.exporters import Page
+from nnlib.report.page import Page
 from nnlib.search.run import Choice, Range, run_search
 
 CONFIG = TrainConfig(dataset="digits", hidden=(8,), epochs=2)

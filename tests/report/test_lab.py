@@ -22,7 +22,10 @@ from conftest import needs_official
 from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image, ImageDraw
 
-from nnlib.report import exporters as export, book as report
+from nnlib.report.document import Document
+from nnlib.report.execute import quick_values
+from nnlib.report.exporter import tags_of
+from nnlib.report.page import Page
 
 ROOT = Path(__file__).parents[2]
 PATHS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
@@ -43,9 +46,9 @@ SCRATCH = {"long": LONG}
 
 def quick(nb: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Return a notebook with the quick profile's values in its parameters cell, never run."""
-    values = {name: repr(value) for name, value in report._quick_values(nb).items()}
+    values = {name: repr(value) for name, value in quick_values(nb).items()}
     for cell in nb.cells:
-        if "parameters" in export.tags_of(cell):
+        if "parameters" in tags_of(cell):
             for name, value in values.items():
                 cell.source = re.sub(
                     rf"^{name} = [^#]*", f"{name} = {value}  ", cell.source, flags=re.MULTILINE
@@ -417,7 +420,7 @@ def test_exports_show_the_last_drawing(canvas: lab.Notebook):
         return shown
 
     canvas.until(lambda: caption().startswith("The net says 3 with"), 5)
-    page, _ = export.Page().from_filename(str(canvas.path))
+    page, _ = Page().from_filename(str(canvas.path))
     assert caption() in page
     assert "Loading widget" not in page
 
@@ -460,7 +463,7 @@ def test_export_menu_downloads_the_page_and_the_document(opened: Open, kind: str
     notebook.menu("File", "Save and Export Notebook As", f"Nnlib_{kind}")
     file = tmp_path / f"long.{kind}"
     notebook.until(lambda: file.is_file() and file.stat().st_size > 0)
-    exporter = export.Page() if kind == "html" else export.Document()
+    exporter = Page() if kind == "html" else Document()
     made, _ = exporter.from_filename(str(notebook.path))
     assert file.read_bytes() == (made.encode() if kind == "html" else made)
 
@@ -468,8 +471,8 @@ def test_export_menu_downloads_the_page_and_the_document(opened: Open, kind: str
 def test_quick_values_reach_the_parameters_cell():
     for path in PATHS:
         nb = quick(nbformat.read(path, as_version=4))
-        (cell,) = [cell for cell in nb.cells if "parameters" in export.tags_of(cell)]
+        (cell,) = [cell for cell in nb.cells if "parameters" in tags_of(cell)]
         names = {target.targets[0].id: target.value for target in ast.parse(cell.source).body}
-        for name, value in report._quick_values(nb).items():
+        for name, value in quick_values(nb).items():
             found = ast.literal_eval(names[name])
             assert (list(found) if isinstance(found, tuple) else found) == value, (path.stem, name)

@@ -14,7 +14,7 @@ import pytest
 from nbformat.v4 import new_notebook, new_output
 from sample_notebooks import code, data_notebook, network_notebook
 
-from nnlib.report import exporters as export
+from nnlib.report.page import Page
 
 needs_browser = pytest.mark.skipif(
     not chrome.chromium(), reason="no Chromium here; name one in NNLIB_CHROMIUM"
@@ -53,7 +53,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
     ]
     file = tmp_path_factory.mktemp("page") / "page.html"
-    html, _ = export.Page().from_notebook_node(new_notebook(cells=[*cells, drawn]))
+    html, _ = Page().from_notebook_node(new_notebook(cells=[*cells, drawn]))
     file.write_text(html, encoding="utf-8")
     return file
 

@@ -12,8 +12,8 @@ import nbformat
 import pytest
 from conftest import needs_official
 
-from nnlib.report import book as report
-from nnlib.report.exporters import tags_of
+from nnlib.report.execute import execute_all, quick_values
+from nnlib.report.exporter import tags_of
 
 PATHS = sorted((Path(__file__).parents[2] / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 OWN = "a folder of one's own"
@@ -32,7 +32,7 @@ def parameters(path: Path) -> dict[str, tuple[Any, str]]:
     (cell,) = [cell for cell in nb.cells if "parameters" in tags_of(cell)]
     lines = re.findall(r"^(\w+) = (.*?)  # (.*)$", cell.source, re.MULTILINE)
     assert len(lines) == len(ast.parse(cell.source).body), f"{path.stem}: one knob a line"
-    quick = report._quick_values(nb)
+    quick = quick_values(nb)
     return {name: (quick.get(name, ast.literal_eval(v)), about) for name, v, about in lines}
 
 
@@ -71,7 +71,7 @@ def test_notebook_runs_with_another_value(
 ):
     nb = nbformat.read(path, as_version=4)
     given = {"profile": "quick", name: str(own_folder) if value == OWN else value}
-    done = report._execute_all({path.stem: nb}, given, tmp_path, tmp_path / "figures")[path.stem]
+    done = execute_all({path.stem: nb}, given, tmp_path, tmp_path / "figures")[path.stem]
     said = [
         f"{cell.id}: {output.get('text', output.output_type)}"
         for cell in done.cells

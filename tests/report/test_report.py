@@ -1,13 +1,16 @@
 """Publishing: what the pages and the PDF hold, and that nothing goes wrong half way."""
 
 import base64
+import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import nbformat
@@ -15,10 +18,13 @@ import pytest
 from bs4 import BeautifulSoup
 from nbconvert.exporters import get_exporter
 from nbformat.v4 import new_notebook
-from sample_notebooks import code, network_notebook, text, write
+from sample_notebooks import PARAMETERS, code, network_notebook, text, write
 
 from nnlib import data
-from nnlib.report import exporters as export, book as report
+from nnlib.report import ReportError, book
+from nnlib.report.document import Document
+from nnlib.report.exporter import WIDGET
+from nnlib.report.page import Page
 
 NAMES = ["01_data", "02_network", "06_results"]
 TINY = {"01_data": [text("# Tiny\n\nWhy?"), code("units = 3", "parameters"), code("units * 2")],
@@ -28,26 +34,52 @@ TINY = {"01_data": [text("# Tiny\n\nWhy?"), code("units = 3", "parameters"), cod
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project of two notebooks that run in no time."""
-    monkeypatch.setattr(report, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(book, "project_root", lambda: tmp_path)
     return write(tmp_path, TINY)
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample notebooks' report, published once, on digits because nothing is reachable."""
+def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The sample's report, published once, on digits because nothing is reachable; its messages."""
     root = write(tmp_path_factory.mktemp("sample"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "project_root", lambda: root)
+    with pytest.MonkeyPatch.context() as patch, redirect_stderr(io.StringIO()) as messages:
+        patch.setattr(book, "project_root", lambda: root)
         patch.setattr(data, "load_dataset", _unreachable)
-        index = report.publish("quick", out=root / "report")
+        index = book.publish("quick", out=root / "report", parameters={"units": 21})
     assert index == root / "report" / "index.html"
-    return index.parent
+    return index.parent, messages.getvalue()
+
+
+@pytest.fixture
+def published(told: tuple[Path, str]) -> Path:
+    """The folder of the sample's report."""
+    return told[0]
 
 
 @pytest.fixture
 def canned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Skip the kernels: the notebooks count as executed."""
-    monkeypatch.setattr(report, "_execute_all", lambda notebooks, *rest: notebooks)
+    monkeypatch.setattr(book, "execute_all", _as_it_is)
+
+
+@pytest.fixture(scope="module")
+def tiny_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of the two notebooks, made once without a kernel."""
+    root = write(tmp_path_factory.mktemp("tiny"), TINY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(book, "project_root", lambda: root)
+        patch.setattr(book, "execute_all", _as_it_is)
+        return book.publish("quick", "digits", root / "out").parent
+
+
+@pytest.fixture
+def old(project: Path, tiny_report: Path) -> Path:
+    """The folder `out` of the project, in which a report stands already."""
+    return shutil.copytree(tiny_report, project / "out")
+
+
+def _as_it_is(notebooks: dict, *rest):
+    return notebooks
 
 
 def _unreachable(name: str):
@@ -72,7 +104,7 @@ def pdf_text(pdf: Path) -> str:
 def test_report_holds_its_pages_and_nothing_outside_them(published: Path):
     files = {path.relative_to(published).as_posix() for path in published.rglob("*.*")}
     assert files == {"index.html", *(f"{name}.html" for name in NAMES), "nnlib-report.pdf",
-                     "figures/tanh.svg", "figures/board.png", report.MANIFEST}  # fmt: skip
+                     "figures/tanh.svg", "figures/board.png", book.MANIFEST}  # fmt: skip
     assert sorted(path.name for path in published.parent.iterdir()) == ["notebooks", "report"]
     assert (published / "index.html").stat().st_mode & 0o444
 
@@ -92,7 +124,7 @@ def test_pages_ask_nothing_of_the_network(published: Path):
 
 def test_front_page_shows_abstract_picture_headline_and_contents(published: Path):
     page = soup(published / "index.html")
-    assert page.h1.get_text() == page.title.get_text() == report.TITLE
+    assert page.h1.get_text() == page.title.get_text() == book.TITLE
     assert "88.9 %" in page.main.find("strong").get_text()
     assert "quick profile" in page.main.get_text()
     assert page.main.find("img")["alt"] == 'A curve rising from -1 to "1" & flat at both ends'
@@ -202,7 +234,7 @@ def test_pdf_is_tagged_and_its_text_can_be_read(published: Path):
     for wanted in (b"/Lang(en)", b"/Marked true", b"/StructTreeRoot", b"/Outlines", b"pdfuaid"):
         assert wanted in raw, wanted
     shown = " ".join(pdf_text(pdf).split())
-    assert report.TITLE in shown
+    assert book.TITLE in shown
     assert "Contents" in shown
     assert "Figure 1.1. The hyperbolic tangent saturates" in shown
     assert "Table 1.1. Every class" in shown
@@ -216,12 +248,22 @@ def test_pdf_is_tagged_and_its_text_can_be_read(published: Path):
 # --- parameters
 
 
-def test_parameters_reach_the_notebooks_that_have_them(project: Path, capsys):
-    report.publish("quick", "digits", project / "out", {"units": 21})
-    page = soup(project / "out" / "01_data.html")
-    assert page.select_one(".output pre").get_text() == "42"
-    said = capsys.readouterr().err
-    assert re.search(r"\[1/2\] 01_data … [\d.]+ s\n\[2/2\] 02_network", said)
+def test_parameters_reach_the_notebooks_that_have_them(told: tuple[Path, str]):
+    published, said = told
+    page = soup(published / "01_data.html")
+    assert page.main.find("strong", string="42")  # twice the 21 units
+    assert re.search(r"\[1/3\] 01_data … [\d.]+ s\n\[2/3\] 02_network", said)
+
+
+def test_a_comment_says_what_the_quick_profile_sets_and_what_is_given_comes_first(published: Path):
+    assert "one line 21 1 [1]\n" in soup(published / "01_data.html").main.get_text()
+
+
+def test_the_standard_profile_leaves_parameters_as_they_stand(project: Path):
+    put(project, "01_data", code(PARAMETERS, "parameters"), code("print(units, depth, rates)"))
+    (project / "notebooks" / "02_network.ipynb").unlink()
+    book.publish("standard", "digits", project / "out")
+    assert "3 2 (1, 2)" in soup(project / "out" / "01_data.html").main.get_text()
 
 
 @pytest.mark.parametrize(
@@ -235,20 +277,20 @@ def test_parameters_reach_the_notebooks_that_have_them(project: Path, capsys):
 )
 def test_wrong_arguments_are_refused_before_anything_runs(project, arguments, message):
     with pytest.raises(ValueError, match=message):
-        report.publish(out=project / "out", **arguments)
+        book.publish(out=project / "out", **arguments)
     assert not (project / "out").exists()
 
 
 def test_a_chosen_data_set_is_never_swapped(project: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(data, "load_dataset", _unreachable)
     with pytest.raises(data.DownloadError):
-        report.publish("quick", "mnist", project / "out")
+        book.publish("quick", "mnist", project / "out")
 
 
 def test_no_notebooks_is_an_error_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(report, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(book, "project_root", lambda: tmp_path)
     with pytest.raises(ValueError, match="no notebooks in"):
-        report.publish("quick", out=tmp_path / "out")
+        book.publish("quick", out=tmp_path / "out")
 
 
 # --- what happens when something goes wrong
@@ -265,10 +307,10 @@ def put(project: Path, name: str, *cells) -> None:
 @pytest.mark.usefixtures("canned")
 def test_a_new_report_replaces_the_old_one_whole(project: Path):
     out = project / "out"
-    report.publish("quick", "digits", out)
+    book.publish("quick", "digits", out)
     (out / ".DS_Store").write_text("clutter")
     (project / "notebooks" / "02_network.ipynb").unlink()
-    report.publish("quick", "digits", out)
+    book.publish("quick", "digits", out)
     assert (out / "01_data.html").exists()
     assert not (out / "02_network.html").exists()
     assert sorted(path.name for path in project.iterdir()) == ["notebooks", "out"]
@@ -277,55 +319,50 @@ def test_a_new_report_replaces_the_old_one_whole(project: Path):
 @pytest.mark.usefixtures("canned")
 def test_publishing_the_same_run_twice_gives_the_same_bytes(tmp_path, monkeypatch):
     root = write(tmp_path)
-    monkeypatch.setattr(report, "project_root", lambda: root)
+    monkeypatch.setattr(book, "project_root", lambda: root)
     for out in ("one", "two"):
-        report.publish("quick", "digits", root / out)
+        book.publish("quick", "digits", root / out)
     assert snapshot(root / "one") == snapshot(root / "two")
 
 
-def test_a_failing_cell_names_itself_and_leaves_the_old_report(project: Path, monkeypatch):
-    out = project / "out"
-    with monkeypatch.context() as patch:
-        patch.setattr(report, "_execute_all", lambda notebooks, *rest: notebooks)
-        report.publish("quick", "digits", out)
-    before = snapshot(out)
+def test_a_failing_cell_names_itself_and_leaves_the_old_report(project: Path, old: Path):
+    before = snapshot(old)
     put(project, "02_network", text("# Second"), code("profile = 'standard'", "parameters"),
         code("# half way\nraise OverflowError('two\\nlines')"))  # fmt: skip
-    with pytest.raises(report.ReportError) as caught:
-        report.publish("quick", "digits", out)
+    with pytest.raises(ReportError) as caught:
+        book.publish("quick", "digits", old)
     assert str(caught.value) == "02_network, cell 3 (# half way): OverflowError: two lines"
-    assert snapshot(out) == before
+    assert snapshot(old) == before
     assert sorted(path.name for path in project.iterdir()) == ["notebooks", "out"]
 
 
 def test_a_parameters_cell_that_is_not_python_fails_as_a_cell(project: Path):
     put(project, "01_data", code("units = = 3", "parameters"))
-    with pytest.raises(report.ReportError, match=r"01_data, cell 1 \(units = = 3\): SyntaxError"):
-        report.publish("quick", "digits", project / "out")
+    with pytest.raises(ReportError, match=r"01_data, cell 1 \(units = = 3\): SyntaxError"):
+        book.publish("quick", "digits", project / "out")
 
 
 def test_a_kernel_that_dies_is_named(project: Path):
     put(project, "01_data", code("import os\nos._exit(3)"))
-    with pytest.raises(report.ReportError, match="01_data: its kernel died"):
-        report.publish("quick", "digits", project / "out")
+    with pytest.raises(ReportError, match="01_data: its kernel died"):
+        book.publish("quick", "digits", project / "out")
     assert not (project / "out").exists()
 
 
 INTERRUPTED = """
 import sys
 from pathlib import Path
-from nnlib.report import book as report
-report.project_root = lambda: Path(sys.argv[1])
-report.publish("quick", "digits", Path(sys.argv[1]) / "out")
+from nnlib import data
+from nnlib.report import book
+book.project_root = lambda: Path(sys.argv[1])
+data.load_dataset = print  # without scikit-learn, whose import takes longest
+book.publish("quick", "digits", Path(sys.argv[1]) / "out")
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals differ on Windows")
-def test_ctrl_c_leaves_the_old_report_and_no_litter(project: Path, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(report, "_execute_all", lambda notebooks, *rest: notebooks)
-        report.publish("quick", "digits", project / "out")
-    before = snapshot(project / "out")
+def test_ctrl_c_leaves_the_old_report_and_no_litter(project: Path, old: Path):
+    before = snapshot(old)
     mark = project / "notebooks" / "running"
     put(project, "01_data", code(f"import pathlib, time\npathlib.Path({str(mark)!r}).touch()\n"
                                  "time.sleep(100)"))  # fmt: skip
@@ -339,15 +376,13 @@ def test_ctrl_c_leaves_the_old_report_and_no_litter(project: Path, monkeypatch):
     errors = child.communicate(timeout=60)[1]
     assert child.returncode != 0
     assert "KeyboardInterrupt" in errors.splitlines()[-1]
-    assert snapshot(project / "out") == before
+    assert snapshot(old) == before
     assert sorted(path.name for path in project.iterdir()) == ["notebooks", "out"]
 
 
 @pytest.mark.usefixtures("canned")
-def test_an_interrupt_between_two_renames_brings_the_old_report_back(project, monkeypatch):
-    out = project / "out"
-    report.publish("quick", "digits", out)
-    before, rename = snapshot(out), Path.rename
+def test_an_interrupt_between_two_renames_brings_the_old_report_back(project, old, monkeypatch):
+    before, rename = snapshot(old), Path.rename
 
     def interrupted(self: Path, target: Path):
         if self.name == "report":
@@ -356,14 +391,14 @@ def test_an_interrupt_between_two_renames_brings_the_old_report_back(project, mo
 
     monkeypatch.setattr(Path, "rename", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        report.publish("quick", "digits", out)
-    assert snapshot(out) == before
+        book.publish("quick", "digits", old)
+    assert snapshot(old) == before
     assert sorted(path.name for path in project.iterdir()) == ["notebooks", "out"]
 
 
 @pytest.mark.usefixtures("canned")
 @pytest.mark.parametrize("kind", ["a file", "foreign files", "a note in a report", "bad manifest"])
-def test_what_is_not_a_report_is_never_replaced(project: Path, kind: str):
+def test_what_is_not_a_report_is_never_replaced(project: Path, tiny_report: Path, kind: str):
     out = project / "out"
     if kind == "a file":
         out.write_text("thesis")
@@ -371,13 +406,13 @@ def test_what_is_not_a_report_is_never_replaced(project: Path, kind: str):
         out.mkdir()
         (out / "thesis.txt").write_text("three years of work")
     else:
-        report.publish("quick", "digits", out)
+        shutil.copytree(tiny_report, out)
         (out / "note.txt").write_text("remember")
         if kind == "bad manifest":
-            (out / report.MANIFEST).write_text(json.dumps(["note.txt"]))
+            (out / book.MANIFEST).write_text(json.dumps(["note.txt"]))
     before = snapshot(project)
     with pytest.raises(ValueError, match=str(out)):
-        report.publish("quick", "digits", out)
+        book.publish("quick", "digits", out)
     assert snapshot(project) == before
 
 
@@ -386,21 +421,21 @@ def test_a_place_that_cannot_be_written_is_named(project: Path):
     locked = project / "locked"
     locked.mkdir(mode=0o555)
     with pytest.raises(ValueError, match=f"cannot write .*{locked}"):
-        report.publish("quick", "digits", locked / "out")
+        book.publish("quick", "digits", locked / "out")
 
 
 @pytest.mark.usefixtures("canned")
 def test_a_place_below_a_file_is_named(project: Path):
     (project / "file").write_text("")
     with pytest.raises(ValueError, match="file"):
-        report.publish("quick", "digits", project / "file" / "out")
+        book.publish("quick", "digits", project / "file" / "out")
 
 
 @pytest.mark.usefixtures("canned")
 def test_without_solutions_none_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     root = write(tmp_path)
-    monkeypatch.setattr(report, "project_root", lambda: root)
-    report.publish("quick", "digits", root / "out", solutions=False)
+    monkeypatch.setattr(book, "project_root", lambda: root)
+    book.publish("quick", "digits", root / "out", solutions=False)
     for page in (root / "out").glob("*.html"):
         assert "secret_solution" not in page.read_text(encoding="utf-8")
         assert not soup(page).select("details.solution")
@@ -411,10 +446,11 @@ def test_without_solutions_none_is_left(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_refresh_executes_in_place_and_leaves_no_trace_of_the_run(project: Path):
+    (project / "notebooks" / "02_network.ipynb").unlink()
     put(project, "01_data", text("# One"), code("profile = 'standard'", "parameters"),
         code("import os, pathlib\nfolder = pathlib.Path(os.environ['NNLIB_FIGURES'])\n"
              "folder.mkdir()\n(folder / 'a.svg').write_text('<svg/>')\nprofile"))  # fmt: skip
-    report.refresh("quick")
+    book.refresh("quick")
     nb = nbformat.read(project / "notebooks" / "01_data.ipynb", as_version=4)
     assert [cell.cell_type for cell in nb.cells] == ["markdown", "code", "code"]
     assert [cell.execution_count for cell in nb.cells[1:]] == [1, 2]
@@ -422,15 +458,15 @@ def test_refresh_executes_in_place_and_leaves_no_trace_of_the_run(project: Path)
     assert "papermill" not in json.dumps(nb)
     assert (project / "figures" / "a.svg").read_text() == "<svg/>"
     first = snapshot(project)
-    report.refresh("quick")
+    book.refresh("quick")
     assert snapshot(project) == first
 
 
 def test_refresh_writes_nothing_if_a_cell_fails(project: Path):
     put(project, "02_network", code("1 / 0"))
     before = snapshot(project)
-    with pytest.raises(report.ReportError, match=r"02_network, cell 1 \(1 / 0\): ZeroDivision"):
-        report.refresh()
+    with pytest.raises(ReportError, match=r"02_network, cell 1 \(1 / 0\): ZeroDivision"):
+        book.refresh()
     assert snapshot(project) == before
 
 
@@ -452,10 +488,10 @@ def test_exporters_are_registered_and_export_a_changed_notebook(tmp_path: Path):
 
 def test_a_notebook_without_title_or_cells_can_be_exported():
     resources = {"metadata": {"name": "scratch <1>"}}
-    page, _ = export.Page().from_notebook_node(new_notebook(cells=[code("1 + 1")]), resources)
+    page, _ = Page().from_notebook_node(new_notebook(cells=[code("1 + 1")]), resources)
     body = BeautifulSoup(page, "html.parser")
     assert body.h1.get_text() == body.title.get_text() == "scratch <1>"
-    assert export.Document().from_notebook_node(new_notebook())[0].startswith(b"%PDF")
+    assert Document().from_notebook_node(new_notebook())[0].startswith(b"%PDF")
 
 
 def test_pictures_in_prose_are_embedded(tmp_path: Path):
@@ -465,26 +501,26 @@ def test_pictures_in_prose_are_embedded(tmp_path: Path):
     cell["attachments"] = {"p.svg": {"image/svg+xml": dot.decode()}}
     resources = {"metadata": {"name": "n", "path": str(tmp_path)}}
     nb = new_notebook(cells=[cell])
-    page, _ = export.Page().from_notebook_node(nb, resources)
+    page, _ = Page().from_notebook_node(nb, resources)
     images = BeautifulSoup(page, "html.parser").main.find_all("img")
     assert [image["alt"] for image in images] == ["local", "pasted"]
     assert all(image["src"] == f"data:image/svg+xml;base64,{dot.decode()}" for image in images)
     assert "x.org" not in page
-    assert export.Document().from_notebook_node(nb, resources)[0].startswith(b"%PDF")
+    assert Document().from_notebook_node(nb, resources)[0].startswith(b"%PDF")
 
 
 def test_widgets_leave_their_static_figure_alone():
     widget = {
         "output_type": "display_data",
         "metadata": {},
-        "data": {export.WIDGET: {"model_id": "1"}, "text/plain": "IntSlider(value=3)"},
+        "data": {WIDGET: {"model_id": "1"}, "text/plain": "IntSlider(value=3)"},
     }
     figure = {"output_type": "display_data",
-              "data": {export.WIDGET: {"model_id": "2"}, "image/svg+xml": "<svg/>"},
+              "data": {WIDGET: {"model_id": "2"}, "image/svg+xml": "<svg/>"},
               "metadata": {"image/svg+xml": {"alt": "curves", "caption": "Curves"}}}  # fmt: skip
     cell = code("play()")
     cell["outputs"] = [nbformat.from_dict(output) for output in (widget, figure)]
-    page, _ = export.Page().from_notebook_node(new_notebook(cells=[cell]))
+    page, _ = Page().from_notebook_node(new_notebook(cells=[cell]))
     assert "IntSlider" not in page
     assert BeautifulSoup(page, "html.parser").figure.figcaption.get_text() == "Figure 1. Curves"
 
@@ -494,10 +530,10 @@ def test_paper_leaves_out_what_only_draws_and_what_nobody_has_answered(tmp_path:
     for cell, told in ((spoken, "It is spoken."), (checked, "No answer yet.")):
         cell["outputs"] = [nbformat.v4.new_output("display_data", {"text/markdown": told})]
     nb = new_notebook(cells=[text("# One"), spoken, checked])
-    page, _ = export.Page().from_notebook_node(nb)
+    page, _ = Page().from_notebook_node(nb)
     assert all(each in page for each in ("say(", "It is spoken.", "check(", "No answer yet."))
     known = {"metadata": {"name": "one", "path": str(tmp_path)}}
-    paper, _ = export.Document().chapter(nb, known, tmp_path)
+    paper, _ = Document().chapter(nb, known, tmp_path)
     assert "It is spoken." in paper
     assert "check(None)" in paper
     assert not re.search(r"say\(|No answer", paper)
@@ -507,14 +543,14 @@ def test_prose_in_a_table_wraps_on_paper_and_other_tables_shrink(tmp_path: Path)
     wide = "a sentence that is longer than what stands beside other columns on a line of paper"
     table = "| n | what |\n|---:|:---|\n| 1 | {} |\n"
     nb = new_notebook(cells=[text("# One"), text(table.format(wide)), text(table.format("short"))])
-    paper, _ = export.Document().chapter(nb, {"metadata": {"name": "one"}}, tmp_path)
+    paper, _ = Document().chapter(nb, {"metadata": {"name": "one"}}, tmp_path)
     assert "#whole[#table(\n    columns: (auto, 1fr)," in paper
     assert "#fitted[#table(\n    columns: 2," in paper
 
 
 def test_accents_and_signs_are_drawn_as_in_print():
     formulas = r"$\overline{g \hat x}$ and $(1,~ -2)$"
-    page, _ = export.Page().from_notebook_node(new_notebook(cells=[text(f"# T\n\n{formulas}")]))
+    page, _ = Page().from_notebook_node(new_notebook(cells=[text(f"# T\n\n{formulas}")]))
     bar, pair = BeautifulSoup(page, "html.parser").main.find_all("math")
     assert bar.select_one("mrow.over mover mo").get_text() == "^"
     assert not bar.find("mo", string="¯")
@@ -523,29 +559,11 @@ def test_accents_and_signs_are_drawn_as_in_print():
 
 def test_a_skipped_heading_level_costs_the_standard_not_the_pdf(capsys):
     nb = new_notebook(cells=[text("# One\n\n#### Four")])
-    assert export.Document().from_notebook_node(nb)[0].startswith(b"%PDF")
+    assert Document().from_notebook_node(nb)[0].startswith(b"%PDF")
     assert "not PDF/UA" in capsys.readouterr().err
 
 
 def test_an_unclosed_fence_does_not_swallow_the_page():
     cells = [text("# One\n\n```python\nopen"), text("## Two"), code("1")]
-    page, _ = export.Page().from_notebook_node(new_notebook(cells=cells))
+    page, _ = Page().from_notebook_node(new_notebook(cells=cells))
     assert BeautifulSoup(page, "html.parser").h2.get_text() == "Two"
-
-
-# --- profiles
-
-
-KNOBS = "units = 3  # of the hidden layer (quick: 1)\nrates = (1, 2)  # tried (quick: (1,))"
-
-
-@pytest.mark.parametrize(
-    ("profile", "given", "shown"),
-    [("standard", {}, "3 (1, 2)"), ("quick", {}, "1 [1]"), ("quick", {"units": 7}, "7 [1]")],
-)
-def test_a_comment_says_what_the_quick_profile_sets(project: Path, profile, given, shown):
-    put(project, "01_data", code(KNOBS, "parameters"), code("print(units, rates)"))
-    for other in ("02_network", "03_training"):
-        (project / "notebooks" / f"{other}.ipynb").unlink(missing_ok=True)
-    report.publish(profile, "digits", project / "out", given)
-    assert shown in soup(project / "out" / "01_data.html").main.get_text()

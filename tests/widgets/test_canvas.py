@@ -17,8 +17,9 @@ import nnlib
 from nnlib import InputError
 from nnlib.notebook import plots
 from nnlib.pictures import fit_picture
-from nnlib.report import book as report
-from nnlib.report import exporters as export
+from nnlib.report.execute import quick_values
+from nnlib.report.exporter import WIDGET
+from nnlib.report.page import Page
 from nnlib.widgets import canvas as drawing
 
 PLAYGROUND = Path(__file__).parents[2] / "notebooks" / "07_playground.ipynb"
@@ -235,14 +236,14 @@ def test_unattended_there_is_a_figure_and_no_widget(kernel: BlockingKernelClient
     assert about["name"] == "07-drawing"
     assert about["caption"].startswith("The net says ")
     assert len(about["alt"].split()) > 5
-    assert not any(export.WIDGET in output["data"] for output in outputs)
+    assert not any(WIDGET in output["data"] for output in outputs)
     assert "comm_open" not in kinds
 
 
 def test_attended_there_is_a_canvas_whose_exports_have_a_figure(kernel: BlockingKernelClient):
     outputs, kinds = run(kernel, attended=True)
     assert "comm_open" in kinds
-    shown = [output for output in outputs if export.WIDGET in output["data"]]
+    shown = [output for output in outputs if WIDGET in output["data"]]
     assert len(shown) == 2
     assert len(figures(shown)) == 1
     cell = new_code_cell(CELL, execution_count=1)
@@ -250,7 +251,7 @@ def test_attended_there_is_a_canvas_whose_exports_have_a_figure(kernel: Blocking
         nbformat.v4.new_output("display_data", output["data"], metadata=output["metadata"])
         for output in shown
     ]
-    page, _ = export.Page().from_notebook_node(new_notebook(cells=[cell]))
+    page, _ = Page().from_notebook_node(new_notebook(cells=[cell]))
     assert page.count("<figure") == 1
     assert figures(shown)[0]["caption"] in page
 
@@ -287,7 +288,7 @@ def notebook_net(dataset: str) -> nnlib.MLP:
     space: dict = {}
     for source in (imports.source, parameters.source):
         exec(source, space)
-    space |= report._quick_values(nb) | {"dataset": dataset}
+    space |= quick_values(nb) | {"dataset": dataset}
     exec(training.source, space)
     return space["reader"]
 
