@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache
-from itertools import pairwise
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from threading import Thread
@@ -27,18 +26,14 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from experiments.readings import NO_LOGITS, READINGS
 from experiments.store import CURVE, Outcome, Row, Store
-from experiments.study import AS_TRAINED, Net, Study
-from nnlib.config import TrainConfig, versions
+from experiments.study import Net, Study
+from nnlib.config import versions
 from nnlib.data import Dataset, Split, load_test_split
 from nnlib.engine.threads import unpinned
-from nnlib.losses import accuracy, log_softmax, softmax_cross_entropy
+from nnlib.losses import accuracy, softmax_cross_entropy
 from nnlib.network import MLP
 from nnlib.runs import History
 from nnlib.training import make_trainer
-
-MULTIPLICATIONS = 15e9  # a second on one core: a first guess at how long a run will take
-AUGMENTED = 80e3  # images a second, likewise
-IMAGES = 55_000  # to train on, likewise
 
 # ---------------------------------------------------------------- one run
 
@@ -74,15 +69,8 @@ def outcome(
     for key, labels in net.rows.items():
         found, scores[key] = read(labels["reading"], trainer.model, data, test)
         rows[key] = labels | found | shared | {"answers": key}
-    return Outcome(
-        net,
-        rows,
-        _curve(net, trainer.history),
-        {key: s.argmax(axis=1) for key, s in scores.items()},
-        {key: log_softmax(s) for key, s in scores.items()},
-        test.y,
-        trainer.model if net.saved else None,
-    )
+    curve, model = _curve(net, trainer.history), trainer.model if net.saved else None
+    return Outcome(net, rows, curve, scores, test.y, model)
 
 
 def read(reading: str, model: MLP, data: Dataset, test: Split) -> tuple[Row, np.ndarray]:
@@ -172,40 +160,6 @@ def _outcome_here(number: int, net: Net, alone: bool, jobs: int) -> Outcome:
     return outcome(net, None if alone else 1, jobs, lambda: _news.put(number))
 
 
-# ---------------------------------------------------------------- how long it takes
-
-
-def expected(net: Net, rows: Sequence[Row]) -> float:
-    """Return how many seconds a run and its readings may take: as its like took, or a guess."""
-    columns, config = net.recipe.columns, net.config
-    alike = [row for row in rows if all(row[name] == str(v) for name, v in columns.items())]
-    trained = [float(row["seconds"]) / int(row["epochs"]) for row in alike]
-    if trained:
-        training = config.epochs * _mean(trained)
-    else:
-        training = 60 * net.recipe.minutes or _guess(config)
-    others = [reading for reading in net.recipe.readings if reading != AS_TRAINED]
-    return training + sum(_reading(each, config, alike) for each in others)
-
-
-def _guess(config: TrainConfig) -> float:
-    """Return how many seconds training may take, by its arithmetic."""
-    images = (config.train_size or IMAGES) * getattr(config, "enlargement", 1)
-    products = sum(a * b for a, b in pairwise([784, *config.hidden, 10]))
-    each = products / MULTIPLICATIONS + config.augmentation.active / AUGMENTED
-    return config.epochs * images * each
-
-
-def _reading(reading: str, config: TrainConfig, alike: list[Row]) -> float:
-    """Return how many seconds a reading may take, or a guess: it passes the images once or so."""
-    took = [float(row["test_seconds"]) for row in alike if row["reading"] == reading]
-    return _mean(took) if took else 2 * _guess(config) / config.epochs
-
-
-def _mean(numbers: list[float]) -> float:
-    return sum(numbers) / len(numbers)
-
-
 # ---------------------------------------------------------------- a study
 
 
@@ -223,7 +177,7 @@ class Runs:
 
     def _share(self, net: Net, jobs: int) -> float:
         """Return a run's part of that."""
-        return expected(net, self.store.read) / (1 if self.study.alone else jobs)
+        return self.store.expected(net) / (1 if self.study.alone else jobs)
 
     def clear(self) -> None:
         self.store.delete()

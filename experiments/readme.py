@@ -11,7 +11,7 @@ import pandas as pd
 
 from experiments import store
 from experiments.catalogue import STUDIES
-from experiments.study import AS_TRAINED, Net, Recipe
+from experiments.study import AS_TRAINED, Net, Recipe, key_of
 from nnlib.files import project_root, read_json, write_atomic
 
 SPEED = project_root() / "experiments" / "benchmarks" / "speed.json"
@@ -32,8 +32,8 @@ def table(name: str) -> pd.DataFrame:
 
 def runs_of(recipe: Recipe, runs: pd.DataFrame, reading: str = AS_TRAINED) -> pd.DataFrame:
     """Return the rows of a recipe in one reading; none until all of its seeds are there."""
-    keys = [key for seed in recipe.seeds for key, labels in Net(recipe, seed).rows.items()
-            if labels["reading"] == reading]  # fmt: skip
+    nets = (Net(recipe, seed) for seed in recipe.seeds)
+    keys = [key_of(net.labels | {"reading": reading}) for net in nets]
     rows = runs[runs["answers"].isin(keys)]
     return rows if len(rows) == len(keys) else rows[:0]
 

@@ -54,11 +54,6 @@ class ReportD(TrainConfig):
     copy_zoom: float = 0.15
     copy_rotate: float = 15.0
 
-    @property
-    def enlargement(self) -> int:
-        """How many times as many images there are to learn from."""
-        return 1 + 2 * self.copies
-
     def make_optimizer(self) -> SummedSGD:
         """Return SGD on the summed loss with the penalty on the norm."""
         size = self.batch_size if self.summed else 1

@@ -33,7 +33,7 @@ from nnlib.files import (
     write_atomic,
     write_json,
 )
-from nnlib.losses import accuracy
+from nnlib.losses import accuracy, log_softmax
 from nnlib.network import MLP, save_model
 from nnlib.runs import rows_to_csv
 
@@ -98,14 +98,12 @@ def models() -> Path:
 class Outcome:
     """What a run gives: rows by key, the curve of its epochs, and the net if it is to be saved.
 
-    By the same keys, answers (N,), and scores, the log-probabilities (N, K) of the test images;
-    `truth` (N,) are their labels.
+    By the same keys, the scores (N, K) of the test images; `truth` (N,) are their labels.
     """
 
     net: Net
     rows: dict[str, Row]
     curve: list[Row]
-    answers: Arrays
     scores: Arrays
     truth: np.ndarray
     model: MLP | None = None
@@ -119,7 +117,7 @@ class Store:
         self.name, self.study = name, study
         planned = {key: net for net in study.nets() for key in net.rows}
         self.read = self._table("")
-        rows = {row["answers"]: row for row in self.read}
+        rows = {row.get("answers"): row for row in self.read}
         self.rows = {k: rows[k] for k, net in planned.items() if k in rows and _same(rows[k], net)}
         self.curves = self._table("-curves")
         self.answers, self.scores = self._tensors("answers"), self._tensors("scores")
@@ -134,10 +132,8 @@ class Store:
 
     def missing(self) -> list[Net]:
         """Return the nets of which a row, scores that a group needs, or the file are not there."""
-        needed = {
-            key for labels, keys in self._groups() if key_of(labels) not in self.ensembles
-            for key in keys if key not in self.scores
-        }  # fmt: skip
+        open_groups = [k for labels, k in self._groups() if key_of(labels) not in self.ensembles]
+        needed = {key for keys in open_groups for key in keys} - set(self.scores)
         return [
             net
             for net in self.study.nets()
@@ -145,23 +141,30 @@ class Store:
             or (net.saved and not (models() / net.saved).is_file())
         ]
 
+    def expected(self, net: Net) -> float:
+        """Return how many seconds a run and its readings may take: as its like took, or a guess."""
+        columns = net.recipe.columns.items()
+        alike = [row for row in self.read if all(row.get(k) == str(v) for k, v in columns)]
+        if not alike:
+            return 60 * net.recipe.minutes
+        trained = sum(float(row["seconds"]) / int(row["epochs"]) for row in alike) / len(alike)
+        tested = sum(float(row["test_seconds"]) for row in alike) / len(alike)
+        return net.config.epochs * trained + len(net.rows) * tested
+
     def add(self, outcome: Outcome) -> None:
         """Take in what a run gave, in place of what an earlier one did, and write all files."""
-        changed = {k for k, a in outcome.answers.items() if not _equal(self.answers.get(k), a)}
+        answers = {key: s.argmax(axis=1).astype(np.uint8) for key, s in outcome.scores.items()}
+        changed = {k for k, a in answers.items() if not np.array_equal(self.answers.get(k), a)}
         for labels, keys in self._groups():
             if changed & set(keys):
                 self.ensembles.pop(key_of(labels), None)
+            for key in set(keys) & set(answers):
+                self.scores[key] = log_softmax(outcome.scores[key]).astype(np.float16)
         self.rows |= outcome.rows
         run = key_of(outcome.net.labels)
         self.curves = [row for row in self.curves if self._run_of(row) != run] + outcome.curve
-        self.answers |= {key: a.astype(np.uint8) for key, a in outcome.answers.items()}
+        self.answers |= answers
         self.answers[f"truth/{outcome.net.config.dataset}"] = outcome.truth.astype(np.uint8)
-        grouped = {key for _, keys in self._groups() for key in keys}
-        self.scores |= {
-            key: scores.astype(np.float16)
-            for key, scores in outcome.scores.items()
-            if key in grouped
-        }
         if outcome.model is not None:
             save_model(outcome.model, make_folder(models()) / outcome.net.saved)
         self.write()
@@ -269,7 +272,3 @@ def _group_of(row: Row) -> str:
 def _whole(row: Row | None, keys: list[str]) -> bool:
     """Tell whether a row of the ensembles is there, of as many nets as there are keys."""
     return row is not None and int(row["nets"]) == len(keys)
-
-
-def _equal(one: np.ndarray | None, other: np.ndarray) -> bool:
-    return one is not None and np.array_equal(one, other)

@@ -21,7 +21,7 @@ class Recipe:
     """Settings, the seeds they are trained with, and their labels, columns beside the data's.
 
     `readings` are the ways in which a trained net answers (see `readings.READINGS`). `minutes` is
-    what a run may take, and has been measured to take about. A `late` recipe comes after all
+    about what a run takes. A `late` recipe comes after all
     others. `saved` names the file in data/models/ that the net of the first seed is saved in.
     `note` says what was taken where a source leaves a setting open, `published` is the test
     accuracy of others in percent, and `told` the README's words for the readings it quotes.
@@ -31,7 +31,7 @@ class Recipe:
     labels: Labels = field(hash=False)
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     readings: tuple[str, ...] = (AS_TRAINED,)
-    minutes: float = 0.0
+    minutes: float = 1.0
     late: bool = False
     saved: str = ""
     note: str = ""

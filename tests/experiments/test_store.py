@@ -10,7 +10,7 @@ import pytest
 
 from experiments import compute
 from experiments.store import ENSEMBLE, RUN, Store
-from experiments.study import Net, Recipe
+from experiments.study import Net
 from nnlib import MLP, TrainConfig, evaluate, load_model, load_test_split
 from nnlib.files import load_tensors
 from nnlib.losses import log_softmax
@@ -216,8 +216,8 @@ def test_a_complete_group_does_without_scores_and_a_new_member_needs_all(two) ->
     small, large = two.grouped.recipes
     three = replace(large, seeds=(0, 1, 2))
     both, alone = two.grouped.groups
-    grown = replace(two.grouped, recipes=(small, three),
-                    groups=(both, replace(alone, recipes=(three,))))  # fmt: skip
+    groups = (both, replace(alone, recipes=(three,)))
+    grown = replace(two.grouped, recipes=(small, three), groups=groups)
     assert Store("two", grown).missing() == [Net(three, seed) for seed in (0, 1, 2)]
     two.compute(grown)
     after = two.table("-ensembles")
@@ -234,25 +234,13 @@ def test_a_saved_net_that_is_gone_is_computed_again(two) -> None:
 # --- how long it takes
 
 
-def test_the_time_is_guessed_from_what_there_is(two) -> None:
-    runs = compute.Runs("two", two.study)
-    guess = runs.seconds(1)
-    assert 0 < guess < 10
-    assert runs.seconds(2) == guess / 2
-    assert compute.Runs("two", replace(two.study, alone=True)).seconds(2) == guess
-    row = {"data": "digits", "recipe": "small", "reading": "as trained", "seconds": "3.0",
-           "epochs": "2", "test_seconds": "0.1"}  # fmt: skip
-    longer = replace(two.small, config=replace(two.small.config, epochs=20))
-    assert compute.expected(Net(longer, 0), [row, row]) == 30
-    row |= {"recipe": "large"}
-    refitted = row | {"reading": "least squares", "test_seconds": "0.5"}
-    assert compute.expected(Net(two.large, 0), [row, refitted]) == 3.5
-    assert compute.expected(Net(replace(two.small, minutes=5), 0), []) == 300
-
-
-def test_an_enlarged_set_takes_longer(two) -> None:
-    from experiments.report_d import ReportD
-
-    larger = Recipe(ReportD(**two.small.config.as_dict()), {"recipe": "small"})
-    plain = compute.expected(Net(two.small, 0), [])
-    assert compute.expected(Net(larger, 0), []) == pytest.approx(3 * plain)
+def test_the_time_is_expected_from_what_its_like_took(two) -> None:
+    runs = compute.Runs("two", replace(two.study, recipes=(replace(two.small, minutes=5),)))
+    assert runs.seconds(1) == 2 * 300, "nothing is known"
+    assert runs.seconds(2) == 300
+    assert compute.Runs("two", replace(runs.study, alone=True)).seconds(2) == 600
+    row = {"data": "digits", "recipe": "large", "seconds": "3.0", "epochs": "2"}
+    runs.store.read = [row | {"test_seconds": "0.5"}, row | {"test_seconds": "0.7"}]
+    assert runs.store.expected(Net(two.large, 0)) == pytest.approx(3 + 2 * 0.6)
+    longer = replace(two.large, config=replace(two.large.config, epochs=20))
+    assert runs.store.expected(Net(longer, 0)) == pytest.approx(30 + 2 * 0.6)
