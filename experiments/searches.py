@@ -19,7 +19,7 @@ from experiments.study import TITLES
 from nnlib.config import TrainConfig, versions
 from nnlib.files import make_folder, write_atomic, write_json
 from nnlib.runs import rows_to_csv
-from nnlib.search.run import Choice, Range, SearchResult, run_search
+from nnlib.search import Choice, Range, SearchResult, run_search
 from nnlib.search.space import Plan, Space
 
 FILE = "searches.csv"

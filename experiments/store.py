@@ -238,7 +238,7 @@ class Store:
 
     def _run_of(self, row: Row) -> str:
         """Return the key of the run that a row of a curve belongs to."""
-        return key_of({name: row[name] for name in (*DATA, *self.study.labels, "seed")})
+        return key_of({name: row.get(name) for name in (*DATA, *self.study.labels, "seed")})
 
     def _path(self, end: str) -> Path:
         return folder() / f"{self.name}{end}"
@@ -266,7 +266,7 @@ def _same(row: Row, net: Net) -> bool:
 
 
 def _group_of(row: Row) -> str:
-    return key_of({name: row[name] for name in ("group", "data", "recipe", "minutes", "reading")})
+    return key_of({k: row.get(k) for k in ("group", "data", "recipe", "minutes", "reading")})
 
 
 def _whole(row: Row | None, keys: list[str]) -> bool:

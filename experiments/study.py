@@ -21,10 +21,10 @@ class Recipe:
     """Settings, the seeds they are trained with, and their labels, columns beside the data's.
 
     `readings` are the ways in which a trained net answers (see `readings.READINGS`). `minutes` is
-    about what a run takes. A `late` recipe comes after all
-    others. `saved` names the file in data/models/ that the net of the first seed is saved in.
-    `note` says what was taken where a source leaves a setting open, `published` is the test
-    accuracy of others in percent, and `told` the README's words for the readings it quotes.
+    about what a run takes. A `late` recipe comes after all others. `saved` names the file in
+    data/models/ that the net of the first seed is saved in. `note` says what was taken where a
+    source leaves a setting open, `published` is the test accuracy of others in percent, and `told`
+    the README's words for the readings it quotes.
     """
 
     config: TrainConfig

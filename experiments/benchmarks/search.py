@@ -32,7 +32,7 @@ from nnlib.config import TrainConfig, versions
 from nnlib.engine.threads import unpinned
 from nnlib.files import make_folder, write_atomic, write_json
 from nnlib.runs import rows_to_csv
-from nnlib.search.run import SearchResult, run_search
+from nnlib.search import SearchResult, run_search
 
 PRUNING = {
     "purpose": "pruning: what stopping trials early gives; jobs: what a second process gives",

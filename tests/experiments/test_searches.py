@@ -11,7 +11,7 @@ from experiments import searches as report_searches
 from experiments import store
 from experiments.searches import SEARCHES, ReportSearch, Searches
 from nnlib import TrainConfig
-from nnlib.search.run import Choice, Range
+from nnlib.search import Choice, Range
 
 
 def tiny_searches() -> dict[str, ReportSearch]:
