@@ -52,7 +52,7 @@ def test_killed_or_stopped_it_ends_with_its_processes_and_goes_on(tmp_path) -> N
     killed = started(tmp_path, "--jobs", "2")
     assert re.match(r"slow 1/5: digits, first, seed 0", killed.stderr.readline())
     killed.kill()
-    killed.communicate(timeout=15)
+    killed.communicate(timeout=30)
     assert pd.read_csv(tmp_path / "slow.csv")["seed"].tolist() == [0]
     stopped = started(tmp_path, "--jobs", "2")
     assert re.match(r"slow 2/5: digits, first, seed 1", stopped.stderr.readline())
