@@ -2,7 +2,7 @@
 
 import sys
 
-from experiments.compute import main
+from experiments.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

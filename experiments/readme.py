@@ -6,10 +6,12 @@ Settings are quoted once all of their seeds are there.
 
 from collections.abc import Iterator
 from statistics import median
-from typing import Any
 
-from experiments.stored import Found, found
-from experiments.studies import STUDIES, Study
+import pandas as pd
+
+from experiments import store
+from experiments.catalogue import STUDIES
+from experiments.study import AS_TRAINED, Net, Recipe, key_of
 from nnlib.files import project_root, read_json, write_atomic
 
 SPEED = project_root() / "experiments" / "benchmarks" / "speed.json"
@@ -20,58 +22,61 @@ INTRODUCTION = (
     "its settings, and [the results chapter](notebooks/06_results.ipynb) tells the rest.\n"
 )
 PEERS = {"nnlib": "nnlib", "scikit-learn": "scikit-learn", "pytorch": "PyTorch", "jax": "JAX"}
-NETS = {
-    "A": "128-128, ReLU, batch 16, 20 epochs",
-    "B": "292, ReLU, lr 0.2475, batch 128, 50 epochs",
-    "C": "128, ReLU, batch 64, lr × 0.95 an epoch, 50 epochs",
-    "D": "257, tanh, scaled and rotated copies, dropout, cosine",
-    "D, least squares": "the same, its last layer refitted by least squares",
-    "E": "100, ReLU, raw pixels, batch 100, 10 epochs",
-    "plain": "800, ReLU",
-    "affine": "800, ReLU, images moved, turned and scaled",
-    "elastic": "800, ReLU, images bent",
-}
+GROUPED = ["group", "data", "recipe", "minutes"]
 
 
-def complete(study: Study, name: str, runs: Any) -> bool:
-    """Tell whether the row `name` is there with all of its settings' seeds."""
-    label = max((each for each in study.settings if name in study.rows_of(each)), key=len)
-    return set(runs.loc[runs["name"] == name, "seed"]) == set(study.seeds_of(label))
+def table(name: str) -> pd.DataFrame:
+    """Return a stored table."""
+    return pd.read_csv(store.folder() / f"{name}.csv")
 
 
-def spread(runs: Any, name: str) -> str:
-    """Return mean ± standard deviation of a row's test accuracy in percent."""
-    percent = runs.loc[runs["name"] == name, "test_accuracy"] * 100
+def runs_of(recipe: Recipe, runs: pd.DataFrame, reading: str = AS_TRAINED) -> pd.DataFrame:
+    """Return the rows of a recipe in one reading; none until all of its seeds are there."""
+    nets = (Net(recipe, seed) for seed in recipe.seeds)
+    keys = [key_of(net.labels | {"reading": reading}) for net in nets]
+    rows = runs[runs["answers"].isin(keys)]
+    return rows if len(rows) == len(keys) else rows[:0]
+
+
+def spread(rows: pd.DataFrame) -> str:
+    """Return mean ± standard deviation of the rows' test accuracy in percent."""
+    percent = rows["test_accuracy"] * 100
     return f"{percent.mean():.2f} ± {percent.std():.2f} %"
+
+
+def percent(share: float) -> str:
+    """Return a share in percent."""
+    return f"{share * 100:.2f} %"
 
 
 def beside_published(name: str, title: str) -> Iterator[str]:
     """Yield the lines of a table of ours beside published numbers."""
-    study, runs = STUDIES[name], found(name).runs
-    rows = [row for row in NETS if row in study.published and complete(study, row, runs)]
-    if rows:
-        yield f"\n| data | {title} | published | here |\n|---|---|---|---|\n"
-    for row in rows:
-        data = "MNIST" if study.settings[row.split(",")[0]].dataset == "mnist" else "Fashion-MNIST"
-        yield f"| {data} | {NETS[row]} | {study.published[row]:g} % | {spread(runs, row)} |\n"
+    runs = table(name)
+    yield f"\n| data | {title} | published | here |\n|---|---|---|---|\n"
+    for recipe in STUDIES[name].recipes:
+        for reading, net in recipe.told.items():
+            rows = runs_of(recipe, runs, reading)
+            if len(rows):
+                data = recipe.columns["data"]
+                yield f"| {data} | {net} | {recipe.published:g} % | {spread(rows)} |\n"
 
 
 def soonest() -> Iterator[str]:
     """Yield the lines of the table of how long it takes to reach an accuracy."""
-    study, runs = STUDIES["recipes"], found("recipes").runs
-    rows = [name for name in study.settings if complete(study, name, runs)]
-    if rows:
-        yield (
-            "\nTime to accuracy: momentum, and one cycle of a large rate. Training alone is timed, "
-            "validation after every epoch included.\n\n"
-            "| to reach | ReLU net and training | seconds | test accuracy |\n|---|---|---|---|\n"
-        )
-    for row in rows:
-        config, seconds = study.settings[row], runs.loc[runs["name"] == row, "seconds"]
-        hidden = "-".join(map(str, config.hidden))
-        net = f"{hidden}, batch {config.batch_size}, {config.epochs} epochs"
-        took = f"{seconds.mean():.1f} ± {seconds.std():.1f}"
-        yield f"| {row} | {net} | {took} | {spread(runs, row)} |\n"
+    runs = table("recipes")
+    yield (
+        "\nTime to accuracy: momentum, and one cycle of a large rate. Training alone is timed, "
+        "validation after every epoch included.\n\n"
+        "| to reach | ReLU net and training | seconds | test accuracy |\n|---|---|---|---|\n"
+    )
+    for recipe in STUDIES["recipes"].recipes:
+        rows, config = runs_of(recipe, runs), recipe.config
+        if len(rows):
+            hidden = "-".join(map(str, config.hidden))
+            goal = f"{recipe.columns['data']} {recipe.labels['goal']} %"
+            net = f"{hidden}, batch {config.batch_size}, {config.epochs} epochs"
+            took = f"{rows['seconds'].mean():.1f} ± {rows['seconds'].std():.1f}"
+            yield f"| {goal} | {net} | {took} | {spread(rows)} |\n"
 
 
 def speed() -> Iterator[str]:
@@ -111,42 +116,25 @@ def better(times: dict[str, list[float]], name: str) -> tuple[str, list[float]] 
 
 def best() -> Iterator[str]:
     """Yield the lines of the table of what can be reached in some minutes."""
-    study, stored = STUDIES["frontier"], found("frontier")
-    rows = [n for n in study.settings if n in study.ensembles and complete(study, n, stored.runs)]
-    if rows:
-        yield (
-            "\nThe best within some minutes of training on one of two cores, without "
-            "convolutions, on raw pixels. With many views, a net answers by the mean over "
-            "an image and 15 random changes of it; together, the nets of all seeds do so. Unlike "
-            "nets are those of any depth and 20 minutes, and others as long in training.\n\n"
-            "| data and net | nets | one net | with many views | together | both |\n"
-            "|---|---|---|---|---|---|\n"
-        )
-    for row in rows:
-        views = f"{row}, many views"
-        alone = [spread(stored.runs, each) for each in (row, views)]
-        cells = [row, len(study.seeds_of(row)), *alone]
-        cells += [together(stored, each) for each in (row, views)]
-        yield f"| {' | '.join(map(str, cells))} |\n"
-    if rows:
-        yield from unlike(study, stored)
-
-
-def unlike(study: Study, stored: Found) -> Iterator[str]:
-    """Yield the lines of the nets that differ, once all of a group are there."""
-    groups = stored.ensembles.set_index("name")
-    for name in (name for name in study.ensembles if name.endswith("unlike nets")):
-        if name in groups.index and groups.loc[name, "nets"] == groups.loc[name, "of"]:
-            both = [f"{name}{views}" for views in ("", ", many views")]
-            means = [f"{groups.loc[each, 'mean_accuracy'] * 100:.2f} %" for each in both]
-            cells = [groups.loc[name, "nets"], *means, *(together(stored, each) for each in both)]
-            yield f"| {name.replace(',', '')} | {' | '.join(map(str, cells))} |\n"
-
-
-def together(stored: Found, name: str) -> str:
-    """Return an ensemble's test accuracy in percent."""
-    share = stored.ensembles.set_index("name").loc[name, "test_accuracy"]
-    return f"{share * 100:.2f} %"
+    runs, groups = table("frontier"), table("frontier-ensembles")
+    yield (
+        "\nThe best within some minutes of training on one of two cores, without "
+        "convolutions, on raw pixels. With many views, a net answers by the mean over "
+        "an image and 15 random changes of it; together, the nets of all seeds do so. Unlike "
+        "nets are those of any depth and 20 minutes, and others as long in training.\n\n"
+        "| data and net | nets | one net | with many views | together | both |\n"
+        "|---|---|---|---|---|---|\n"
+    )
+    quoted = groups[(groups["nets"] == groups["of"]) & (groups["group"] != "all")]
+    for (kind, data, recipe, minutes), rows in quoted.groupby(GROUPED, sort=False):
+        title = f"{data} {recipe} {minutes:.0f} min"
+        own = runs.query("held_out == 0 and data == @data and recipe == @recipe")
+        own = own[own["minutes"] == minutes]
+        each = [spread(own[own["reading"] == reading]) for reading in rows["reading"]]
+        if kind == "unlike nets":
+            title, each = f"{data} {kind}", map(percent, rows["mean_accuracy"])
+        cells = [title, str(rows["nets"].iloc[0]), *each, *map(percent, rows["test_accuracy"])]
+        yield f"| {' | '.join(cells)} |\n"
 
 
 def block() -> str:

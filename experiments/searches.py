@@ -1,6 +1,6 @@
 """The searches of four course reports, run again: what they varied, and a row for each trial.
 
-They take minutes, so their trials are stored in data/results/searches.csv, which chapter 4 reads;
+They take minutes, so their trials are stored in data/results/searches.csv, for chapter 4 to read;
 `python -m experiments searches` computes what is missing there. A search that is cut short goes
 on where it stood, as every search does. What a report left open is stated in `chosen`.
 """
@@ -9,24 +9,23 @@ import csv
 import json
 import math
 import shutil
-import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from experiments import stored
-from experiments.studies import REPORTS
-from nnlib import checks
+from experiments import store
+from experiments.catalogue import REPORT_A, REPORT_B, REPORT_C, REPORT_E
+from experiments.study import TITLES
 from nnlib.config import TrainConfig, versions
 from nnlib.files import make_folder, write_atomic, write_json
 from nnlib.runs import rows_to_csv
-from nnlib.search.run import Choice, Range, SearchResult, run_search
+from nnlib.search import Choice, Range, SearchResult, run_search
 from nnlib.search.space import Plan, Space
 
 FILE = "searches.csv"
 COLUMNS = {
     "report": "whose search it is",
+    "data": "that it is trained and judged on",
     "number": "of the trial in its search",
     "activation": "of the hidden layers",
     "batch_size": "images a step",
@@ -43,26 +42,6 @@ COLUMNS = {
     "sha256": "of the unpacked training files",
     "settings": "of the run",
 }
-PRUNING = {
-    "purpose": "pruning: what stopping trials early gives; jobs: what a second process gives",
-    "pruner": "none is the exhaustive search",
-    "seed": "of the search: which configurations",
-    "jobs": "processes that train, one BLAS thread each",
-    "trials": "configurations",
-    "val_accuracy": "of the best trial: share of the validation images named right",
-    "seconds": "of the whole search",
-    "epochs": "trained in all trials together",
-    "complete": "trials",
-    "pruned": "trials",
-    "failed": "trials",
-    "workers_mb": "proportional set size of all workers together, the largest seen",
-    "images_mb": "what of that are images",
-    "files_mb": "what the images take on disk",
-    "processor": "its name, its cores, and what BLAS takes it for",
-    "versions": "of what the result depends on",
-    "settings": "held fixed, and ranges",
-}
-TABLES = {"searches": COLUMNS, "pruning": PRUNING}  # the other is of benchmarks/search.py
 PLAIN_L2 = "weight decay as ½ λ Σ w²"
 OUR_SPLIT = "our 5,000 validation images"
 
@@ -91,6 +70,16 @@ class ReportSearch:
         """The whole of the search."""
         return Plan(self.config, self.space, self.trials, self.sampler, "none", 1, seed=0)
 
+    @property
+    def data(self) -> str:
+        """What it is trained and judged on, as a table has it."""
+        return TITLES.get(self.config.dataset, self.config.dataset)
+
+    @property
+    def held(self) -> dict[str, Any]:
+        """The settings that it does not vary."""
+        return {k: value for k, value in self.config.as_dict().items() if k not in self.space}
+
     def run(self, jobs: int, trials: int | None, **more: Any) -> SearchResult:
         """Search, with as many trials of it as are asked for."""
         how = {"sampler": self.sampler, "jobs": jobs}
@@ -99,16 +88,15 @@ class ReportSearch:
     @property
     def about(self) -> dict[str, Any]:
         """What the search is, as JSON values."""
-        varied = {name: str(dimension) for name, dimension in self.plan.space.items()}
+        varied = {name: asdict(dimension) for name, dimension in self.plan.space.items()}
         names = ("sampler", "best", "of", "winner", "stated", "chosen")
-        told = {name: getattr(self, name) for name in names}
-        held = {name: v for name, v in self.config.as_dict().items() if name not in varied}
-        return told | {"trials": len(self.plan.configurations), "varied": varied, "held": held}
+        told = {"data": self.data} | {name: getattr(self, name) for name in names}
+        return told | {"trials": len(self.plan.configurations), "varied": varied, "held": self.held}
 
 
 SEARCHES = {
     "A": ReportSearch(
-        REPORTS.settings["A"],
+        REPORT_A,
         {
             "lr": Choice((0.01, 0.03, 0.1, 0.3)),
             "batch_size": Choice((16, 64)),
@@ -125,7 +113,7 @@ SEARCHES = {
         seconds=6.0,
     ),
     "B": ReportSearch(
-        REPORTS.settings["B"],
+        REPORT_B,
         {
             "lr": Range(0.15, 0.25),
             "weight_decay": Range(1e-7, 1e-4, log=True),
@@ -141,7 +129,7 @@ SEARCHES = {
         seconds=17.0,
     ),
     "C": ReportSearch(
-        REPORTS.settings["C"],
+        REPORT_C,
         {
             "lr": Choice((0.03, 0.1, 0.3)),
             "hidden": Choice((64, 128, 256)),
@@ -157,7 +145,7 @@ SEARCHES = {
         seconds=9.0,
     ),
     "E": ReportSearch(
-        REPORTS.settings["E"],
+        REPORT_E,
         {
             "lr": Choice((5e-5, 1e-4, 5e-4, 1e-3)),
             "hidden": Choice((50, 80, 100, 150)),
@@ -167,7 +155,7 @@ SEARCHES = {
         10,
         best=0.957,
         of="validation",
-        winner={"lr": 0.001, "weight_decay": 0.1, "hidden": 100},
+        winner={"lr": 0.001, "weight_decay": 0.05, "hidden": 100},
         stated="10 at random from its sets; batch 100, 10 epochs, × 0.95 an epoch, weights from "
         "1e-3 · N(0, 1), pixels as they come, 49,000 and 1,000 images",
         chosen=f"which 10, and which images; {PLAIN_L2}",
@@ -182,35 +170,11 @@ def configs(name: str) -> list[TrainConfig]:
     return [plan.config_of(configuration) for configuration in plan.configurations]
 
 
-def load(name: str = "searches") -> Any:
-    """Return a stored table, of "searches" or of "pruning", as a pandas DataFrame.
-
-    Without a row where none has been computed yet.
-    """
-    import pandas as pd
-
-    columns = list(TABLES[checks.one_of("table", name, TABLES)])
-    path = stored.folder() / f"{name}.csv"
-    return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=columns)
-
-
-def recomputed(trials: int, jobs: int = 2) -> Any:
-    """Return the table with `trials` of each search, computed now; nothing is stored."""
-    import pandas as pd
-
-    rows = []
-    with tempfile.TemporaryDirectory() as scratch:
-        for name, search in SEARCHES.items():
-            few = min(trials, len(search.plan.configurations))
-            result = search.run(jobs, few, out=Path(scratch) / name)
-            rows += [_row(name, jobs, result, trial) for trial in result.rows]
-    return pd.DataFrame(rows)
-
-
 def _row(name: str, jobs: int, result: SearchResult, trial: dict[str, Any]) -> dict[str, Any]:
     settings = result.plan.config_of(trial).as_dict()
     known = trial | settings | {
         "report": name,
+        "data": SEARCHES[name].data,
         "hidden": "x".join(map(str, settings["hidden"])),
         "val_accuracy": _known(trial["val_accuracy"]),
         "seconds": _known(round(trial["seconds"], 2)),
@@ -231,16 +195,15 @@ def _key(row: dict[str, Any]) -> tuple[str, TrainConfig]:
 
 
 class Searches:
-    """The stored searches as a part of `make results`: what they lack, and computing it."""
+    """The trials of all searches, as a part of what the command computes."""
 
     def __init__(self) -> None:
-        path = stored.folder() / FILE
+        path = store.folder() / FILE
         rows = csv.DictReader(path.open(newline="", encoding="utf-8")) if path.is_file() else ()
         planned = {(name, config) for name in SEARCHES for config in configs(name)}
         self.rows = [row for row in rows if _key(row) in planned]  # no others stay
 
     def missing(self) -> tuple[int, int]:
-        """Return how many trials are missing, of how many."""
         planned = sum(len(configs(name)) for name in SEARCHES)
         return planned - len(self.rows), planned
 
@@ -248,12 +211,10 @@ class Searches:
         return len(configs(name)) - sum(row["report"] == name for row in self.rows)
 
     def seconds(self, jobs: int) -> float:
-        """Return how long the missing trials may take."""
         return sum(self._lacks(name) * search.seconds for name, search in SEARCHES.items()) / jobs
 
     def clear(self) -> None:
-        """Forget all trials."""
-        (stored.folder() / FILE).unlink(missing_ok=True)
+        (store.folder() / FILE).unlink(missing_ok=True)
         self.rows = []
 
     def compute(
@@ -262,11 +223,7 @@ class Searches:
         say: Callable[[str], None] = lambda line: None,
         advance: Callable[[float, str], None] = lambda seconds, what: None,
     ) -> None:
-        """Run every search that lacks a trial, and write the table as each trial ends.
-
-        `say` gets a line for each; `advance` hears how many of the `seconds` are over, and what
-        has ended. Raises KeyboardInterrupt where Ctrl-C ended a search.
-        """
+        """Run every search that lacks a trial; raise KeyboardInterrupt where Ctrl-C ended one."""
         for name in filter(self._lacks, SEARCHES):
             self._run(name, jobs, say, advance)
         self._write()
@@ -295,12 +252,12 @@ class Searches:
 
     def _write(self) -> None:
         self.rows.sort(key=lambda row: (row["report"], int(row["number"])))
-        about = make_folder(stored.folder()) / FILE.replace("csv", "json")
-        write_json(about, _about())
-        write_atomic(stored.folder() / FILE, rows_to_csv(self.rows))
+        path = make_folder(store.folder()) / FILE.replace("csv", "json")
+        write_json(path, _described())
+        write_atomic(store.folder() / FILE, rows_to_csv(self.rows))
 
 
-def _about() -> dict[str, Any]:
+def _described() -> dict[str, Any]:
     return {
         "about": "The searches of four course reports, run again; accuracy on validation images.",
         "command": "python -m experiments searches",

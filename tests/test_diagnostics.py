@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.least_squares import refit_last_layer
+from experiments.readings import refit_last_layer
 from nnlib import MLP, SGD, InputError, Trainer, diagnostics, fit
 from nnlib.runs import load_history
 from nnlib.training import range_test

@@ -182,26 +182,28 @@ def jax(case: Case, threads: int) -> Epoch:
 
 
 def products(case: Case, threads: int) -> Epoch:
-    """The matrix products of our step by our calls, and nothing else: what BLAS leaves to win."""
-    from nnlib.engine.blas import Products
-    from nnlib.engine.threads import limited
+    """The matrix products of a step by SciPy's BLAS, in place: what is left to win around them."""
+    from scipy.linalg import get_blas_funcs
+    from threadpoolctl import threadpool_limits
 
-    rng, by_unit = np.random.default_rng(0), threads > 1
-    blas, sizes = Products(np.dtype(np.float32), threads, case.batch), [784, *case.hidden, 10]
-    weights = [rng.random(s, dtype=np.float32) / 1000 for s in itertools.pairwise(sizes)]
-    arrays = [rng.random((case.batch, s), dtype=np.float32) for s in sizes]
-    arrays[1:] = [np.asfortranarray(a) if by_unit else a for a in arrays[1:]]
-    layers = [(x, y, w) for (x, y), w in zip(itertools.pairwise(arrays), weights, strict=True)]
+    threadpool_limits(threads)
+    gemm, rng = get_blas_funcs("gemm", dtype=np.float32), np.random.default_rng(0)
+    sizes = [784, *case.hidden, 10]
+
+    def columns(*shape: int) -> np.ndarray:
+        return np.asfortranarray(rng.random(shape, dtype=np.float32) / 1000)
+
+    arrays = [columns(case.batch, size) for size in sizes]
+    layers = [(x, y, columns(x.shape[1], y.shape[1])) for x, y in itertools.pairwise(arrays)]
 
     def epoch() -> None:
-        with limited(threads):
-            for _ in range(60_000 // case.batch):
-                for x, y, w in layers:
-                    blas.multiply(x, w, y)
-                for number, (x, g, w) in reversed(list(enumerate(layers))):
-                    if number:
-                        blas.add_product(g, w.T, x)
-                    blas.add_product(x.T, g, w, -1e-9, 1.0)
+        for _ in range(60_000 // case.batch):
+            for x, y, w in layers:
+                gemm(1.0, x, w, 0.0, y, overwrite_c=1)
+            for number, (x, g, w) in reversed(list(enumerate(layers))):
+                if number:
+                    gemm(1.0, g, w, 0.0, x, trans_b=1, overwrite_c=1)
+                gemm(-1e-9, x, g, 1.0, w, trans_a=1, overwrite_c=1)
 
     return epoch
 

@@ -25,16 +25,33 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from experiments import searches as report_searches
-from experiments import stored
-from experiments.compute import processor
-from experiments.searches import PRUNING, ReportSearch
+from experiments import store
+from experiments.compute import processor, unpinned
+from experiments.searches import SEARCHES, ReportSearch
 from nnlib.config import TrainConfig, versions
-from nnlib.engine.threads import unpinned
 from nnlib.files import make_folder, write_atomic, write_json
 from nnlib.runs import rows_to_csv
-from nnlib.search.run import SearchResult, run_search
+from nnlib.search import SearchResult, run_search
 
+PRUNING = {
+    "purpose": "pruning: what stopping trials early gives; jobs: what a second process gives",
+    "pruner": "none is the exhaustive search",
+    "seed": "of the search: which configurations",
+    "jobs": "processes that train, one BLAS thread each",
+    "trials": "configurations",
+    "val_accuracy": "of the best trial: share of the validation images named right",
+    "seconds": "of the whole search",
+    "epochs": "trained in all trials together",
+    "complete": "trials",
+    "pruned": "trials",
+    "failed": "trials",
+    "workers_mb": "proportional set size of all workers together, the largest seen",
+    "images_mb": "what of that are images",
+    "files_mb": "what the images take on disk",
+    "processor": "its name, its cores, and what BLAS takes it for",
+    "versions": "of what the result depends on",
+    "settings": "held fixed, and ranges",
+}
 MEGABYTES = ["workers_mb", "images_mb", "files_mb"]
 SEEDS = (0, 1, 2)
 Row = dict[str, Any]
@@ -76,8 +93,8 @@ def outcome(result: SearchResult) -> Row:
 
 
 def settings_of(search: ReportSearch) -> str:
-    about = search.about
-    return json.dumps(about["held"] | about["varied"])
+    varied = {name: str(dimension) for name, dimension in search.plan.space.items()}
+    return json.dumps(search.held | varied)
 
 
 class Memory(threading.Thread):
@@ -200,7 +217,7 @@ def main() -> None:
     parser.add_argument("--tiny", type=Path, metavar="OUT", help="a minute on digits, into OUT")
     parser.add_argument("--table", action="store_true", help="only print what there is")
     options = parser.parse_args()
-    search, folder = report_searches.SEARCHES["B"], options.tiny or stored.folder()
+    search, folder = SEARCHES["B"], options.tiny or store.folder()
     if options.tiny:
         small = TrainConfig(dataset="digits", epochs=18, batch_size=128)
         search = dataclasses.replace(search, config=small)

@@ -2,31 +2,68 @@
 
 import json
 from dataclasses import replace
+from shutil import copytree
 
 import pandas as pd
 import pytest
 
 from experiments import searches as report_searches
-from experiments import stored
-from experiments.searches import SEARCHES, Searches
-from nnlib import InputError, TrainConfig
-from nnlib.search.run import Choice, Range
+from experiments import store
+from experiments.searches import SEARCHES, ReportSearch, Searches
+from nnlib import TrainConfig
+from nnlib.search import Choice, Range
+
+
+def tiny_searches() -> dict[str, ReportSearch]:
+    """Two searches of a few trials on digits."""
+    config = TrainConfig(dataset="digits", hidden=(8,), epochs=2)
+    grid = {"lr": Choice((0.1, 0.2)), "activation": Choice(("relu", "tanh"))}
+    ranges = {"lr": Range(0.1, 0.2), "hidden": Range(8, 16)}
+    return {
+        "A": replace(SEARCHES["A"], config=config, space=grid),
+        "B": replace(SEARCHES["B"], config=config, space=ranges, trials=3),
+    }
 
 
 @pytest.fixture
 def tiny(monkeypatch, tmp_path):
-    """Two searches of a few trials on digits, in a folder of their own."""
-    config = TrainConfig(dataset="digits", hidden=(8,), epochs=2)
-    grid = {"lr": Choice((0.1, 0.2)), "activation": Choice(("relu", "tanh"))}
-    ranges = {"lr": Range(0.1, 0.2), "hidden": Range(8, 16)}
-    searches = {
-        "A": replace(SEARCHES["A"], config=config, space=grid),
-        "B": replace(SEARCHES["B"], config=config, space=ranges, trials=3),
-    }
+    """The two searches, in a folder of their own."""
+    searches = tiny_searches()
     monkeypatch.setattr(report_searches, "SEARCHES", searches)
-    monkeypatch.setattr(stored, "folder", lambda: tmp_path / "results")
+    monkeypatch.setattr(store, "folder", lambda: tmp_path / "results")
     monkeypatch.chdir(tmp_path)
     return searches
+
+
+@pytest.fixture(scope="module")
+def computed(tmp_path_factory):
+    """The folder of the two searches when all is computed, and what was said on the way."""
+    with pytest.MonkeyPatch.context() as patch:
+        place = tmp_path_factory.mktemp("computed")
+        patch.setattr(report_searches, "SEARCHES", tiny_searches())
+        patch.setattr(store, "folder", lambda: place / "results")
+        patch.chdir(place)
+        lines, seconds, part = [], [], Searches()
+        assert part.missing() == (7, 7)
+        expected = part.seconds(jobs=2)
+        part.compute(2, lines.append, lambda s, what: seconds.append(s))
+        assert part.missing() == (0, 7)
+        assert part.seconds(jobs=2) == 0
+        assert len(lines) == 7
+        assert sum(seconds) == pytest.approx(expected)
+    return place
+
+
+@pytest.fixture
+def table(computed, tiny, tmp_path):
+    """The two searches as they are stored, in a folder of their own."""
+    copytree(computed / "results", tmp_path / "results")
+    return stored()
+
+
+def stored() -> pd.DataFrame:
+    """Return the table of trials."""
+    return pd.read_csv(store.folder() / "searches.csv")
 
 
 def test_the_searches_are_those_of_the_reports():
@@ -56,19 +93,10 @@ def test_what_a_report_preferred_lies_in_its_space(name):
     assert search.of in ("validation", "test")
 
 
-def test_a_table_has_a_row_a_trial_and_says_what_it_is(tiny, tmp_path):
-    lines, seconds = [], []
-    part = Searches()
-    assert part.missing() == (7, 7)
-    expected = part.seconds(jobs=2)
-    part.compute(2, lines.append, lambda s, what: seconds.append(s))
-    assert part.missing() == (0, 7)
-    assert part.seconds(jobs=2) == 0
-    assert len(lines) == 7
-    assert sum(seconds) == pytest.approx(expected)
-    table = report_searches.load()
+def test_a_table_has_a_row_a_trial_and_says_what_it_is(table, computed):
     assert list(table.columns) == list(report_searches.COLUMNS)
     assert list(table["report"]) == ["A"] * 4 + ["B"] * 3
+    assert set(table["data"]) == {"digits"}
     assert table["val_accuracy"].between(0.2, 1).all()
     assert set(table["state"]) == {"complete"}
     for row in table.to_dict("records"):
@@ -76,43 +104,45 @@ def test_a_table_has_a_row_a_trial_and_says_what_it_is(tiny, tmp_path):
         assert settings["lr"] == row["lr"]
         assert settings["activation"] == row["activation"]
         assert "x".join(map(str, settings["hidden"])) == str(row["hidden"])
-    about = json.loads((tmp_path / "results" / "searches.json").read_text())
+    about = json.loads((computed / "results" / "searches.json").read_text())
     assert about["command"] == "python -m experiments searches"
-    assert about["searches"]["B"]["varied"] == {"hidden": "8:16:int", "lr": "0.1:0.2"}
+    assert about["searches"]["B"]["varied"] == {
+        "hidden": {"low": 8, "high": 16, "log": False, "integer": True},
+        "lr": {"low": 0.1, "high": 0.2, "log": False, "integer": False},
+    }
     assert about["searches"]["B"]["held"]["epochs"] == 2
-    assert not list((tmp_path / "runs").iterdir()), "the searches' own folders are gone"
+    assert not list((computed / "runs").iterdir()), "the searches' own folders are gone"
 
 
-def test_stopping_loses_nothing_and_repeats_nothing(tiny):
+def test_stopping_loses_nothing_and_repeats_nothing(table, tmp_path):
     class StopError(Exception):
         pass
 
-    def stop_at_sixth(line):
+    def stop_at_second(line):
         lines.append(line)
-        if len(lines) == 6:
+        if len(lines) == 2:
             raise StopError
 
+    table[table["report"] == "A"].to_csv(tmp_path / "results" / "searches.csv", index=False)
     lines = []
     with pytest.raises(StopError):
-        Searches().compute(1, stop_at_sixth)
-    before = report_searches.load()
+        Searches().compute(1, stop_at_second)
+    before = stored()
     assert len(before) == 6
     again = Searches()
     assert again.missing() == (1, 7)
     again.compute(1, lines.append)
-    assert len(lines) == 7, "one trial alone was missing"
-    pd.testing.assert_frame_equal(report_searches.load().head(6), before)
+    assert len(lines) == 3, "one trial alone was missing"
+    pd.testing.assert_frame_equal(stored().head(6), before)
 
 
-def test_only_what_changed_is_computed_again(tiny):
-    Searches().compute(1)
-    before = report_searches.load().set_index("report")
+def test_only_what_changed_is_computed_again(table, tiny):
     changed = replace(tiny["A"].config, epochs=3)
     tiny["A"] = replace(tiny["A"], config=changed)
     part = Searches()
     assert part.missing() == (4, 7)
     part.compute(1)
-    after = report_searches.load().set_index("report")
+    before, after = table.set_index("report"), stored().set_index("report")
     pd.testing.assert_frame_equal(after.loc["B"], before.loc["B"])
     assert {json.loads(text)["epochs"] for text in after.loc["A", "settings"]} == {3}
     part.clear()
@@ -121,19 +151,9 @@ def test_only_what_changed_is_computed_again(tiny):
 
 def test_a_trial_that_fails_has_a_row_without_an_accuracy(tiny):
     tiny["A"] = replace(tiny["A"], space={"lr": Choice((0.1, 1e30))})
+    del tiny["B"]
     Searches().compute(1)
-    failed = report_searches.load().set_index("state").loc["failed"]
+    failed = stored().set_index("state").loc["failed"]
     assert pd.isna(failed["val_accuracy"])
     assert "epoch 1" in failed["reason"]
-    assert Searches().missing() == (0, 5)
-
-
-def test_some_of_each_can_be_computed_now_and_is_not_stored(tiny, tmp_path):
-    table = report_searches.recomputed(2, jobs=1)
-    assert list(table["report"].value_counts()) == [2, 2]
-    assert not (tmp_path / "results").exists()
-    stored_ones = report_searches.load()
-    assert list(stored_ones.columns) == list(table.columns)
-    assert stored_ones.empty
-    with pytest.raises(InputError, match="unknown table 'trials': use searches, pruning"):
-        report_searches.load("trials")
+    assert Searches().missing() == (0, 2)

@@ -22,7 +22,6 @@ OTHERS: dict[str, list[Any]] = {  # where the rule below would make no sense
     "lr_range": [[0.01, 0.5]],
     "decay_range": [[1e-5, 1e-2]],
     "width_range": [[16, 64]],
-    "recompute": [],  # ten minutes of what `make results` does, and its own tests
 }
 
 
