@@ -83,8 +83,8 @@ class TrainConfig:
             value, rule = getattr(self, item.name), item.metadata
             if rule.get("choices") and value is not None:
                 checks.one_of(item.name, value, rule["choices"])
-            if rule["check"]:
-                checked = rule["check"](item.name.replace("_", " "), value)
+            if check := rule.get("check"):
+                checked = check(item.name.replace("_", " "), value)
                 object.__setattr__(self, item.name, checked)
         self.make_optimizer()
         self.augmentation  # noqa: B018  (raises for what it cannot do)
