@@ -24,11 +24,12 @@ class SummedSGD(SGD):
         super().__init__(lr, momentum)
         self.norm_decay, self.batch_size = norm_decay, batch_size
 
-    def step(self, parameters: Arrays, gradients: Arrays, lr: float | None = None) -> None:
+    def step(
+        self, parameters: Arrays, gradients: Arrays, lr: float | None = None, clip_norm: float = 0.0
+    ) -> None:
         """Change every parameter in place by one step, given the gradients of the mean."""
-        super().step(
-            parameters, {n: self._whole(n, w, gradients[n]) for n, w in parameters.items()}, lr
-        )
+        summed = {name: self._whole(name, w, gradients[name]) for name, w in parameters.items()}
+        super().step(parameters, summed, lr, clip_norm)
 
     def _whole(self, name: str, w: np.ndarray, g: np.ndarray) -> np.ndarray:
         """Return the gradient of the sum and of the penalty."""
