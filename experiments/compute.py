@@ -28,11 +28,11 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from experiments.readings import NO_LOGITS, READINGS
 from experiments.store import CURVE, Outcome, Row, Store
 from experiments.study import Net, Study
-from nnlib.config import versions
-from nnlib.data import Dataset, Split, load_test_split
+from nnlib.data import Dataset, load_test_split
+from nnlib.images import Split
 from nnlib.losses import accuracy, softmax_cross_entropy
 from nnlib.network import MLP
-from nnlib.runs import History
+from nnlib.runs import History, versions
 from nnlib.training import make_trainer, steps
 
 # ---------------------------------------------------------------- one run

@@ -14,7 +14,8 @@ import scipy.linalg
 from experiments.study import AS_TRAINED
 from nnlib import checks
 from nnlib.config import TrainConfig
-from nnlib.data import Dataset, Split
+from nnlib.data import Dataset
+from nnlib.images import Split
 from nnlib.losses import log_softmax
 from nnlib.network import MLP, in_pieces
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from nnlib.augment import Augment
 from nnlib.config import TrainConfig
-from nnlib.data import Dataset, Split
+from nnlib.data import Dataset
+from nnlib.images import Split
 from nnlib.optim import SGD
 
 Arrays = dict[str, np.ndarray]

@@ -16,9 +16,9 @@ from typing import Any
 from experiments import store
 from experiments.catalogue import REPORT_A, REPORT_B, REPORT_C, REPORT_E
 from experiments.study import TITLES
-from nnlib.config import TrainConfig, versions
+from nnlib.config import TrainConfig
 from nnlib.files import make_folder, write_atomic, write_json
-from nnlib.runs import rows_to_csv
+from nnlib.runs import rows_to_csv, versions
 from nnlib.search import Choice, Range, SearchResult, run_search
 from nnlib.search.space import Plan, Space
 

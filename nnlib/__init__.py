@@ -12,10 +12,10 @@ from nnlib.augment import Augment as Augment
 from nnlib.checks import InputError as InputError
 from nnlib.config import TrainConfig as TrainConfig
 from nnlib.data import Dataset as Dataset
-from nnlib.data import Split as Split
 from nnlib.data import load_dataset as load_dataset
 from nnlib.data import load_test_split as load_test_split
 from nnlib.evaluation import evaluate as evaluate
+from nnlib.images import Split as Split
 from nnlib.losses import softmax as softmax
 from nnlib.losses import softmax_cross_entropy as softmax_cross_entropy
 from nnlib.network import MLP as MLP

@@ -9,13 +9,13 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from nnlib import checks, layers, optim
 from nnlib.augment import Augment
 from nnlib.checks import InputError
-from nnlib.data import DATASETS, Dataset, load_dataset, make_scaling
+from nnlib.data import DATASETS, Dataset, load_dataset
+from nnlib.images import make_scaling
 from nnlib.network import MLP
+from nnlib.runs import versions
 
 AUGMENTATION = ("flip", "shift", "rotate", "zoom", "shear", "elastic", "cutout")
 NET = ("activation", "dropout", "seed", "input_dropout", "batch_norm", "init", "init_scale")
@@ -150,12 +150,3 @@ class TrainConfig:
             return cls(**{name: value for name, value in values.items() if name in known})
         except TypeError as error:
             raise InputError(f"settings are incomplete or of a wrong type: {error}") from None
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that a result depends on."""
-    import platform
-
-    from nnlib import __version__
-
-    return {"nnlib": __version__, "numpy": np.__version__, "python": platform.python_version()}

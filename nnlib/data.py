@@ -1,12 +1,9 @@
-"""Images and labels in memory: scaled by one rule, split the same way every time.
+"""Data sets: loaded, and split into training and validation images the same way every time.
 
-Images stay bytes until a batch needs numbers; `Scaling` says which numbers. Where the files
-come from and why they are the right ones is the business of `sources`.
+Where the files come from and why they are the right ones is the business of `sources`.
 """
 
-import math
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,113 +12,13 @@ import numpy as np
 from nnlib import checks
 from nnlib.checks import InputError
 from nnlib.files import sha256
+from nnlib.images import Split
 from nnlib.sources import DATASETS as DATASETS
 from nnlib.sources import FILES as FILES
 from nnlib.sources import TEST_FILES, TRAIN_FILES, fetch, idx_header, read_idx
 from nnlib.sources import DownloadError as DownloadError
 
 DIGITS_TEST = 297  # of scikit-learn's 1,797 images, the last ones
-PIECE = 2**20  # bytes counted at a time
-
-
-# ---------------------------------------------------------------- what a data set is in memory
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """How bytes become numbers: x = (p - offset) · factor, for each pixel by itself.
-
-    images uint8 (N, h, w) or (N, D) -> float32 (N, D); `out` receives the result where given.
-    Elementwise, so that a row has the same bits in every batch. Raises InputError for a number
-    that is not finite.
-    """
-
-    offset: float
-    factor: float
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise InputError(f"scaling {name} must be a finite number, got {value!r}")
-
-    def __call__(self, images: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """Return the scaled pixels, (N, h, w) or (N, D) -> float32 (N, D)."""
-        size = math.prod(images.shape[1:])
-        pixels = np.ascontiguousarray(images).reshape(len(images), size)  # (N, D)
-        if self.offset:  # else one pass over `out`: two cores may have it in their caches
-            pixels = out = np.subtract(pixels, np.float32(self.offset), out=out, dtype=np.float32)
-        return np.multiply(pixels, np.float32(self.factor), out=out, dtype=np.float32)
-
-
-UNIT = Scaling(0.0, 1 / 255)
-
-
-def make_scaling(kind: str, images: np.ndarray) -> Scaling:
-    """Return the scaling of a kind, measured on training images uint8 (N, h, w).
-
-    unit: p / 255. none: p. standard: (p - μ) / σ with the mean and standard deviation of all
-    pixels together; where all are equal, p - μ. Raises InputError for any other kind, and for
-    standard without a pixel.
-    """
-    if kind == "unit":
-        return UNIT
-    if kind == "none":
-        return Scaling(0.0, 1.0)
-    if kind == "standard":
-        return _standard_scaling(images)
-    raise InputError(f"unknown scaling {kind!r}: use unit, standard or none")
-
-
-def _standard_scaling(images: np.ndarray) -> Scaling:
-    """Count how often each byte occurs: exact, whatever the order of the images."""
-    if not images.size:
-        raise InputError("standard scaling needs at least one pixel, got none")
-    flat = images.reshape(-1)
-    pieces = (flat[i : i + PIECE] for i in range(0, flat.size, PIECE))  # bincount widens to int64
-    counts = sum(np.bincount(piece, minlength=256) for piece in pieces)  # (256,)
-    values = np.arange(256)
-    mean = float(counts @ values) / flat.size
-    deviation = math.sqrt(float(counts @ (values - mean) ** 2) / flat.size)
-    return Scaling(mean, 1 / deviation if deviation else 1.0)
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Images with their labels: `images` uint8 (N, h, w), `y` int64 (N,) from 0.
-
-    Raises InputError where shapes, types or counts are wrong, or a label is negative.
-    """
-
-    images: np.ndarray
-    y: np.ndarray
-
-    def __post_init__(self) -> None:
-        images, y = np.asarray(self.images), np.asarray(self.y)
-        if images.dtype != np.uint8 or images.ndim != 3:
-            raise InputError(f"images must be uint8 of shape (N, h, w), got {_kind(images)}")
-        if y.dtype.kind not in "iu" or y.ndim != 1:
-            raise InputError(f"labels must be whole numbers of shape (N,), got {_kind(y)}")
-        if len(y) != len(images):
-            raise InputError(f"there must be one label an image, got {len(y)} for {len(images)}")
-        if y.size and y.min() < 0:
-            raise InputError(f"labels must be >= 0, got {y.min()}")
-        object.__setattr__(self, "y", y.astype(np.int64, copy=False))
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    @property
-    def x(self) -> np.ndarray:
-        """Pixels / 255 as float32 (N, D), computed anew at each use: four times the bytes."""
-        return UNIT(self.images)
-
-    def take(self, indices: np.ndarray | Sequence[int] | slice) -> "Split":
-        """Return the rows at `indices` (M,) as a Split of their own."""
-        return Split(self.images[indices], self.y[indices])
-
-
-def _kind(array: np.ndarray) -> str:
-    return f"{array.dtype} of shape {array.shape}"
 
 
 @dataclass(frozen=True, eq=False)

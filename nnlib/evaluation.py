@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from nnlib.checks import InputError
-from nnlib.data import Split
+from nnlib.images import Split
 from nnlib.losses import softmax_cross_entropy
 from nnlib.network import MLP, in_pieces
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from nnlib import checks, layers
 from nnlib.checks import InputError
-from nnlib.data import UNIT, Scaling
 from nnlib.files import load_tensors, save_tensors
+from nnlib.images import UNIT, Scaling
 from nnlib.losses import log_softmax, softmax_cross_entropy
 
 FORMAT = 1

@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from nnlib.trainer import Progress
+from nnlib.runs import Progress
 
 
 def epoch_line(row: dict[str, Any], epochs: int) -> str:

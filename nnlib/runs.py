@@ -15,9 +15,11 @@ import csv
 import io
 import math
 import os
+import platform
 import secrets
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,25 @@ from nnlib.files import load_tensors, make_folder, read_json, save_tensors, writ
 CONFIG, HISTORY, MODEL = "config.json", "history.csv", "model.safetensors"
 DIAGNOSTICS = "diagnostics.csv"
 CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the loop tells whoever watches: means of this epoch so far, and its row at its end.
+
+    `recent_loss` and `recent_accuracy` are means over the images since the last yield.
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    lr: float
+    loss: float
+    accuracy: float
+    recent_loss: float
+    recent_accuracy: float
+    row: dict | None = None
 
 
 class History:
@@ -75,6 +96,13 @@ class History:
         """Return the mean norm of the whole gradient over an epoch's samples."""
         norms = [s["gradient"] for s in self.samples if s["epoch"] == epoch]
         return sum(norms) / len(norms)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    from nnlib import __version__
+
+    return {"nnlib": __version__, "numpy": np.__version__, "python": platform.python_version()}
 
 
 def load_history(path: str | os.PathLike) -> History:

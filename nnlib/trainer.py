@@ -9,18 +9,17 @@ import copy
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 
 from nnlib import checks, diagnostics, engine, optim
 from nnlib.augment import Augment, ahead
 from nnlib.checks import InputError
-from nnlib.data import Split
 from nnlib.evaluation import evaluate, must_suit
+from nnlib.images import Split
 from nnlib.losses import log_softmax, softmax
 from nnlib.network import MLP
-from nnlib.runs import History
+from nnlib.runs import History, Progress
 
 CHUNK_ROWS = 1024  # rows gathered and scaled at once: 3 MB of float32, which stays in cache
 SAMPLES = 4  # steps an epoch at which the net is looked at from inside
@@ -31,25 +30,6 @@ Arrays = dict[str, np.ndarray]
 
 class DivergedError(ArithmeticError):
     """Training met a loss that is not finite; its one line says where, and the likely cause."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What the loop tells whoever watches: means of this epoch so far, and its row at its end.
-
-    `recent_loss` and `recent_accuracy` are means over the images since the last yield.
-    """
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    lr: float
-    loss: float
-    accuracy: float
-    recent_loss: float
-    recent_accuracy: float
-    row: dict | None = None
 
 
 class PlainStep:

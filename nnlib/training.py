@@ -21,11 +21,12 @@ from typing import Any
 
 from nnlib import optim
 from nnlib.checks import InputError
-from nnlib.config import TrainConfig, versions
-from nnlib.data import Dataset, Split
+from nnlib.config import TrainConfig
+from nnlib.data import Dataset
+from nnlib.images import Split
 from nnlib.network import MLP, save_model
-from nnlib.runs import History, RunFolder, default_folder
-from nnlib.trainer import Progress, Trainer
+from nnlib.runs import History, Progress, RunFolder, default_folder, versions
+from nnlib.trainer import Trainer
 
 AT_ONCE = 2.0  # seconds within which a second stop is meant for more than this training
 _last_stop = -AT_ONCE

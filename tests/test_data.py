@@ -14,7 +14,8 @@ from hypothesis.extra.numpy import arrays
 from idx_files import NAMES, idx_bytes, made_up_files, sum_of, write_folder
 
 from nnlib import data
-from nnlib.data import Scaling, Split, load_dataset, load_test_split, make_scaling
+from nnlib.data import load_dataset, load_test_split
+from nnlib.images import Scaling, Split, make_scaling
 from nnlib.sources import fetch, read_idx
 
 OFFICIAL = os.environ.get("NNLIB_DATA", "")

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnlib import MLP, InputError, load_model, save_model
-from nnlib.data import Scaling
 from nnlib.files import load_tensors, save_tensors
+from nnlib.images import Scaling
 from nnlib.layers import Dropout, initial_weights
 
 

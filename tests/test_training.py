@@ -257,7 +257,7 @@ def test_blas_threads_follow_the_size_and_are_given_back(stripes) -> None:
 
 @pytest.mark.parametrize("scale", ["unit", "standard", "none"])
 def test_constant_images_train_without_a_bad_number(scale: str) -> None:
-    from nnlib.data import make_scaling
+    from nnlib.images import make_scaling
 
     data = Split(np.full((8, 2, 2), 7, np.uint8), np.array([0, 1] * 4))
     model = MLP([4, 3, 2], scaling=make_scaling(scale, data.images))

@@ -28,9 +28,9 @@ from tqdm import tqdm
 from experiments import store
 from experiments.compute import processor, unpinned
 from experiments.searches import SEARCHES, ReportSearch
-from nnlib.config import TrainConfig, versions
+from nnlib.config import TrainConfig
 from nnlib.files import make_folder, write_atomic, write_json
-from nnlib.runs import rows_to_csv
+from nnlib.runs import rows_to_csv, versions
 from nnlib.search import SearchResult, run_search
 
 PRUNING = {

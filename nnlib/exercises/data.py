@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from nnlib.data import Split
 from nnlib.exercises.verdicts import Hint, check, expect, near
+from nnlib.images import Split
 
 POOL = 6_000  # images that the three splits are made of, at most
 KINDS = ("clean", "copies within the training part", "copies in both parts")

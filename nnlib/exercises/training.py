@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from nnlib.data import Scaling, Split
 from nnlib.evaluation import evaluate
 from nnlib.exercises.verdicts import check, compare, expect, near, number
+from nnlib.images import Scaling, Split
 from nnlib.network import MLP
 from nnlib.optim import SGD, cosine
 from nnlib.trainer import DivergedError, Trainer

@@ -15,7 +15,7 @@ from IPython import get_ipython
 from nnlib.notebook import plots
 from nnlib.notebook.output import display_figure, display_table, keep_figure
 from nnlib.notebook.trace import Trace
-from nnlib.trainer import Progress
+from nnlib.runs import Progress
 
 FASTEST = 0.3  # seconds between two drawings, at least
 SHARE = 0.015  # of its time that training gives to curves; their last drawing comes on top

@@ -20,8 +20,8 @@ import pandas as pd
 from IPython.display import Markdown, display
 from PIL import Image
 
-from nnlib.config import versions
 from nnlib.files import write_atomic
+from nnlib.runs import versions
 
 FIGURES = "NNLIB_FIGURES"  # the folder that figures are kept in, where anyone keeps them
 MIME = {"png": "image/png", "svg": "image/svg+xml"}

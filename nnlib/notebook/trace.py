@@ -6,8 +6,7 @@ figure can show, however long the run.
 
 from dataclasses import dataclass, field
 
-from nnlib.runs import History
-from nnlib.trainer import Progress
+from nnlib.runs import History, Progress
 
 POINTS = 120  # of a run's curve, however long the run: each is the mean of what falls into it
 

@@ -23,9 +23,9 @@ from distributed.comm import connect
 from threadpoolctl import threadpool_limits
 
 from nnlib.checks import InputError
-from nnlib.config import versions
 from nnlib.data import Dataset
 from nnlib.files import make_folder, write_atomic
+from nnlib.runs import versions
 from nnlib.search.workers import PATIENCE, Event, Task, finished, open_data
 
 CONNECT = 10.0  # seconds to reach a scheduler and a worker of it

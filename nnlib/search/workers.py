@@ -27,8 +27,9 @@ import numpy as np
 import nnlib
 from nnlib.checks import InputError
 from nnlib.config import TrainConfig
-from nnlib.data import Dataset, Split
+from nnlib.data import Dataset
 from nnlib.files import make_folder, read_json, write_json
+from nnlib.images import Split
 from nnlib.network import save_model
 from nnlib.runs import RunFolder
 from nnlib.trainer import DivergedError, Trainer

@@ -19,7 +19,8 @@ from IPython.display import display
 from traitlets import Dict
 
 from nnlib.checks import InputError
-from nnlib.data import DownloadError, Split, load_dataset
+from nnlib.data import DownloadError, load_dataset
+from nnlib.images import Split
 from nnlib.network import MLP
 from nnlib.notebook import plots, show
 from nnlib.notebook.live import LiveFigure, attended

@@ -6,8 +6,8 @@ import numpy as np
 
 from experiments.report_d import ReportD, SummedSGD, enlarged
 from nnlib import MLP, Augment, TrainConfig
-from nnlib.data import UNIT
 from nnlib.gradcheck import numerical_gradient
+from nnlib.images import UNIT
 from nnlib.losses import softmax_cross_entropy
 from nnlib.trainer import Trainer
 

@@ -18,7 +18,7 @@ from nnlib.config import TrainConfig
 from nnlib.data import Dataset
 from nnlib.notebook import live, plots
 from nnlib.widgets import panel as widgets
-from nnlib.widgets.board import Board
+from nnlib.widgets.panel import Board
 from nnlib.widgets.playground import (
     AUGMENTATIONS,
     OPTIMISERS,
