@@ -1,0 +1,171 @@
+"""What the library loads: a core that is light to install, in floors that can be counted."""
+
+import ast
+import importlib.metadata
+import json
+import subprocess
+import sys
+import tomllib
+from functools import cache
+from pathlib import Path
+
+import grimp
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+WINGS = {"search", "notebook", "widgets", "exercises", "report"}
+HEAVY = {"matplotlib", "pandas", "sklearn", "optuna", "distributed", "IPython", "PIL", "pooch"}
+FLOORS = 11  # eight in the end
+
+# ---------------------------------------------------------------- with the core's packages alone
+
+WITHOUT = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {absent}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+COMMAND = "from nnlib.cli import main; sys.exit(main(sys.argv[1:]))"
+LESSON = """
+import nnlib
+data = nnlib.load_dataset(sys.argv[1], val_size=100)
+model = nnlib.MLP([30, 16, 4], seed=1)
+history = nnlib.fit(model, data.train, data.val, epochs=4, batch_size=16)
+nnlib.save_model(model, sys.argv[2])
+found = nnlib.evaluate(nnlib.load_model(sys.argv[2]), nnlib.load_test_split(sys.argv[1]))
+assert found == nnlib.evaluate(model, nnlib.load_test_split(sys.argv[1]))
+print(len(history.rows), found.n, found.accuracy)
+"""
+
+
+def core_distributions() -> set[str]:
+    """Return the names of what a plain `pip install` of the project brings."""
+    found: set[str] = set()
+    waiting = [Requirement(text) for text in PROJECT["dependencies"]]
+    while waiting:
+        wanted = waiting.pop()
+        name = canonicalize_name(wanted.name)
+        if name not in found and (wanted.marker is None or wanted.marker.evaluate({"extra": ""})):
+            found.add(name)
+            waiting += map(Requirement, importlib.metadata.requires(name) or [])
+    return found
+
+
+@cache
+def absent() -> list[str]:
+    """Return the modules of every installed package that the core does not ask for."""
+    core = core_distributions() | {"nnlib"}
+    return sorted(
+        module
+        for module, owners in importlib.metadata.packages_distributions().items()
+        if core.isdisjoint(map(canonicalize_name, owners))
+    )
+
+
+def alone(program: str, *arguments: object) -> subprocess.CompletedProcess:
+    """Run Python where nothing can be imported but the core and what it asks for."""
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT.format(absent=absent()) + program, *map(str, arguments)],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def test_the_core_asks_for_little():
+    assert {"numpy", "scipy", "safetensors", "threadpoolctl"} <= core_distributions()
+    assert {"matplotlib", "pandas", "sklearn", "optuna", "distributed", "IPython"} <= set(absent())
+    assert len(core_distributions()) <= 15  # pooch brings seven small ones
+
+
+def test_the_core_alone_loads_trains_saves_and_tests(own_folder: Path, tmp_path: Path):
+    done = alone(LESSON, own_folder, tmp_path / "m.safetensors")
+    assert done.returncode == 0, done.stderr
+    epochs, n, accuracy = done.stdout.split()
+    assert (epochs, n) == ("4", "100")
+    assert float(accuracy) > 0.5
+
+
+def test_commands_of_the_core_need_no_extra(own_folder: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    done = alone(COMMAND, "train", "--dataset", own_folder, "--hidden", 16, "--epochs", 2,
+                 "--out", run, "--json")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["epochs"] == 2
+    done = alone(COMMAND, "test", run, "--json")
+    assert json.loads(done.stdout)["n"] == 100, done.stderr
+    Image.new("L", (50, 60)).save(tmp_path / "dark.png")
+    done = alone(COMMAND, "predict", run, tmp_path / "dark.png")
+    assert "it shows nothing" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "package", "extra"),
+    [
+        ("search --dataset mnist --trials 2 --range lr=0.1:0.2", "optuna", "search"),
+        ("report --profile quick", "nbformat", "report"),
+        ("train --dataset digits", "sklearn", "notebook"),
+    ],
+)
+def test_a_missing_extra_is_named_in_one_line(words: str, package: str, extra: str):
+    done = alone(COMMAND, *words.split())
+    verb = words.split()[0]
+    assert done.stderr == (
+        f"nnlib: {verb} needs {package}, which is not installed: "
+        f'pip install "nnlib[{extra}]"\n'
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+
+
+def test_what_a_command_lacks_is_what_its_extra_brings():
+    extras = PROJECT["optional-dependencies"]
+    assert any(text.startswith("optuna") for text in extras["search"])
+    assert any(text.startswith("nbformat") for text in extras["report"])
+    assert any(text.startswith("scikit-learn") for text in extras["notebook"])
+
+
+# ---------------------------------------------------------------- who imports whom
+
+
+@pytest.mark.parametrize("module", ["nnlib", "nnlib.cli"])
+def test_importing_the_core_loads_no_wing_and_nothing_heavy(module: str):
+    program = f"import {module}, sys; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
+                            check=True).stdout.split()  # fmt: skip
+    assert HEAVY.isdisjoint(loaded)
+    assert {f"nnlib.{wing}" for wing in WINGS}.isdisjoint(loaded)
+
+
+def test_floors():
+    """The longest chain of modules, each importing the next; the command's wings do not count."""
+    graph = grimp.build_graph("nnlib", cache_dir=None)
+
+    @cache
+    def chain(module: str) -> list[str]:
+        below = [
+            name
+            for name in graph.find_modules_directly_imported_by(module)
+            if name != "nnlib" and not (module == "nnlib.cli" and name.split(".")[1] in WINGS)
+        ]
+        return [module, *max(map(chain, sorted(below)), key=len, default=[])]
+
+    longest = max(map(chain, sorted(graph.modules)), key=len)
+    assert len(longest) <= FLOORS, " -> ".join(longest)
+    above = graph.find_modules_that_directly_import("nnlib")
+    assert above <= {"nnlib.config"}  # none in the end: the front stands on what is below it
+
+
+def test_private_names_stay_at_home():
+    taken = []
+    for path in [*(ROOT / "nnlib").rglob("*.py"), *(ROOT / "experiments").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                names = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
+                taken += [(path.name, name) for name in names if name[0:1] == "_" != name[1:2]]
+    assert taken == []
