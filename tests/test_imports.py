@@ -46,10 +46,11 @@ print(len(history.rows), found.n, found.accuracy)
 """
 
 
-def core_distributions() -> set[str]:
-    """Return the names of what a plain `pip install` of the project brings."""
+def brought_by(*extras: str) -> set[str]:
+    """Return the names of the packages that the project brings with these extras."""
     found: set[str] = set()
-    waiting = [Requirement(text) for text in PROJECT["dependencies"]]
+    lists = [PROJECT["dependencies"], *map(PROJECT["optional-dependencies"].get, extras)]
+    waiting = [Requirement(text) for texts in lists for text in texts]
     while waiting:
         wanted = waiting.pop()
         name = canonicalize_name(wanted.name)
@@ -60,28 +61,31 @@ def core_distributions() -> set[str]:
 
 
 @cache
-def absent() -> list[str]:
-    """Return the modules of every installed package that the core does not ask for."""
-    core = core_distributions() | {"nnlib"}
+def absent(*extras: str) -> list[str]:
+    """Return the modules of every installed package that is not among those brought."""
+    brought = brought_by(*extras) | {"nnlib"}
     return sorted(
         module
         for module, owners in importlib.metadata.packages_distributions().items()
-        if core.isdisjoint(map(canonicalize_name, owners))
+        if brought.isdisjoint(map(canonicalize_name, owners))
     )
 
 
-def alone(program: str, *arguments: object) -> subprocess.CompletedProcess:
-    """Run Python where nothing can be imported but the core and what it asks for."""
+def alone(
+    program: str, *arguments: object, extras: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess:
+    """Run Python where nothing can be imported but the project and what it brings."""
+    without = WITHOUT.format(absent=absent(*extras))
     return subprocess.run(
-        [sys.executable, "-c", WITHOUT.format(absent=absent()) + program, *map(str, arguments)],
+        [sys.executable, "-c", without + program, *map(str, arguments)],
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
 
 def test_the_core_asks_for_little():
-    assert {"numpy", "scipy", "safetensors", "threadpoolctl"} <= core_distributions()
+    assert {"numpy", "scipy", "safetensors", "threadpoolctl"} <= brought_by()
     assert {"matplotlib", "pandas", "sklearn", "optuna", "distributed", "IPython"} <= set(absent())
-    assert len(core_distributions()) <= 15  # pooch brings seven small ones
+    assert len(brought_by()) <= 15  # pooch brings seven small ones
 
 
 def test_the_core_alone_loads_trains_saves_and_tests(own_folder: Path, tmp_path: Path):
@@ -123,6 +127,14 @@ def test_a_missing_extra_is_named_in_one_line(words: str, package: str, extra: s
     assert (done.returncode, done.stdout) == (1, "")
 
 
+@pytest.mark.xfail(strict=True, reason="the report's exporters load pypandoc as they are imported")
+def test_jupyterlab_lists_its_exporters_without_the_report_s_extra():
+    """It imports every exporter that is registered, and an error of one leaves its menu empty."""
+    program = "from nbconvert.exporters.base import get_exporter as get; get('nnlib_html')"
+    done = alone(program, extras=("notebook",))
+    assert done.returncode == 0, done.stderr
+
+
 def test_what_a_command_lacks_is_what_its_extra_brings():
     extras = PROJECT["optional-dependencies"]
     assert any(text.startswith("optuna") for text in extras["search"])
@@ -158,7 +170,7 @@ def test_floors():
     longest = max(map(chain, sorted(graph.modules)), key=len)
     assert len(longest) <= FLOORS, " -> ".join(longest)
     above = graph.find_modules_that_directly_import("nnlib")
-    assert above <= {"nnlib.config"}  # none in the end: the front stands on what is below it
+    assert above <= {"nnlib.config", "nnlib.search.workers"}  # none in the end
 
 
 def test_private_names_stay_at_home():
