@@ -85,7 +85,7 @@ test: env  ## the linters, the unit tests and the quick report, all in six minut
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(BIN)/lint-imports --no-cache --no-logo
-	$(PY) -m pytest --numprocesses=2
+	$(PY) -m pytest --numprocesses=2 --dist=worksteal
 	@out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && set -x && \
 	$(PY) -m nnlib report --profile quick --out "$$out/report"
 

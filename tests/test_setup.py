@@ -419,7 +419,7 @@ def test_test_runs_linter_tests_and_quick_report_and_leaves_nothing(made, tmp_pa
     *first, report = made.calls
     assert first == ["-m ruff check .", "-m ruff format --check .", "-m mypy",
                      "-m lint-imports --no-cache --no-logo",
-                     "-m pytest --numprocesses=2"]  # fmt: skip
+                     "-m pytest --numprocesses=2 --dist=worksteal"]  # fmt: skip
     assert re.fullmatch(rf"-m nnlib report --profile quick --out {tmp_path}/[^/]+/report", report)
     assert set(tmp_path.iterdir()) == before
 
