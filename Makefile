@@ -80,14 +80,12 @@ env: .venv/.installed  ## .venv with the project and its locked dependencies
 report: env  ## compute the report and publish it: report/index.html
 	$(PY) -m nnlib report --profile "$(PROFILE)" $(if $(DATASET),--dataset "$(DATASET)") --out "$(OUT)"
 
-test: env  ## the linters, the unit tests and the quick report, all in six minutes
+test: env  ## linters, types, imports and all tests, the quick report among them: six minutes
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(PY) -m pytest --numprocesses=2 --dist=worksteal
-	@out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && set -x && \
-	$(PY) -m nnlib report --profile quick --out "$$out/report"
 
 test-slow: env  ## the long proofs
 	$(PY) -m pytest -m slow $(ARGS)

@@ -3,8 +3,10 @@
 import ast
 import importlib.metadata
 import json
+import statistics
 import subprocess
 import sys
+import time
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -152,6 +154,21 @@ def test_importing_the_core_loads_no_wing_and_nothing_heavy(module: str):
                             check=True).stdout.split()  # fmt: skip
     assert HEAVY.isdisjoint(loaded)
     assert {f"nnlib.{wing}" for wing in WINGS}.isdisjoint(loaded)
+
+
+@pytest.mark.slow
+def test_importing_takes_little_more_than_what_it_stands_on():
+    def seconds(program: str) -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", program], check=True)
+        return time.perf_counter() - start
+
+    pairs = [
+        (seconds("import nnlib"), seconds("import numpy, scipy.linalg, safetensors"))
+        for _ in range(10)
+    ]
+    ours, theirs = (statistics.median(times) for times in zip(*pairs[1:], strict=True))
+    assert ours < 1.3 * theirs
 
 
 def test_floors():
