@@ -9,6 +9,7 @@ import sys
 import time
 import tomllib
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import grimp
@@ -19,6 +20,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+OPTIONAL = PROJECT["optional-dependencies"]
 WINGS = {"search", "notebook", "widgets", "exercises", "report"}
 HEAVY = {"matplotlib", "pandas", "sklearn", "optuna", "distributed", "IPython", "PIL", "pooch"}
 FLOORS = 11  # eight in the end
@@ -51,10 +53,13 @@ print(len(history.rows), found.n, found.accuracy)
 def brought_by(*extras: str) -> set[str]:
     """Return the names of the packages that the project brings with these extras."""
     found: set[str] = set()
-    lists = [PROJECT["dependencies"], *map(PROJECT["optional-dependencies"].get, extras)]
+    lists = [PROJECT["dependencies"], *map(OPTIONAL.get, extras)]
     waiting = [Requirement(text) for texts in lists for text in texts]
     while waiting:
         wanted = waiting.pop()
+        if wanted.name == "nnlib":
+            waiting += map(Requirement, chain(*map(OPTIONAL.get, wanted.extras)))
+            continue
         name = canonicalize_name(wanted.name)
         if name not in found and (wanted.marker is None or wanted.marker.evaluate({"extra": ""})):
             found.add(name)
@@ -138,10 +143,30 @@ def test_jupyterlab_lists_its_exporters_without_the_report_s_extra():
 
 
 def test_what_a_command_lacks_is_what_its_extra_brings():
-    extras = PROJECT["optional-dependencies"]
-    assert any(text.startswith("optuna") for text in extras["search"])
-    assert any(text.startswith("nbformat") for text in extras["report"])
-    assert any(text.startswith("scikit-learn") for text in extras["notebook"])
+    assert any(text.startswith("optuna") for text in OPTIONAL["search"])
+    assert any(text.startswith("nbformat") for text in OPTIONAL["report"])
+    assert any(text.startswith("scikit-learn") for text in OPTIONAL["notebook"])
+
+
+@pytest.mark.parametrize(
+    ("room", "extras"),
+    [
+        ("*.py", ("notebook",)),  # in functions: tables and the digits
+        ("engine/*.py", ()),
+        ("search/*.py", ("search",)),
+        ("notebook/*.py", ("notebook",)),
+        ("widgets/*.py", ("notebook",)),
+        ("exercises/*.py", ("notebook",)),
+        ("report/*.py", ("report",)),
+    ],
+)
+def test_what_a_room_imports_its_extra_brings(room: str, extras: tuple[str, ...]):
+    trees = [ast.parse(path.read_text("utf-8")) for path in (ROOT / "nnlib").glob(room)]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    names = {alias.name for n in nodes if isinstance(n, ast.Import) for alias in n.names}
+    names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    assert names
+    assert {name.split(".")[0] for name in names}.isdisjoint(absent(*extras))
 
 
 # ---------------------------------------------------------------- who imports whom
@@ -176,15 +201,15 @@ def test_floors():
     graph = grimp.build_graph("nnlib", cache_dir=None)
 
     @cache
-    def chain(module: str) -> list[str]:
-        below = [
+    def below(module: str) -> list[str]:
+        imported = [
             name
             for name in graph.find_modules_directly_imported_by(module)
             if name != "nnlib" and not (module == "nnlib.cli" and name.split(".")[1] in WINGS)
         ]
-        return [module, *max(map(chain, sorted(below)), key=len, default=[])]
+        return [module, *max(map(below, sorted(imported)), key=len, default=[])]
 
-    longest = max(map(chain, sorted(graph.modules)), key=len)
+    longest = max(map(below, sorted(graph.modules)), key=len)
     assert len(longest) <= FLOORS, " -> ".join(longest)
     above = graph.find_modules_that_directly_import("nnlib")
     assert above <= {"nnlib.config", "nnlib.search.workers"}  # none in the end
