@@ -15,7 +15,7 @@ class InputError(ValueError):
     """A mistake in what the user gave; its message is one line and says what to do."""
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: Any) -> bool:
     numeric = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     return numeric and math.isfinite(value)
 

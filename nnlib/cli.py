@@ -44,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(stop) or "interrupted", 1)
     except ValueError as error:
         return _fail(error, 2)
+    except ModuleNotFoundError as error:
+        return _fail(_missing(options.verb, error), 1)
     except (OSError, ArithmeticError, RuntimeError, MemoryError) as error:
         return _fail(error, 1)
     return 0
@@ -53,6 +55,15 @@ def _fail(error: object, status: int) -> int:
     line = " ".join(str(error).split()) or type(error).__name__
     print(f"nnlib: {line}", file=sys.stderr)
     return status
+
+
+def _missing(verb: str, error: ModuleNotFoundError) -> str:
+    """Say which extra brings the package that a command lacks."""
+    package = (error.name or "").partition(".")[0]
+    if package in ("", "nnlib"):  # a mistake of ours
+        raise error
+    extra = verb if verb in ("search", "report") else "notebook"
+    return f'{verb} needs {package}, which is not installed: pip install "nnlib[{extra}]"'
 
 
 def make_parser() -> Parser:

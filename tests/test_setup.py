@@ -1,12 +1,15 @@
 """The set-up: one list of dependencies, one lock made from it, and a Makefile that installs it."""
 
 import importlib.metadata
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
+import venv
 from itertools import product
 from pathlib import Path
 
@@ -50,6 +53,16 @@ def read_lock() -> list[tuple[Requirement, list[str]]]:
     return entries
 
 
+def asked(*extras: str) -> list[Requirement]:
+    """Return what pyproject.toml asks for with those extras, the extras that they name included."""
+    lists = [PROJECT["dependencies"], *map(PROJECT["optional-dependencies"].get, extras)]
+    wanted = [Requirement(text) for texts in lists for text in texts]
+    nested = {extra for entry in wanted if entry.name == "nnlib" for extra in entry.extras}
+    if not nested <= set(extras):
+        return asked(*{*extras, *nested})
+    return [entry for entry in wanted if entry.name != "nnlib"]
+
+
 def locked_versions(system: dict[str, str]) -> dict[str, list[str]]:
     """Return the versions that the lock installs on a system, by name."""
     versions: dict[str, list[str]] = {}
@@ -67,10 +80,19 @@ def locked_versions(system: dict[str, str]) -> dict[str, list[str]]:
 def test_lock_satisfies_every_dependency_on_every_system(system):
     versions = locked_versions(system)
     assert {name: found for name, found in versions.items() if len(found) > 1} == {}
-    for text in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]:
-        wanted = Requirement(text)
+    for wanted in asked("dev"):
         [version] = versions.get(canonicalize_name(wanted.name), ["0"])
-        assert Version(version) in wanted.specifier, f"{text}: run `make lock`"
+        assert Version(version) in wanted.specifier, f"{wanted}: run `make lock`"
+
+
+def test_extras_hold_what_the_core_does_without_and_all_of_them_are_locked():
+    extras = PROJECT["optional-dependencies"]
+    assert set(extras) == {"notebook", "search", "report", "postgres", "all", "dev"}
+    core = {entry.name for entry in asked()}
+    for name in ("notebook", "search", "report", "postgres"):
+        assert {Requirement(text).name for text in extras[name]}.isdisjoint(core)
+        assert set(map(str, asked(name))) <= set(map(str, asked("all")))
+    assert set(map(str, asked("all"))) < set(map(str, asked("dev")))
 
 
 def test_build_backend_is_locked_since_the_project_is_built_without_isolation():
@@ -116,6 +138,8 @@ def test_pythons_agree():
     assert f"python>={floor.version}" in conda["dependencies"]
     ruff = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["ruff"]
     assert ruff["target-version"] == f"py{floor.version.replace('.', '')}"
+    mypy = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["mypy"]
+    assert mypy["python_version"] == floor.version
     makefile = (ROOT / "Makefile").read_text("utf-8")
     assert f"sys.version_info < ({floor.version.replace('.', ', ')})" in makefile
     assert f"--python-version {floor.version} " in makefile
@@ -167,7 +191,7 @@ def test_data_readme_gives_the_sums_that_are_checked():
 
 # ---------------------------------------------------------------- the Makefile
 #
-# Installing takes a minute, so these let `make` call a Python that writes down what it is asked to
+# Installing takes a while, so these let `make` call a Python that writes down what it is asked to
 # install; `test_fresh_copy_sets_itself_up`, behind the slow marker, does it in earnest.
 
 RECORDER = """#!/bin/sh
@@ -175,14 +199,26 @@ PATH=/usr/bin:/bin
 case "$*" in
   -V) echo Python 3.12.1 ;;
   -c*) ;;
-  "-m venv --clear .venv") rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
+  "-m venv --clear .venv") rm -rf .venv; mkdir -p .venv/bin
+    for name in python lint-imports; do cp "$0" .venv/bin/$name; done ;;
+  *config*) printf '%s\\n' "$PIP_SAYS" ;;
 esac
-case "$*" in -m*) echo "$*" >>"$LOG"; echo "$PYTHONPATH$PYTHONHOME$PIP_TARGET" >>"$LOG.env" ;; esac
-case "$*" in *"$FAIL_AT"*) exit 1 ;; esac
+case "$0" in *lint-imports) set -- -m lint-imports "$@" ;; esac
+case "$*" in -m*)
+  echo "$*" >>"$LOG"
+  echo "$PYTHONPATH$PYTHONHOME$PIP_TARGET$UV_TARGET$UV_NO_VERIFY_HASHES" >>"$LOG.env" ;;
+esac
+case "$*" in "-m uv"*) env | grep ^UV_ | LC_ALL=C sort >"$LOG.uv" ;; esac
+case "$*" in *"$FAIL_AT"*) echo "no luck" >&2; exit 1 ;; esac
 """
+PIP = "-m pip install --quiet --no-input --no-deps"
+WITH_PIP = f"{PIP} --require-hashes -r requirements.lock"
 LOCKED = ["-m venv --clear .venv",
-          "-m pip install --quiet --no-input --require-hashes -r requirements.lock"]  # fmt: skip
-INSTALLED = ["-m pip install --quiet --no-input --no-deps --no-build-isolation --editable ."]
+          f"{PIP} --only-binary :all: --require-hashes -r .venv/uv.lock",
+          "-m pip config list",
+          "-m uv pip install --quiet --python .venv/bin/python --no-deps --require-hashes "
+          "-r requirements.lock"]  # fmt: skip
+INSTALLED = [f"{PIP} --no-build-isolation --editable ."]
 
 
 class Make:
@@ -197,7 +233,7 @@ class Make:
         self.folder.mkdir()
         for name in ("Makefile", "pyproject.toml", "requirements.lock"):
             shutil.copy(ROOT / name, self.folder)
-        for tool in ("touch", "mktemp", "rm", "awk"):
+        for tool in ("touch", "rm", "awk", "sed", "sort"):
             (self.bin / tool).symlink_to(shutil.which(tool))
 
     def add_python(self, name: str, script: str = RECORDER) -> None:
@@ -288,10 +324,10 @@ def test_newer_python_is_found_under_its_own_name(make):
 def test_env_is_made_once_with_one_line_of_progress(make):
     make.add_python("python3")
     run = make("--jobs=4", "env", "bench", "test-slow")
-    assert make.calls[:3] == LOCKED + INSTALLED
-    assert sorted(make.calls[3:]) == ["-m nnlib bench", "-m pytest -m slow"]
+    assert make.calls[:5] == LOCKED + INSTALLED
+    assert sorted(make.calls[5:]) == ["-m nnlib bench", "-m pytest -m slow"]
     assert run.stderr == ("Making .venv from requirements.lock with Python 3.12.1; "
-                          "this takes a minute or two.\n")  # fmt: skip
+                          "this takes half a minute.\n")  # fmt: skip
     make("env")
     assert make.calls == []
 
@@ -305,10 +341,46 @@ def test_changed_project_is_installed_again_and_changed_lock_anew(made):
     assert made.calls == LOCKED + INSTALLED
 
 
-@pytest.mark.parametrize("step", [*LOCKED, *INSTALLED])
-def test_interrupted_set_up_is_repaired(make, step):
+def test_uv_comes_out_of_the_lock_with_its_hashes(made):
+    entry = LOCK[LOCK.index("\nuv==") + 1 :]
+    lines = (made.folder / ".venv/uv.lock").read_text().splitlines(keepends=True)
+    assert entry.startswith("".join(lines))
+    assert re.match(r"\S+==", entry[len("".join(lines)) :])  # the next package's
+    assert len(lines) > 10
+
+
+@pytest.mark.parametrize("step", [LOCKED[1], LOCKED[3]])
+def test_pip_alone_is_the_way_out_where_uv_cannot_run(make, step):
     make.add_python("python3")
     make.environment["FAIL_AT"] = step
+    run = make("env")
+    assert run.returncode == 0
+    assert make.calls == [*LOCKED[: LOCKED.index(step) + 1], WITH_PIP, *INSTALLED]
+    assert run.stderr.splitlines()[1:] == [
+        "uv cannot be used here, so pip goes on, in some minutes: no luck"
+    ]
+
+
+def test_where_pip_finds_packages_is_handed_on_to_uv(make):
+    make.add_python("python3")
+    make.environment["PIP_SAYS"] = "\n".join([
+        ":env:.index-url='file:///mine/simple'", ":env:.no-input='1'",
+        "global.extra-index-url='\\nfile:///a/simple\\nfile:///b/simple'",
+        "global.find-links='/a folder'", "global.index-url='file:///ours/simple'",
+        "global.constraint=\"it's\"", "global.timeout='60'; echo a trap",
+    ])  # fmt: skip
+    run = make("env")
+    assert (run.returncode, len(run.stderr.splitlines())) == (0, 1)
+    assert Path(f"{make.log}.uv").read_text().splitlines() == [
+        "UV_DEFAULT_INDEX=file:///mine/simple", "UV_FIND_LINKS=/a folder",
+        "UV_INDEX= file:///a/simple file:///b/simple", "UV_INDEX_STRATEGY=unsafe-best-match",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("step", [LOCKED[0], WITH_PIP, *INSTALLED])
+def test_interrupted_set_up_is_repaired(make, step):
+    make.add_python("python3")
+    make.environment["FAIL_AT"] = step if step != WITH_PIP else "-r requirements.lock"  # uv too
     assert make("test").returncode == 2
     assert make.calls[-1] == step
     make.environment["FAIL_AT"] = "nothing"
@@ -333,23 +405,20 @@ def test_moved_folder_lost_python_or_another_python_make_it_anew(made):
 
 def test_what_the_shell_holds_for_other_projects_stays_out(make):
     make.add_python("python3")
-    make.environment |= {"PYTHONPATH": "/other", "PYTHONHOME": "/other", "PIP_TARGET": "/other"}
+    names = ("PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "UV_TARGET", "UV_NO_VERIFY_HASHES")
+    make.environment |= dict.fromkeys(names, "/other")
     assert make("env").returncode == 0
     assert set(Path(f"{make.log}.env").read_text()) == {"\n"}
 
 
-def test_test_runs_linter_tests_and_quick_report_and_leaves_nothing(made, tmp_path):
-    made.environment["TMPDIR"] = str(tmp_path)
-    before = set(tmp_path.iterdir())
-    run = made("test")
-    assert run.returncode == 0
-    *first, report = made.calls
-    assert first == ["-m ruff check .", "-m ruff format --check .", "-m pytest"]
-    assert re.fullmatch(rf"-m nnlib report --profile quick --out {tmp_path}/[^/]+/report", report)
-    assert set(tmp_path.iterdir()) == before
+def test_test_runs_linters_types_imports_and_tests(made):
+    assert made("test").returncode == 0
+    assert made.calls == ["-m ruff check .", "-m ruff format --check .", "-m mypy",
+                          "-m lint-imports --no-cache --no-logo",
+                          "-m pytest --numprocesses=2 --dist=worksteal"]  # fmt: skip
 
 
-@pytest.mark.parametrize("step", ["ruff check", "ruff format", "pytest", "nnlib report"])
+@pytest.mark.parametrize("step", ["ruff check", "ruff format", "mypy", "lint-imports", "pytest"])
 def test_test_fails_with_each_of_its_steps(made, step):
     made.environment["FAIL_AT"] = step
     assert made("test").returncode == 2
@@ -392,26 +461,71 @@ def test_ci_uses_the_data_beside_the_checkout(tmp_path):
     assert run(NNLIB_DATA="/mine") == "test /mine\n"
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_fresh_copy_sets_itself_up(tmp_path):
-    """The real installation, in a path with a space, an empty home and a shell full of traps."""
-    copy, home, trap = tmp_path / "a copy", tmp_path / "home", tmp_path / "trap"
+def fresh_copy(folder: Path) -> Path:
+    """Copy what a commit of the project's folder as it stands would hold."""
     listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
                             cwd=ROOT, capture_output=True, text=True, check=True)  # fmt: skip
     for name in filter(None, listed.stdout.split("\0")):
         if (ROOT / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, copy / name)
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+def bare_environment(home: Path) -> dict[str, str]:
+    """Return the environment of a machine with nothing of the user's but where packages are."""
     home.mkdir()
+    kept = {k: v for k, v in os.environ.items() if k.startswith(("PIP_", "SSL_"))}
+    return kept | {"PATH": os.environ["PATH"], "HOME": str(home)}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("by", ["uv", "pip"])
+def test_fresh_copy_sets_itself_up(tmp_path, by):
+    """The real installation, in a path with a space, an empty home and a shell full of traps."""
+    copy, trap = fresh_copy(tmp_path / "a copy"), tmp_path / "trap"
     trap.mkdir()
     (trap / "json.py").write_text("raise RuntimeError('another project')")
-    kept = {k: v for k, v in os.environ.items() if k.startswith(("PIP_", "SSL_"))}
-    environment = kept | {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": str(trap),
-                          "PIP_REQUIRE_VIRTUALENV": "1"}  # fmt: skip
-    subprocess.run(["make", "env"], cwd=copy, env=environment, check=True)
-    where = "import nnlib, os; print(os.path.dirname(nnlib.__file__))"
+    environment = bare_environment(tmp_path / "home")
+    environment |= {"PYTHONPATH": str(trap), "PIP_REQUIRE_VIRTUALENV": "1"}
+    if by == "pip":
+        environment["UV_CONFIG_FILE"] = "/nowhere/uv.toml"
+    start = time.monotonic()
+    run = subprocess.run(["make", "env"], cwd=copy, env=environment, check=True, text=True,
+                         stderr=subprocess.PIPE)  # fmt: skip
     python = copy / ".venv" / "bin" / "python"
+    subprocess.run([copy / ".venv" / "bin" / "nnlib", "--help"], check=True, cwd=tmp_path)
+    assert ("so pip goes on" in run.stderr) == (by == "pip")
+    assert by == "pip" or time.monotonic() - start < 40
+    where = "import nnlib, os; print(os.path.dirname(nnlib.__file__))"
     found = subprocess.run([python, "-c", where], cwd=tmp_path, capture_output=True, text=True)
     assert found.stdout.strip() == str(copy / "nnlib")
-    subprocess.run([copy / ".venv" / "bin" / "nnlib", "--help"], check=True, cwd=tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_plain_install_brings_the_core_and_the_command_names_what_is_missing(
+    tmp_path, own_folder
+):
+    copy, environment = fresh_copy(tmp_path / "copy"), bare_environment(tmp_path / "home")
+    venv.create(tmp_path / "venv", with_pip=True)
+    bin_, run = tmp_path / "venv" / "bin", tmp_path / "run"
+
+    def do(*words: object, status: int = 0) -> subprocess.CompletedProcess:
+        done = subprocess.run(list(map(str, words)), cwd=tmp_path, env=environment, text=True,
+                              capture_output=True)  # fmt: skip
+        assert done.returncode == status, done.stderr
+        return done
+
+    hashless = re.sub(r" \\\n.*?--hash=\S+|\[.*\]", "", LOCK)  # constraints take neither
+    (tmp_path / "constraints").write_text(hashless)
+    do(bin_ / "python", "-m", "pip", "install", "--constraint", tmp_path / "constraints", copy)
+    names = {canonicalize_name(entry["name"]) for entry in json.loads(
+        do(bin_ / "python", "-m", "pip", "list", "--format=json").stdout)}  # fmt: skip
+    assert {"numpy", "scipy", "safetensors", "threadpoolctl", "nnlib"} <= names
+    assert names.isdisjoint({"matplotlib", "pandas", "optuna", "distributed", "jupyterlab"})
+    do(bin_ / "nnlib", "train", "--dataset", own_folder, "--epochs", 3, "--out", run)
+    assert json.loads(do(bin_ / "nnlib", "test", run, "--json").stdout)["n"] == 100
+    missing = do(bin_ / "nnlib", "search", "--dataset", own_folder, "--trials", 2, status=1)
+    assert missing.stderr.endswith('pip install "nnlib[search]"\n')
