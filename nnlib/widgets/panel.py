@@ -45,7 +45,7 @@ PICTURES = 24  # units whose weights are shown
 INSIDE = {"left": 0.01, "right": 0.99, "bottom": 0.27, "top": 0.97, "wspace": 0.38}
 
 
-def play(data: Dataset, knobs: Knobs, name: str = "playground") -> Board:
+def play(data: Dataset, knobs: Knobs, name: str = "playground") -> "Board":
     """Show the playground, and train a first run with `knobs`, which is over when the cell is.
 
     All later runs learn between the cells; `.playground` holds them. Where nobody sits at the
