@@ -1,8 +1,9 @@
 """Hyperparameter search: many configurations trained, their table, and nothing lost on the way.
 
-One process, the one that calls `run_search`, owns the search: it alone speaks to Optuna's storage
-and decides what runs, while workers only train. What it decides is in the `Ledger`; how trials
-are trained is a pool's business; here the two meet, and the folder on disk is kept.
+The process that calls `run_search` trains nothing. It holds the folder, queues the configurations
+in the study, keeps a crew of workers at it, and writes down what they have finished: the `Ledger`
+says what is to do and what is done, a crew (processes here, or threads that speak to a cluster)
+runs trials, and here both are looked after, several times a second.
 
     search.json        what the search is, and whether it is finished
     study.log          the study, unless a storage was named; optuna-dashboard opens it
@@ -16,11 +17,11 @@ import signal
 import statistics
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -33,16 +34,15 @@ from nnlib.checks import InputError
 from nnlib.config import TrainConfig
 from nnlib.files import make_folder, read_json, write_atomic, write_json
 from nnlib.runs import RunFolder, rows_to_csv
-from nnlib.search.ledger import Ledger, accuracies, open_storage, same_settings, watching
+from nnlib.search.ledger import Ledger, accuracies, same_settings, watching
 from nnlib.search.space import Choice as Choice
 from nnlib.search.space import Plan
 from nnlib.search.space import Range as Range
 from nnlib.search.space import parse_choice as parse_choice
 from nnlib.search.space import parse_range as parse_range
-from nnlib.search.workers import LocalPool, Task, share_data
+from nnlib.search.workers import LocalCrew
 
-TICK = 1.0  # seconds between two looks at the clock
-ATTEMPTS = 3  # times that a trial may lose its process before it counts as failed
+PAUSE = 0.1  # seconds between two looks at the study, or nine times what a look takes
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
 
@@ -133,14 +133,18 @@ def run_search(
     folder = Path(out) if out is not None else _unfinished(settings) or _new_folder(config.dataset)
     place = storage or folder / "study.log"
     with _own_folder(folder, settings) as about, watching(place):
-        ledger = Ledger(open_storage(place), plan, settings, about["owner"], alone=storage is None)
-        images = share_data(data, folder / "images")
+        open_ledger = partial(Ledger, place, plan, about["owner"], storage is None)
+        ledger = open_ledger()
+        ledger.settle(settings)
+        ledger.let_go()
+        crew = _make_crew(scheduler, jobs, folder, data, open_ledger)
         del data  # the workers have it; here it would only take memory
-        with closing(_make_pool(jobs, scheduler, images)) as pool:
-            search = _Search(ledger, pool, folder, on_trial, start)
+        search = _Search(ledger, crew, folder, on_trial, start)
+        with closing(crew):
             search.run()
+        ledger.let_go()
         result = search.save()
-        write_json(folder / "search.json", about | {"finished": ledger.done})
+        write_json(folder / "search.json", about | {"finished": len(result.rows) == result.planned})
     return result
 
 
@@ -195,12 +199,12 @@ def _new_folder(dataset: str) -> Path:
     return Path("runs") / f"search-{Path(dataset).name}-{stamp}-{secrets.token_hex(3)}"
 
 
-def _make_pool(jobs: int | None, scheduler: str | None, images: Path) -> Any:
+def _make_crew(scheduler: str | None, jobs: int | None, *work: Any) -> Any:
     if scheduler is None:
-        return LocalPool(jobs or 1, images)
-    from nnlib.search.cluster import DaskPool
+        return LocalCrew(jobs or 1, *work)
+    from nnlib.search.cluster import DaskCrew
 
-    return DaskPool(scheduler, jobs, images)
+    return DaskCrew(scheduler, jobs, *work)
 
 
 # ---------------------------------------------------------------- the search
@@ -208,30 +212,45 @@ def _make_pool(jobs: int | None, scheduler: str | None, images: Path) -> Any:
 
 @dataclass
 class _Search:
-    """The loop: trials from the ledger to the pool, events from the pool to the ledger."""
+    """The loop: what the ledger lacks is done by the crew, what has ended becomes a row."""
 
     ledger: Ledger
-    pool: Any  # a LocalPool, or a DaskPool, which has the same methods
+    crew: Any  # a LocalCrew, or a DaskCrew, which has the same methods
     folder: Path
     on_trial: OnTrial | None
     start: float
-    running: dict[int, optuna.Trial] = field(default_factory=dict)  # by Optuna's number
-    deaths: Counter[int] = field(default_factory=Counter)  # of processes, by the trial's number
+    rows: dict[int, dict[str, Any]] = field(default_factory=dict)  # by the number of the trial
     interrupted: bool = False
 
     def run(self) -> None:
-        """Run trials until every number has a result, or an interrupt."""
-        self.ledger.repair()
+        """Look after crew and ledger until every number has a result, or an interrupt."""
+        for number, trial in self.ledger.trials().items():
+            if trial.state.is_finished():
+                self._enter(number, trial)
         with self._interrupts():
-            while not self.interrupted:
-                self._start_trials()
-                if not self.running and self.ledger.done:
-                    break
-                if event := self.pool.receive(TICK):
-                    self._handle(*event)
-                self.ledger.beat()
-        for trial in self.running.values():
-            self.ledger.give_up(trial)
+            while not self.interrupted and len(self.rows) < len(self.ledger.plan.configurations):
+                self._look()
+
+    def _look(self) -> None:
+        began = time.monotonic()
+        trials = self.ledger.review(self.crew.at_work())
+        for number, trial in trials.items():
+            if trial.state.is_finished() and number not in self.rows:
+                self._end(number, trial)
+                return  # one at a time, as a callback may take long
+        to_do = [t for t in trials.values() if t.state.name == "WAITING" or self.ledger.runs(t)]
+        self.crew.hire(len(to_do))
+        time.sleep(max(PAUSE, 9 * (time.monotonic() - began)))
+
+    def _enter(self, number: int, trial: optuna.trial.FrozenTrial) -> None:
+        self.rows[number] = _row(self.ledger.plan, number, trial)
+
+    def _end(self, number: int, trial: optuna.trial.FrozenTrial) -> None:
+        """Take note of a trial that has ended, and tell whoever listens if it ran here."""
+        self._enter(number, trial)
+        result = self.save()
+        if self.on_trial and self.ledger.owns(trial):
+            self.on_trial(self.rows[number], result)
 
     @contextmanager
     def _interrupts(self) -> Iterator[None]:
@@ -243,7 +262,6 @@ class _Search:
         def interrupt(*_: object) -> None:
             self.interrupted = True
             signal.signal(signal.SIGINT, before)
-            self.pool.wake()
 
         before = signal.signal(signal.SIGINT, interrupt)
         try:
@@ -251,67 +269,12 @@ class _Search:
         finally:
             signal.signal(signal.SIGINT, before)
 
-    def _start_trials(self) -> None:
-        while self.pool.free > 0:
-            if (trial := self.ledger.claim()) is None:
-                return
-            self.running[trial.number] = trial
-            self.pool.start(self._task(trial))
-
-    def _task(self, trial: optuna.Trial) -> Task:
-        plan, number = self.ledger.plan, trial.user_attrs["number"]
-        return {
-            "id": trial.number,
-            "config": plan.config_of(trial.params).as_dict(),
-            "seeds": plan.run_seeds,
-            "asks": None if plan.pruner == "none" else plan.run_seeds[0],
-            "folder": str(self.folder / "trials" / f"{number:04d}"),
-        }
-
-    def _handle(self, kind: str, task_id: int | None, value: Any) -> None:
-        if (trial := self.running.get(task_id)) is None:
-            return
-        if kind == "report":
-            self._report(trial, *value)
-            return
-        del self.running[task_id]
-        if kind == "lost":
-            self._lose(trial, value)
-        else:
-            self._close(trial, self.ledger.finish if kind == "done" else self.ledger.fail, value)
-
-    def _report(self, trial: optuna.Trial, seed: int, epoch: int, accuracy: float) -> None:
-        """Pass the first seed's accuracy on, and the answer back."""
-        plan = self.ledger.plan
-        if seed == plan.run_seeds[0]:
-            go_on = self.ledger.report(trial, epoch, accuracy)
-            if plan.pruner != "none":
-                self.pool.answer(trial.number, go_on)
-
-    def _lose(self, trial: optuna.Trial, why: str) -> None:
-        number = trial.user_attrs["number"]
-        self.deaths[number] += 1
-        if self.deaths[number] < ATTEMPTS:
-            self.ledger.give_up(trial)
-            self.ledger.repair()
-        else:
-            self._close(trial, self.ledger.fail, f"{why}, {ATTEMPTS} times")
-
-    def _close(self, trial: optuna.Trial, close: Callable[..., None], value: Any) -> None:
-        close(trial, value)
-        result = self.save()
-        for row in result.rows:
-            if self.on_trial and row["number"] == trial.user_attrs["number"]:
-                self.on_trial(row, result)
-
     def save(self) -> SearchResult:
         """Write the table of the finished trials so far, and return them."""
-        trials, plan = self.ledger.trials().items(), self.ledger.plan
-        rows = [_row(plan, n, trial) for n, trial in trials if trial.state.is_finished()]
-        rows.sort(key=_rank)
+        rows = sorted(self.rows.values(), key=_rank)
         write_atomic(self.folder / "trials.csv", rows_to_csv(rows))
-        seconds, study = time.perf_counter() - self.start, self.ledger.study
-        return SearchResult(plan, rows, study, self.folder, seconds, self.interrupted)
+        seconds, ledger = time.perf_counter() - self.start, self.ledger
+        return SearchResult(ledger.plan, rows, ledger.study, self.folder, seconds, self.interrupted)
 
 
 def _row(plan: Plan, number: int, trial: optuna.trial.FrozenTrial) -> dict[str, Any]:

@@ -382,6 +382,10 @@ class Plan:
         varied = {name: trial[name] for name in self.space}
         return replace(self.config, **settings_of(varied))
 
+    def runs_of(self, trial: dict[str, Any]) -> list[TrainConfig]:
+        """Return the settings of a trial's runs, one for each seed."""
+        return [replace(self.config_of(trial), seed=seed) for seed in self.run_seeds]
+
     @property
     def run_seeds(self) -> list[int]:
         """The seeds that each configuration is trained with."""
