@@ -15,10 +15,9 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import suppress
-from functools import cache
+from functools import partial
 from pathlib import Path
 
 import distributed
@@ -30,8 +29,9 @@ from nnlib.config import TrainConfig, versions
 from nnlib.data import Dataset
 from nnlib.files import make_folder, write_atomic
 from nnlib.search.ledger import STORAGE_ERRORS, Ledger
-from nnlib.search.workers import PATIENCE, Outcome, Report, run_trials, train_trial
+from nnlib.search.workers import Report, Result, run_trials, train_trial
 
+PATIENCE = 5.0  # seconds that the end of a search may take
 CONNECT = 10.0  # seconds to reach a scheduler and a worker of it
 FRESH = 1.0  # seconds between two looks whether a trial is still wanted
 
@@ -42,9 +42,9 @@ _answers: dict[str, queue.SimpleQueue] = {}  # of the tasks that run in this pro
 
 def train_on_worker(
     configs: list[TrainConfig], data: Dataset, topic: str, thread: str
-) -> tuple[Outcome, dict[str, bytes]]:
-    """Train a trial here and return its outcome with the files that it wrote."""
-    _one_thread()
+) -> tuple[Result, dict[str, bytes]]:
+    """Train a trial here and return its result with the files that it wrote."""
+    threadpool_limits(1)  # for good: trials of one process would undo each other's limits
     worker = distributed.get_worker()
     key = worker.get_current_task()
     answers = _answers[key] = queue.SimpleQueue()
@@ -57,16 +57,10 @@ def train_on_worker(
         return False
 
     with tempfile.TemporaryDirectory() as folder:
-        outcome = train_trial(data, configs, Path(folder), report)
+        result = train_trial(data, configs, Path(folder), report)
         files = [path for path in Path(folder).rglob("*") if path.is_file()]
         _answers.pop(key, None)
-        return outcome, {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
-
-
-@cache
-def _one_thread() -> None:
-    """Hold BLAS to one thread for good: trials of one process would undo each other's limits."""
-    threadpool_limits(1)
+        return result, {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
 
 
 def _is_wanted(worker: distributed.Worker, key: str) -> bool:
@@ -93,15 +87,9 @@ class DaskCrew:
     """
 
     def __init__(
-        self,
-        address: str,
-        jobs: int | None,
-        folder: Path,
-        data: Dataset,
-        open_ledger: Callable[[], Ledger],
+        self, address: str, jobs: int | None, ledger: partial[Ledger], data: Dataset
     ) -> None:
-        self.address, self.jobs, self.folder = address, jobs, folder
-        self.data, self.open_ledger = data, open_ledger
+        self.address, self.jobs, self.open_ledger, self.data = address, jobs, ledger, data
         self.scattered: distributed.Future | None = None
         self.scattering = threading.Lock()
         self.threads: list[threading.Thread] = []
@@ -109,7 +97,7 @@ class DaskCrew:
         self.beside = ThreadPoolExecutor(8)  # a worker that just died must not hold up the rest
         self.client = _connect(address)
         self.topic = f"nnlib {self.client.id}"
-        self.client.subscribe_topic(self.topic, self._hear)
+        self.client.subscribe_topic(self.topic, lambda e: self.beside.submit(self._answer, *e[1]))
         warnings.filterwarnings("ignore", "The reported value is ignored")  # of a second attempt
 
     def at_work(self) -> set[str]:
@@ -117,48 +105,43 @@ class DaskCrew:
         self.threads = [thread for thread in self.threads if thread.is_alive()]
         return {thread.name for thread in self.threads}
 
-    def hire(self, trials: int) -> None:
-        """Start threads, as many as are missing for so many trials and the cluster can take."""
+    def hire(self, waiting: int) -> None:
+        """Start threads, as far as the cluster has place, for so many trials that wait."""
         try:
-            running = self.client.status == "running"
-            places = sum(self.client.nthreads().values()) if running else 0
-        except OSError:
-            running = False
-        if not running:
+            if self.client.status != "running":
+                raise OSError(self.client.status)
+            places = sum(self.client.nthreads().values())
+        except OSError as error:
             fault = f"lost the scheduler {self.address}: give the same command to go on"
-            raise ConnectionError(fault)
-        for _ in range(len(self.threads), min(trials, places, self.jobs or places)):
+            raise ConnectionError(fault) from error
+        for _ in range(min(waiting, min(places, self.jobs or places) - len(self.threads))):
             self.threads.append(threading.Thread(target=self._work, daemon=True))
             self.threads[-1].start()
 
     def _work(self) -> None:
         """Run trials; where the cluster loses one, end, as a process does that is killed."""
-        name = threading.current_thread().name
         with suppress(CancelledError, InputError, *STORAGE_ERRORS):
-            run_trials(self.open_ledger(), name, self.folder, self._train)
+            run_trials(self.open_ledger(), threading.current_thread().name, self._train)
 
-    def _train(self, configs: list[TrainConfig], folder: Path, report: Report) -> Outcome:
+    def _train(self, configs: list[TrainConfig], folder: Path, report: Report) -> Result:
         """Have a trial trained on the cluster, and write the files of its runs."""
         name = threading.current_thread().name
         self.reports[name] = report
         about = configs, self._data(), self.topic, name
         try:
-            outcome, files = self.client.submit(train_on_worker, *about, pure=False).result()
+            result, files = self.client.submit(train_on_worker, *about, pure=False).result()
         except distributed.KilledWorker as error:
             return {"reason": f"its worker died, {error.allowed_failures + 1} times"}
         for file, content in files.items():
             path = folder / file
             write_atomic(make_folder(path.parent) / path.name, content)
-        return outcome
+        return result
 
     def _data(self) -> distributed.Future:
         with self.scattering:
             if self.scattered is None or self.scattered.status != "finished":  # its holders died
                 self.scattered = self.client.scatter(self.data, broadcast=True, hash=False)
             return self.scattered
-
-    def _hear(self, event: tuple) -> None:
-        self.beside.submit(self._answer, *event[1])
 
     def _answer(self, thread: str, address: str, key: str, *epoch: float) -> None:
         """Tell the worker that reported an epoch whether to go on."""

@@ -41,10 +41,10 @@ ATTEMPTS = 3  # times that a trial may lose its process before it counts as fail
 STORAGE_ERRORS = (OptunaError, SQLAlchemyError)
 JOURNAL = b'{"op_code":'  # how every journal begins
 
-Storage = JournalStorage | RDBStorage
+optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def open_storage(address: str | Path) -> Storage:
+def open_storage(address: str | Path) -> JournalStorage | RDBStorage:
     """Open a journal file, or the database that a URL names; InputError where that fails."""
     start = time.monotonic()
     try:
@@ -58,37 +58,16 @@ def open_storage(address: str | Path) -> Storage:
         ) from error
 
 
-class _JournalLock:
-    """The lock of a journal: whoever takes it drops a last line whose writer was killed midway."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path  # the lock's is not .lock: Optuna gives that another meaning
-        self.lock = FileLock(path.with_name(f".{path.name}.held"), poll_interval=0.005)
-
-    def acquire(self) -> bool:
-        """Wait for the lock; InputError where the file is something else than a journal."""
-        self.lock.acquire()
-        with self.path.open("a+b") as stream:
-            stream.seek(max(0, stream.tell() - 1))
-            if stream.read() not in (b"", b"\n"):
-                stream.seek(0)
-                stream.truncate(stream.read().rfind(b"\n") + 1)
-        return True
-
-    def release(self) -> None:
-        """Let others have it."""
-        self.lock.release()
-
-
 def _open_journal(address: str | Path) -> JournalStorage:
+    """Open a journal, without the last line if its writer was killed in the midst of it."""
     path = Path(address)
-    with path.open("a+b") as stream:
+    held = path.with_name(f".{path.name}.held")  # not .lock: Optuna gives that another meaning
+    with (lock := FileLock(held, poll_interval=0.005)), path.open("a+b") as stream:
         stream.seek(0)
-        if (begin := stream.read(len(JOURNAL))) and begin != JOURNAL[: len(begin)]:
+        content = stream.read()
+        if content and not content.startswith(JOURNAL):
             raise InputError(f"{path} is not the journal of a study; name another file")
-    lock = _JournalLock(path)
-    lock.acquire()
-    lock.release()
+        stream.truncate(content.rfind(b"\n") + 1)
     return JournalStorage(JournalFileBackend(str(path), lock))
 
 
@@ -125,16 +104,12 @@ def _reason(error: BaseException) -> str:
 
 @contextmanager
 def watching(address: str | Path) -> Iterator[None]:
-    """Keep Optuna quiet, and tell in one line when its storage fails in the midst of a search."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    """Tell in one line when Optuna's storage fails in the midst of a search."""
     try:
         yield
     except STORAGE_ERRORS as error:
         lost = f"lost the storage {_shown(address)}: {_reason(error)}"
         raise ConnectionError(f"{lost}; give the same command to go on") from error
-    finally:
-        optuna.logging.set_verbosity(before)
 
 
 def make_pruner(name: str, epochs: int) -> optuna.pruners.BasePruner:
@@ -156,9 +131,9 @@ def make_pruner(name: str, epochs: int) -> optuna.pruners.BasePruner:
     return optuna.pruners.NopPruner()
 
 
-def _open_study(storage: Storage, pruner: optuna.pruners.BasePruner) -> optuna.Study:
+def _open_study(address: str | Path, pruner: optuna.pruners.BasePruner) -> optuna.Study:
     """Load the study, without writing to it, or create it."""
-    study = {"study_name": NAME, "storage": storage, "pruner": pruner}
+    study = {"study_name": NAME, "storage": open_storage(address), "pruner": pruner}
     try:
         return optuna.load_study(**study)
     except KeyError:  # another machine may create it at this moment
@@ -177,17 +152,18 @@ def _suggest(trial: Trial, name: str, dimension: Range | Choice) -> None:
 class Ledger:
     """The trials of one search, by number, in an Optuna study that others may share.
 
-    `owner` names whoever runs trials here, for ever: after a restart it knows its own trials. With
-    `alone`, nobody else can have the study, and all are its own.
+    `owner` names the search, for ever: after a restart it knows its own trials. With `alone`,
+    nobody else can have the study. `folder` is where its workers write.
     """
 
-    def __init__(self, address: str | Path, plan: Plan, owner: str, alone: bool) -> None:
-        self.plan, self.owner, self.alone = plan, owner, alone
-        pruner = make_pruner(plan.pruner, plan.epochs)
-        self.study = _open_study(open_storage(address), pruner)
+    def __init__(
+        self, folder: Path, address: str | Path, plan: Plan, owner: str, alone: bool
+    ) -> None:
+        self.folder, self.plan, self.owner, self.alone = folder, plan, owner, alone
+        self.study = _open_study(address, make_pruner(plan.pruner, plan.epochs))
         self.last_beat = -math.inf
         self.signs: dict[str, tuple[Any, float]] = {}  # owner: its sign, and when that was new
-        self.deaths: Counter[int] = Counter()  # of processes, by the number of the trial they ran
+        self.deaths: Counter[int] = Counter()  # of workers, by the number of the trial they ran
 
     def settle(self, settings: dict[str, str]) -> None:
         """Write down what the search is; InputError where the study holds another."""
@@ -207,42 +183,37 @@ class Ledger:
                 counting.setdefault(number, trial)
         return counting
 
-    # ------------------------------------------------------------ the search's side
+    def owns(self, trial: FrozenTrial) -> bool:
+        """Tell whether a worker of this search claimed a trial."""
+        return trial.user_attrs.get("owner") == self.owner
+
+    # ---------------- the search's side
 
     def let_go(self) -> None:
         """Give up what runs under this name: before its first worker begins, or after its last."""
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if self.alone or self.owns(trial):
-                self._tell(trial, TrialState.FAIL)
-
-    def owns(self, trial: FrozenTrial) -> bool:
-        """Tell whether a worker of this search ran a trial."""
-        return trial.user_attrs.get("owner") == self.owner
-
-    def runs(self, trial: FrozenTrial) -> bool:
-        """Tell whether a trial runs here now."""
-        return trial.state == TrialState.RUNNING and self.owns(trial)
+                self.finish(trial, {})
 
     def review(self, at_work: set[str]) -> dict[int, FrozenTrial]:
         """Give up the trials of the dead, queue every number that is missing, return `trials`.
 
         `at_work` names the living workers of this search.
         """
-        self._beat()
-        for number, trial in self.trials().items():
-            if trial.state == TrialState.RUNNING and self._is_lost(trial, at_work):
-                self.deaths[number] += 1
-                self._tell(trial, TrialState.FAIL)
-        trials = self.trials()
-        for number in sorted(set(range(len(self.plan.configurations))) - trials.keys()):
-            self._queue(number)
-        return trials
-
-    def _beat(self) -> None:
-        """Show that this search is alive, every few seconds."""
         if not self.alone and time.monotonic() - self.last_beat >= BEAT:
             self.last_beat = time.monotonic()
             self.study.set_user_attr(f"alive {self.owner}", time.time())
+        for number, trial in self.trials().items():
+            if trial.state == TrialState.RUNNING and self._is_lost(trial, at_work):
+                self.deaths[number] += 1
+                again = self.deaths[number] < ATTEMPTS
+                reason = {} if again else {"reason": f"its process died, {ATTEMPTS} times"}
+                self.finish(Trial(self.study, trial._trial_id), reason)
+        trials = self.trials()
+        for number, configuration in enumerate(self.plan.configurations):
+            if number not in trials:
+                self.study.enqueue_trial(configuration, user_attrs={"number": number})
+        return trials
 
     def _is_lost(self, trial: FrozenTrial, at_work: set[str]) -> bool:
         if self.owns(trial):
@@ -253,26 +224,15 @@ class Ledger:
             self.signs[owner] = (sign, now)
         return now - self.signs[owner][1] > GRACE
 
-    def _queue(self, number: int) -> None:
-        """Queue a number; one that was given up with the values that it had been given."""
-        every = reversed(self.study.get_trials(deepcopy=False))
-        about: dict[str, Any] = {"number": number}
-        before = next((t for t in every if t.user_attrs.get("number") == number), None)
-        if self.deaths[number] < ATTEMPTS:
-            values = self.plan.configurations[number] or (before.params if before else {})
-            self.study.enqueue_trial(values, user_attrs=about)
-        else:
-            about |= {"owner": self.owner, "reason": f"its process died, {ATTEMPTS} times"}
-            values = {"params": before.params, "distributions": before.distributions}
-            failed = optuna.create_trial(state=TrialState.FAIL, user_attrs=about, **values)
-            self.study.add_trial(failed)
-
-    # ------------------------------------------------------------ a worker's side
+    # ---------------- a worker's side
 
     def claim(self, worker: str) -> Trial | None:
         """Take the next number in the queue and return its trial, or None if nothing waits."""
         while waiting := self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            self._seed_sampler(waiting[0].user_attrs.get("number", 0))
+            if self.plan.sampler == "tpe":  # seeded by the number: a restart repeats nothing
+                number = waiting[0].user_attrs.get("number", 0)
+                mixed = (self.plan.seed * 1_000_003 + number) % 2**32
+                self.study.sampler = TPESampler(seed=mixed, n_startup_trials=10)
             trial = self.study.ask()
             trial.set_user_attr("worker", worker)
             trial.set_user_attr("owner", self.owner)
@@ -281,14 +241,8 @@ class Ledger:
                 for name, dimension in self.plan.space.items():
                     _suggest(trial, name, dimension)
                 return trial
-            self._tell(trial, TrialState.FAIL)
+            self.finish(trial, {})
         return None
-
-    def _seed_sampler(self, number: int) -> None:
-        """Seed the sampler by the number of the trial, so that a restart repeats nothing."""
-        if self.plan.sampler == "tpe":
-            mixed = (self.plan.seed * 1_000_003 + number) % 2**32
-            self.study.sampler = TPESampler(seed=mixed, n_startup_trials=10)
 
     def report(self, trial: Trial, seed: int, epoch: int, accuracy: float) -> bool:
         """Note the validation accuracy of the first seed's epoch; return whether to go on."""
@@ -299,22 +253,15 @@ class Ledger:
             return not trial.should_prune()
         return False  # given up by another machine, which thought this one dead
 
-    def finish(self, trial: Trial, outcome: dict[str, Any]) -> None:
-        """Note the outcome of `train_trial`; one that failed will not run again."""
-        with suppress(UpdateFinishedTrialError):
-            if "reason" in outcome:
-                trial.set_user_attr("reason", outcome["reason"])
-                self._tell(trial, TrialState.FAIL)
-            else:
-                trial.set_user_attr("outcome", outcome)
-                if outcome["pruned"]:
-                    self._tell(trial, TrialState.PRUNED)
-                else:
-                    mean = statistics.fmean(accuracies(outcome))
-                    self._tell(trial, TrialState.COMPLETE, mean)
-
-    def _tell(self, trial: Any, state: TrialState, value: float | None = None) -> None:
+    def finish(self, trial: Trial | FrozenTrial, result: dict[str, Any]) -> None:
+        """End a trial with its outcome, or the reason why it has none; with neither, give it up."""
+        outcome, state, value = result.get("outcome"), TrialState.FAIL, None
+        if outcome:
+            state = TrialState.PRUNED if outcome["pruned"] else TrialState.COMPLETE
+            value = None if outcome["pruned"] else statistics.fmean(accuracies(outcome))
         with suppress(UpdateFinishedTrialError):  # by another machine, just now
+            for name, what in result.items():
+                trial.set_user_attr(name, what)
             self.study.tell(trial.number, value, state, skip_if_finished=True)
 
 

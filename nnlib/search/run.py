@@ -13,9 +13,7 @@ runs trials, and here both are looked after, several times a second.
 
 import math
 import secrets
-import signal
 import statistics
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -46,15 +44,15 @@ PAUSE = 0.1  # seconds between two looks at the study, or nine times what a look
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
 
-@dataclass(frozen=True)
+@dataclass
 class SearchResult:
-    """What a search found, finished or not: its trials, the study, and where they are."""
+    """What a search has found, finished or not: its trials, the study, and where they are."""
 
     plan: Plan
-    rows: list[dict[str, Any]]  # best first
     study: optuna.Study
     folder: Path
-    seconds: float
+    rows: list[dict[str, Any]] = field(default_factory=list)  # best first
+    seconds: float = 0.0
     interrupted: bool = False
 
     @property
@@ -132,18 +130,20 @@ def run_search(
     settings = plan.settings(data.sha256)
     folder = Path(out) if out is not None else _unfinished(settings) or _new_folder(config.dataset)
     place = storage or folder / "study.log"
-    with _own_folder(folder, settings) as about, watching(place):
-        open_ledger = partial(Ledger, place, plan, about["owner"], storage is None)
+    with _held_folder(folder, settings) as about, watching(place):
+        open_ledger = partial(Ledger, folder, place, plan, about["owner"], storage is None)
         ledger = open_ledger()
         ledger.settle(settings)
         ledger.let_go()
-        crew = _make_crew(scheduler, jobs, folder, data, open_ledger)
-        del data  # the workers have it; here it would only take memory
-        search = _Search(ledger, crew, folder, on_trial, start)
-        with closing(crew):
-            search.run()
+        result = SearchResult(plan, ledger.study, folder)
+        with closing(_make_crew(scheduler, jobs, open_ledger, data)) as crew:
+            del data  # the workers have it; here it would only take memory
+            try:
+                _watch(result, ledger, crew, on_trial, start)
+            except KeyboardInterrupt:  # whatever it broke off here, trials end in the workers
+                result.interrupted = True
         ledger.let_go()
-        result = search.save()
+        _save(result, start)
         write_json(folder / "search.json", about | {"finished": len(result.rows) == result.planned})
     return result
 
@@ -152,15 +152,19 @@ def run_search(
 
 
 @contextmanager
-def _own_folder(folder: Path, settings: dict[str, str]) -> Iterator[dict[str, Any]]:
+def _held_folder(folder: Path, settings: dict[str, str]) -> Iterator[dict[str, Any]]:
     """Hold the folder of a search, alone, and yield what its search.json says."""
     if RunFolder(folder).holds_a_run():
         raise InputError(f"{folder} already holds a run: name another folder")
-    existed = folder.exists()
-    lock = FileLock(make_folder(folder) / ".lock", timeout=0)
+    existed, path = folder.exists(), folder / "search.json"
+    about = {"settings": settings, "owner": secrets.token_hex(8), "finished": False}
     try:
-        with lock:
-            yield _about(folder / "search.json", settings)
+        with FileLock(make_folder(folder) / ".lock", timeout=0):
+            if path.exists():
+                about = read_json(path)
+                same_settings(str(folder), about["settings"], settings)
+            write_json(path, about)
+            yield about
     except Timeout:
         raise InputError(
             f"{folder} is being searched by another process; name another folder"
@@ -171,17 +175,6 @@ def _own_folder(folder: Path, settings: dict[str, str]) -> Iterator[dict[str, An
         raise
     finally:
         rmtree(folder / "images", ignore_errors=True)
-
-
-def _about(path: Path, settings: dict[str, str]) -> dict[str, Any]:
-    """Read or make search.json; InputError where it is another search's."""
-    if path.exists():
-        about = read_json(path)
-        same_settings(str(path.parent), about["settings"], settings)
-    else:
-        about = {"settings": settings, "owner": secrets.token_hex(8), "finished": False}
-        write_json(path, about)
-    return about
 
 
 def _unfinished(settings: dict[str, str]) -> Path | None:
@@ -210,71 +203,35 @@ def _make_crew(scheduler: str | None, jobs: int | None, *work: Any) -> Any:
 # ---------------------------------------------------------------- the search
 
 
-@dataclass
-class _Search:
-    """The loop: what the ledger lacks is done by the crew, what has ended becomes a row."""
+def _watch(
+    result: SearchResult, ledger: Ledger, crew: Any, on_trial: OnTrial | None, start: float
+) -> None:
+    """Look after ledger and crew until every number has a result; what has ended becomes a row.
 
-    ledger: Ledger
-    crew: Any  # a LocalCrew, or a DaskCrew, which has the same methods
-    folder: Path
-    on_trial: OnTrial | None
-    start: float
-    rows: dict[int, dict[str, Any]] = field(default_factory=dict)  # by the number of the trial
-    interrupted: bool = False
+    The crew is a `LocalCrew`, or a `DaskCrew`, which has the same methods.
+    """
+    before = [(n, trial) for n, trial in ledger.trials().items() if trial.state.is_finished()]
+    result.rows += [_row(result.plan, number, trial) for number, trial in before]
+    while len(result.rows) < result.planned:
+        began, there = time.monotonic(), {row["number"] for row in result.rows}
+        trials = ledger.review(crew.at_work())
+        ended = [n for n, trial in trials.items() if trial.state.is_finished() and n not in there]
+        for number in ended[:1]:  # then look again, as a callback may take long
+            row = _row(result.plan, number, trials[number])
+            result.rows.append(row)
+            _save(result, start)
+            if on_trial and ledger.owns(trials[number]):
+                on_trial(row, result)
+        if not ended:
+            crew.hire(sum(trial.state.name == "WAITING" for trial in trials.values()))
+            time.sleep(max(PAUSE, 9 * (time.monotonic() - began)))
 
-    def run(self) -> None:
-        """Look after crew and ledger until every number has a result, or an interrupt."""
-        for number, trial in self.ledger.trials().items():
-            if trial.state.is_finished():
-                self._enter(number, trial)
-        with self._interrupts():
-            while not self.interrupted and len(self.rows) < len(self.ledger.plan.configurations):
-                self._look()
 
-    def _look(self) -> None:
-        began = time.monotonic()
-        trials = self.ledger.review(self.crew.at_work())
-        for number, trial in trials.items():
-            if trial.state.is_finished() and number not in self.rows:
-                self._end(number, trial)
-                return  # one at a time, as a callback may take long
-        to_do = [t for t in trials.values() if t.state.name == "WAITING" or self.ledger.runs(t)]
-        self.crew.hire(len(to_do))
-        time.sleep(max(PAUSE, 9 * (time.monotonic() - began)))
-
-    def _enter(self, number: int, trial: optuna.trial.FrozenTrial) -> None:
-        self.rows[number] = _row(self.ledger.plan, number, trial)
-
-    def _end(self, number: int, trial: optuna.trial.FrozenTrial) -> None:
-        """Take note of a trial that has ended, and tell whoever listens if it ran here."""
-        self._enter(number, trial)
-        result = self.save()
-        if self.on_trial and self.ledger.owns(trial):
-            self.on_trial(self.rows[number], result)
-
-    @contextmanager
-    def _interrupts(self) -> Iterator[None]:
-        """Let the first Ctrl-C end the loop between two events; a second one acts as ever."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def interrupt(*_: object) -> None:
-            self.interrupted = True
-            signal.signal(signal.SIGINT, before)
-
-        before = signal.signal(signal.SIGINT, interrupt)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-    def save(self) -> SearchResult:
-        """Write the table of the finished trials so far, and return them."""
-        rows = sorted(self.rows.values(), key=_rank)
-        write_atomic(self.folder / "trials.csv", rows_to_csv(rows))
-        seconds, ledger = time.perf_counter() - self.start, self.ledger
-        return SearchResult(ledger.plan, rows, ledger.study, self.folder, seconds, self.interrupted)
+def _save(result: SearchResult, start: float) -> None:
+    """Write the table of the trials that have ended."""
+    result.rows.sort(key=_rank)
+    result.seconds = time.perf_counter() - start
+    write_atomic(result.folder / "trials.csv", rows_to_csv(result.rows))
 
 
 def _row(plan: Plan, number: int, trial: optuna.trial.FrozenTrial) -> dict[str, Any]:

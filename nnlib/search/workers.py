@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 from filelock import FileLock
 
 import nnlib
@@ -34,46 +33,46 @@ from nnlib.training import DivergedError, Trainer, make_trainer
 
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 PROGRAM = "from nnlib.search.workers import main; main()"
-PATIENCE = 5.0  # seconds that a worker gets to end by itself
-Outcome = dict[str, Any]  # seeds, seconds and pruned; or the reason why there is none
+Result = dict[str, Any]  # an outcome, or a reason
 Report = Callable[[int, int, float], bool]  # (seed, epoch, accuracy) -> go on?
-Train = Callable[[list[TrainConfig], Path, Report], Outcome]
+Train = Callable[[list[TrainConfig], Path, Report], Result]
 
 
 # ---------------------------------------------------------------- what a worker does
 
 
-def run_trials(ledger: Ledger, worker: str, folder: Path, train: Train) -> None:
-    """Claim a trial, train it and write down its outcome, until none waits."""
-    plan, claiming = ledger.plan, FileLock(folder / ".claim")
+def run_trials(ledger: Ledger, worker: str, train: Train) -> None:
+    """Claim a trial, train it and write down its result, until none waits."""
+    claiming = FileLock(ledger.folder / ".claim")
     while True:
         with claiming:
             trial = ledger.claim(worker)
         if trial is None:
             return
-        place = folder / "trials" / f"{trial.user_attrs['number']:04d}"
-        configs = plan.runs_of(trial.params)
-        ledger.finish(trial, train(configs, place, partial(ledger.report, trial)))
+        configs = ledger.plan.runs_of(trial.params)
+        folder = ledger.folder / "trials" / f"{trial.user_attrs['number']:04d}"
+        ledger.finish(trial, train(configs, folder, partial(ledger.report, trial)))
 
 
-def train_trial(data: Dataset, configs: list[TrainConfig], folder: Path, report: Report) -> Outcome:
-    """Train one configuration with each of its seeds; the same settings give the same outcome.
+def train_trial(data: Dataset, configs: list[TrainConfig], folder: Path, report: Report) -> Result:
+    """Train one configuration with each of its seeds; the same settings give the same result.
 
     Each seed's settings, history and best weights go to a folder `seed-S` inside `folder`.
-    `report` hears of every epoch and may say stop. Returns {"seeds": {seed: {"accuracy", "epoch",
-    "epochs"}}, "seconds", "pruned"}, or {"reason"} in one line where training failed.
+    `report` hears of every epoch and may say stop. Returns {"outcome": {"seeds": {seed:
+    {"accuracy", "epoch", "epochs"}}, "seconds", "pruned"}}, or {"reason": why training failed}.
     """
     start, seeds, pruned = time.perf_counter(), {}, False
     try:
         for config in configs:
             trainer = make_trainer(config, data, threads=1)
-            pruned = not _train(trainer, partial(report, config.seed), config is configs[-1])
+            for row in filter(None, (progress.row for progress in trainer.run())):
+                go_on = report(config.seed, row["epoch"], row["val_accuracy"])
+                pruned = not go_on and not (trainer.finished and config is configs[-1])
+                if pruned:
+                    break
             best = trainer.history.best
-            seeds[str(config.seed)] = {
-                "accuracy": best["val_accuracy"],
-                "epoch": best["epoch"],
-                "epochs": trainer.epoch,
-            }
+            about = {"accuracy": best["val_accuracy"], "epoch": best["epoch"]}
+            seeds[str(config.seed)] = about | {"epochs": trainer.epoch}
             if pruned:
                 break
             _save(trainer, config, folder / f"seed-{config.seed}")
@@ -81,17 +80,8 @@ def train_trial(data: Dataset, configs: list[TrainConfig], folder: Path, report:
         return {"reason": str(error)}
     except (ValueError, ArithmeticError, MemoryError, OSError) as error:
         return {"reason": f"{type(error).__name__}: {error}"}
-    return {"seeds": seeds, "pruned": pruned, "seconds": time.perf_counter() - start}
-
-
-def _train(trainer: Trainer, report: Callable[[int, float], bool], last: bool) -> bool:
-    """Train to the end, or until told to stop: then return False."""
-    for progress in trainer.run():
-        if row := progress.row:
-            go_on = report(row["epoch"], row["val_accuracy"])
-            if not go_on and not (last and trainer.finished):
-                return False
-    return True
+    seconds = time.perf_counter() - start
+    return {"outcome": {"seeds": seeds, "seconds": seconds, "pruned": pruned}}
 
 
 def _save(trainer: Trainer, config: TrainConfig, path: Path) -> None:
@@ -113,11 +103,10 @@ def main() -> None:
     """Run trials as standard input says, in the folder that the command line names."""
     folder = Path(sys.argv[1])
     images = [np.load(path, mmap_mode="r") for path in sorted((folder / "images").glob("*.npy"))]
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     with suppress(EOFError, InputError, *STORAGE_ERRORS):  # the search itself tells of them
         open_ledger, data = pickle.load(sys.stdin.buffer, buffers=images)  # from our parent alone
         threading.Thread(target=_end_with_the_search, daemon=True).start()
-        run_trials(open_ledger(), str(os.getpid()), folder, partial(train_trial, data))
+        run_trials(open_ledger(), str(os.getpid()), partial(train_trial, data))
 
 
 def _end_with_the_search() -> None:
@@ -128,33 +117,30 @@ def _end_with_the_search() -> None:
 
 
 class LocalCrew:
-    """Up to `jobs` worker processes on this machine, for the trials of a folder.
+    """Up to `jobs` worker processes on this machine.
 
-    The arrays of `data` lie as files in `folder`/images, which every worker maps into its memory:
-    the operating system then holds them once for all.
+    The arrays of `data` lie as files in the folder images, which every worker maps into its
+    memory: the operating system then holds them once for all.
     """
 
-    def __init__(
-        self, jobs: int, folder: Path, data: Dataset, open_ledger: Callable[[], Ledger]
-    ) -> None:
-        self.jobs, self.folder, arrays = jobs, folder, []
-        self.orders = pickle.dumps((open_ledger, data), 5, buffer_callback=arrays.append)
-        images = make_folder(folder / "images")
+    def __init__(self, jobs: int | None, ledger: partial[Ledger], data: Dataset) -> None:
+        self.jobs, self.folder, arrays = jobs or 1, ledger.args[0], []
+        self.orders = pickle.dumps((ledger, data), 5, buffer_callback=arrays.append)
+        images = make_folder(self.folder / "images")
         for number, array in enumerate(arrays):
             np.save(images / f"{number:03d}.npy", np.frombuffer(array, np.uint8))
         self.workers: list[subprocess.Popen] = []
 
     def at_work(self) -> set[str]:
         """Return the names of the living; raises ChildProcessError for one that gave up."""
-        ended = [status for worker in self.workers if (status := worker.poll()) is not None]
+        if failed := [w for w in self.workers if (w.poll() or 0) > 0]:
+            raise ChildProcessError(f"a worker ended with exit status {failed[0].returncode}")
         self.workers = [worker for worker in self.workers if worker.returncode is None]
-        if any(status > 0 for status in ended):
-            raise ChildProcessError(f"a worker process ended with exit status {max(ended)}")
         return {str(worker.pid) for worker in self.workers}
 
-    def hire(self, trials: int) -> None:
-        """Start processes, as many as are missing for so many trials."""
-        for _ in range(len(self.workers), min(trials, self.jobs)):
+    def hire(self, waiting: int) -> None:
+        """Start processes, as far as there is place, for so many trials that wait."""
+        for _ in range(min(waiting, self.jobs - len(self.workers))):
             self.workers.append(self._start())
 
     def _start(self) -> subprocess.Popen:
@@ -174,13 +160,7 @@ class LocalCrew:
         return worker
 
     def close(self) -> None:
-        """End all workers, whatever they are doing."""
+        """End all workers, whatever they are doing: nothing that they write can be left half."""
         for worker in self.workers:
-            with suppress(OSError):
-                worker.stdin.close()
-        for worker in self.workers:
-            try:
-                worker.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                worker.kill()
-                worker.wait()
+            worker.kill()
+            worker.wait()
