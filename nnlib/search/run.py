@@ -173,8 +173,6 @@ def _held_folder(folder: Path, settings: dict[str, str]) -> Iterator[dict[str, A
         if not existed and not (folder / "trials").exists():
             rmtree(folder, ignore_errors=True)
         raise
-    finally:
-        rmtree(folder / "images", ignore_errors=True)
 
 
 def _unfinished(settings: dict[str, str]) -> Path | None:
@@ -210,8 +208,8 @@ def _watch(
 
     The crew is a `LocalCrew`, or a `DaskCrew`, which has the same methods.
     """
-    before = [(n, trial) for n, trial in ledger.trials().items() if trial.state.is_finished()]
-    result.rows += [_row(result.plan, number, trial) for number, trial in before]
+    finished = ((n, trial) for n, trial in ledger.trials().items() if trial.state.is_finished())
+    result.rows += [_row(result.plan, number, trial) for number, trial in finished]
     while len(result.rows) < result.planned:
         began, there = time.monotonic(), {row["number"] for row in result.rows}
         trials = ledger.review(crew.at_work())

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import numpy as np
@@ -164,3 +165,4 @@ class LocalCrew:
         for worker in self.workers:
             worker.kill()
             worker.wait()
+        rmtree(self.folder / "images", ignore_errors=True)

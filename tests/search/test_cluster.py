@@ -157,10 +157,10 @@ def test_the_data_outlive_every_worker_that_held_them(dask, tmp_path):
 
 SEARCH = """
 import json, sys
-from nnlib.search import ledger as study
+from nnlib.search import ledger
 from nnlib.config import TrainConfig
 from nnlib.search.run import Range, run_search
-study.BEAT, study.GRACE = 0.2, 2.0
+ledger.BEAT, ledger.GRACE = 0.2, 2.0
 call = json.loads(sys.argv[1])
 config = TrainConfig(dataset="digits", hidden=(16,), epochs=call.pop("epochs"))
 result = run_search(config, {"lr": Range(0.01, 0.5, log=True)}, **call,
