@@ -40,8 +40,19 @@ FRESH = 1.0  # seconds between two looks whether a trial is still wanted
 _answers: dict[str, queue.SimpleQueue] = {}  # of the tasks that run in this process
 
 
+class HeldData(distributed.WorkerPlugin):
+    """A data set on every worker, also on those that come later, until the search ends.
+
+    A scattered one would travel again and again: Dask's memory manager drops replicas of data that
+    no task needs at the moment.
+    """
+
+    def __init__(self, data: Dataset) -> None:
+        self.data = data
+
+
 def train_on_worker(
-    configs: list[TrainConfig], data: Dataset, topic: str, thread: str
+    configs: list[TrainConfig], topic: str, thread: str
 ) -> tuple[Result, dict[str, bytes]]:
     """Train a trial here and return its result with the files that it wrote."""
     threadpool_limits(1)  # for good: trials of one process would undo each other's limits
@@ -57,7 +68,7 @@ def train_on_worker(
         return False
 
     with tempfile.TemporaryDirectory() as folder:
-        result = train_trial(data, configs, Path(folder), report)
+        result = train_trial(worker.plugins[topic].data, configs, Path(folder), report)
         files = [path for path in Path(folder).rglob("*") if path.is_file()]
         _answers.pop(key, None)
         return result, {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
@@ -89,15 +100,14 @@ class DaskCrew:
     def __init__(
         self, address: str, jobs: int | None, ledger: partial[Ledger], data: Dataset
     ) -> None:
-        self.address, self.jobs, self.open_ledger, self.data = address, jobs, ledger, data
-        self.scattered: distributed.Future | None = None
-        self.scattering = threading.Lock()
+        self.address, self.jobs, self.open_ledger = address, jobs, ledger
         self.threads: list[threading.Thread] = []
         self.reports: dict[str, Report] = {}  # of the trial that each thread runs
         self.beside = ThreadPoolExecutor(8)  # a worker that just died must not hold up the rest
         self.client = _connect(address)
         self.topic = f"nnlib {self.client.id}"
         self.client.subscribe_topic(self.topic, lambda e: self.beside.submit(self._answer, *e[1]))
+        self.client.register_plugin(HeldData(data), name=self.topic)
         warnings.filterwarnings("ignore", "The reported value is ignored")  # of a second attempt
 
     def at_work(self) -> set[str]:
@@ -127,7 +137,7 @@ class DaskCrew:
         """Have a trial trained on the cluster, and write the files of its runs."""
         name = threading.current_thread().name
         self.reports[name] = report
-        about = configs, self._data(), self.topic, name
+        about = configs, self.topic, name
         try:
             result, files = self.client.submit(train_on_worker, *about, pure=False).result()
         except distributed.KilledWorker as error:
@@ -137,12 +147,6 @@ class DaskCrew:
             write_atomic(make_folder(path.parent) / path.name, content)
         return result
 
-    def _data(self) -> distributed.Future:
-        with self.scattering:
-            if self.scattered is None or self.scattered.status != "finished":  # its holders died
-                self.scattered = self.client.scatter(self.data, broadcast=True, hash=False)
-            return self.scattered
-
     def _answer(self, thread: str, address: str, key: str, *epoch: float) -> None:
         """Tell the worker that reported an epoch whether to go on."""
         go_on = self.reports[thread](*epoch)
@@ -151,6 +155,8 @@ class DaskCrew:
     def close(self) -> None:
         """Let the cluster drop what still runs, and go."""
         self.beside.shutdown(wait=False, cancel_futures=True)
+        with suppress(OSError):  # a scheduler that is gone
+            self.client.unregister_worker_plugin(self.topic)
         self.client.close(PATIENCE)
         for thread in self.threads:
             thread.join(PATIENCE)

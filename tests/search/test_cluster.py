@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -149,8 +150,8 @@ def test_the_data_outlive_every_worker_that_held_them(dask, tmp_path):
             only[0].wait()
             only.append(dask.start_worker())
 
-    out = tmp_path / "s"
-    result = run_search(CONFIG, LR, 4, scheduler=dask.address, out=out, on_trial=strike)
+    out, config = tmp_path / "s", replace(CONFIG, epochs=60)
+    result = run_search(config, LR, 4, scheduler=dask.address, out=out, on_trial=strike)
     assert [row["state"] for row in result.rows] == ["complete"] * 4
     assert sorted(set(dask.data_arrivals())) == sorted(str(worker.pid) for worker in only)
 
