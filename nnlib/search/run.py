@@ -40,7 +40,7 @@ from nnlib.search.space import parse_choice as parse_choice
 from nnlib.search.space import parse_range as parse_range
 from nnlib.search.workers import LocalCrew
 
-PAUSE = 0.1  # seconds between two looks at the study, or nine times what a look takes
+PAUSE = 0.1  # seconds between two looks at the study, or up to a second where a look takes long
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
 
@@ -222,7 +222,7 @@ def _watch(
                 on_trial(row, result)
         if not ended:
             crew.hire(sum(trial.state.name == "WAITING" for trial in trials.values()))
-            time.sleep(max(PAUSE, 9 * (time.monotonic() - began)))
+            time.sleep(max(PAUSE, min(1.0, 9 * (time.monotonic() - began))))
 
 
 def _save(result: SearchResult, start: float) -> None:

@@ -247,15 +247,16 @@ def test_a_scheduler_without_workers_and_one_that_goes_away(dask, tmp_path, monk
         run_search(CONFIG, LR, 2, scheduler=dask.address, out=tmp_path / "s")
     dask.start_worker()
     monkeypatch.setattr(cluster, "CONNECT", 10.0)
+    config = replace(CONFIG, epochs=60)
 
     def strike(row, _):
         dask.scheduler.kill()
         dask.scheduler.wait()
 
     with pytest.raises(ConnectionError, match="lost the scheduler tcp://"):
-        run_search(CONFIG, LR, 9, scheduler=dask.address, out=tmp_path / "s", on_trial=strike)
+        run_search(config, LR, 9, scheduler=dask.address, out=tmp_path / "s", on_trial=strike)
     done = pd.read_csv(tmp_path / "s" / "trials.csv")
-    result = run_search(CONFIG, LR, 9, out=tmp_path / "s")
+    result = run_search(config, LR, 9, out=tmp_path / "s")
     assert sorted(result.table["number"]) == list(range(9)), "it goes on without a cluster"
     assert set(done["number"]) <= set(result.table["number"])
 
