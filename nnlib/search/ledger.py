@@ -4,8 +4,8 @@ The configurations wait in the study, each under its number. Every worker opens 
 claims one after the other. A trial counts while it waits, runs, or has a result (a failure with
 its reason is one); one that was given up has neither, its number is missing from the ledger, and
 `review` queues it again. A search knows its own workers; it shows other searches that share the
-storage the time of its clock, and one whose clock stands still is dead. (Optuna's heartbeat knows
-databases alone, and never misses a trial whose worker died just after it was claimed.) Of two
+storage the time of its clock, and one whose clock stands still is dead. (Optuna's heartbeat works
+in databases alone, and overlooks a trial whose worker died between claim and first beat.) Of two
 trials of one number, which two machines may have queued at the same moment, the first counts.
 """
 
