@@ -100,7 +100,8 @@ def test_stopping_loses_nothing_and_repeats_nothing(tiny):
     again = Searches()
     assert again.missing() == (1, 7)
     again.compute(1, lines.append)
-    assert len(lines) == 7, "one trial alone was missing"
+    assert len(lines) in (6, 7), "one alone was missing, unless it ended as the sixth was told"
+    assert len(report_searches.load()) == 7
     pd.testing.assert_frame_equal(report_searches.load().head(6), before)
 
 
