@@ -1,69 +1,78 @@
-"""Trials on a Dask cluster: a pool like that of one machine, behind a scheduler's address.
+"""Trials on a Dask cluster: workers like those of one machine, behind a scheduler's address.
 
-The images travel once to each worker and stay there; a task carries settings alone. It reports
-every epoch through the scheduler, is answered on its worker, and returns the files of its runs,
-since nothing says that the machines share a disk. Dask itself runs the task of a dead worker
-elsewhere. When the search is gone, the scheduler drops its tasks, and each stops within an epoch.
+Each trial that runs on the cluster has a thread here, which claims it, submits its training, and
+tells the result; the cluster itself knows settings and images alone. The images travel once to
+each worker and stay there. Every epoch is reported through the scheduler and answered on its
+worker, and the files of a run come back with its outcome, since nothing says that the machines
+share a disk. Dask itself runs the trial of a dead worker elsewhere. When the search is gone, the
+scheduler drops its tasks, and each stops within an epoch.
 """
 
 import asyncio
 import logging
 import queue
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from functools import cache, partial
+import warnings
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import distributed
 from distributed.comm import connect
 from threadpoolctl import threadpool_limits
 
 from nnlib.checks import InputError
+from nnlib.config import TrainConfig
 from nnlib.data import Dataset
 from nnlib.files import make_folder, write_atomic
 from nnlib.runs import versions
-from nnlib.search.workers import PATIENCE, Event, Task, finished, open_data
+from nnlib.search.ledger import STORAGE_ERRORS, Ledger
+from nnlib.search.workers import Report, Result, run_trials, train_trial
 
+PATIENCE = 5.0  # seconds that the end of a search may take
 CONNECT = 10.0  # seconds to reach a scheduler and a worker of it
-FRESH = 1.0  # seconds for which the number of workers is believed
-Result = tuple[str, int, Any, dict[str, bytes]]  # an event, and the files of its runs
+FRESH = 1.0  # seconds between two looks whether a trial is still wanted
 
-# ---------------------------------------------------------------- on a worker
+# ---------------------------------------------------------------- on a worker of the cluster
 
 _answers: dict[str, queue.SimpleQueue] = {}  # of the tasks that run in this process
 
 
-def train_on_worker(task: Task, data: Dataset, topic: str) -> Result:
-    """Train a task's configuration here and return its event with the files that it wrote."""
-    _one_thread()
+class HeldData(distributed.WorkerPlugin):
+    """A data set on every worker, also on those that come later, until the search ends.
+
+    A scattered one would travel again and again: Dask's memory manager drops replicas of data that
+    no task needs at the moment.
+    """
+
+    def __init__(self, data: Dataset) -> None:
+        self.data = data
+
+
+def train_on_worker(
+    configs: list[TrainConfig], topic: str, thread: str
+) -> tuple[Result, dict[str, bytes]]:
+    """Train a trial here and return its result with the files that it wrote."""
+    threadpool_limits(1)  # for good: trials of one process would undo each other's limits
     worker = distributed.get_worker()
     key = worker.get_current_task()
     answers = _answers[key] = queue.SimpleQueue()
 
-    def report(*epoch: Any) -> bool:
-        worker.log_event(topic, ["report", task["id"], [worker.address, key, epoch]])
-        while epoch[0] == task["asks"] and _is_wanted(worker, key):
-            try:
+    def report(*epoch: float) -> bool:
+        worker.log_event(topic, [thread, worker.address, key, *epoch])
+        while _is_wanted(worker, key):
+            with suppress(queue.Empty):
                 return answers.get(timeout=FRESH)
-            except queue.Empty:
-                continue
-        return _is_wanted(worker, key)
+        return False
 
     with tempfile.TemporaryDirectory() as folder:
-        event = finished(task | {"folder": folder}, data, report)
+        result = train_trial(worker.plugins[topic].data, configs, Path(folder), report)
         files = [path for path in Path(folder).rglob("*") if path.is_file()]
         _answers.pop(key, None)
-        return *event, {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
-
-
-@cache
-def _one_thread() -> None:
-    """Hold BLAS to one thread for good: trials of one process would undo each other's limits."""
-    threadpool_limits(1)
+        return result, {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
 
 
 def _is_wanted(worker: distributed.Worker, key: str) -> bool:
@@ -79,96 +88,79 @@ def answer_on_worker(key: str, go_on: bool) -> None:
         _answers[key].put(go_on)
 
 
-# ---------------------------------------------------------------- the pool
+# ---------------------------------------------------------------- the search's side
 
 
-class DaskPool:
-    """The workers behind a Dask scheduler, at most `jobs` of their threads at a time.
+class DaskCrew:
+    """Threads that run trials on the workers behind a scheduler, at most `jobs` at a time.
 
-    Methods and events are those of `LocalPool`; `folder` is what `share_data` wrote. Raises
-    InputError for a scheduler without an answer, without a worker, or without this library, and
-    ConnectionError where it goes away later.
+    Methods are those of `LocalCrew`. Raises InputError for a scheduler without an answer, without
+    a worker, or without this library, and ConnectionError where it goes away later.
     """
 
-    def __init__(self, address: str, jobs: int | None, folder: Path) -> None:
-        self.address, self.jobs, self.folder = address, jobs, folder
-        self.running: dict[int, distributed.Future] = {}
-        self.asking: dict[int, tuple[str, str]] = {}  # task id: its worker and its key there
-        self.inbox: queue.SimpleQueue = queue.SimpleQueue()
+    def __init__(
+        self, address: str, jobs: int | None, ledger: partial[Ledger], data: Dataset
+    ) -> None:
+        self.address, self.jobs, self.open_ledger = address, jobs, ledger
+        self.threads: list[threading.Thread] = []
+        self.reports: dict[str, Report] = {}  # of the trial that each thread runs
         self.beside = ThreadPoolExecutor(8)  # a worker that just died must not hold up the rest
         self.client = _connect(address)
         self.topic = f"nnlib {self.client.id}"
-        self.client.subscribe_topic(self.topic, lambda event: self.inbox.put(event[1]))
-        self.data: distributed.Future | None = None
-        self.threads, self.looked = 0, float("-inf")
+        self.client.subscribe_topic(self.topic, lambda e: self.beside.submit(self._answer, *e[1]))
+        self.client.register_plugin(HeldData(data), name=self.topic)
+        warnings.filterwarnings("ignore", "The reported value is ignored")  # of a second attempt
 
-    @property
-    def free(self) -> int:
-        """How many more tasks could run now."""
-        if time.monotonic() - self.looked > FRESH:
-            with self._connected():
-                self.threads = sum(self.client.nthreads().values())
-            self.looked = time.monotonic()
-        return min(self.threads, self.jobs or self.threads) - len(self.running)
+    def at_work(self) -> set[str]:
+        """Return the names of the threads that have not ended."""
+        self.threads = [thread for thread in self.threads if thread.is_alive()]
+        return {thread.name for thread in self.threads}
 
-    @contextmanager
-    def _connected(self) -> Iterator[None]:
-        fault = f"lost the scheduler {self.address}: give the same command to go on"
-        if self.client.status != "running":
-            raise ConnectionError(fault)
+    def hire(self, waiting: int) -> None:
+        """Start threads, as far as the cluster has place, for so many trials that wait."""
         try:
-            yield
+            if self.client.status != "running":
+                raise OSError(self.client.status)
+            places = sum(self.client.nthreads().values())
         except OSError as error:
+            fault = f"lost the scheduler {self.address}: give the same command to go on"
             raise ConnectionError(fault) from error
+        for _ in range(min(waiting, min(places, self.jobs or places) - len(self.threads))):
+            self.threads.append(threading.Thread(target=self._work, daemon=True))
+            self.threads[-1].start()
 
-    def start(self, task: Task) -> None:
-        """Send a task to the cluster; there must be a free place."""
-        with self._connected():
-            if self.data is None or self.data.status != "finished":  # all that held it have died
-                data = open_data(self.folder)
-                self.data = self.client.scatter(data, broadcast=True, hash=False)
-            future = self.client.submit(train_on_worker, task, self.data, self.topic, pure=False)
-        self.running[task["id"]] = future
-        future.add_done_callback(lambda _: self.beside.submit(self._fetch, task, future))
+    def _work(self) -> None:
+        """Run trials; where the cluster loses one, end, as a process does that is killed."""
+        with suppress(CancelledError, InputError, *STORAGE_ERRORS):
+            run_trials(self.open_ledger(), threading.current_thread().name, self._train)
 
-    def _fetch(self, task: Task, future: distributed.Future) -> None:
-        """Fetch a result and write its files; if its worker died with it, Dask makes it again."""
+    def _train(self, configs: list[TrainConfig], folder: Path, report: Report) -> Result:
+        """Have a trial trained on the cluster, and write the files of its runs."""
+        name = threading.current_thread().name
+        self.reports[name] = report
+        about = configs, self.topic, name
         try:
-            *event, files = future.result()
-            for name, content in files.items():
-                path = Path(task["folder"]) / name
-                write_atomic(make_folder(path.parent) / path.name, content)
+            result, files = self.client.submit(train_on_worker, *about, pure=False).result()
         except distributed.KilledWorker as error:
-            event = "failed", task["id"], f"its worker died, {error.allowed_failures + 1} times"
-        except Exception as error:  # whatever a cluster may do; the trial is not to blame
-            event = "lost", task["id"], f"{type(error).__name__}: {error}".splitlines()[0]
-        self.inbox.put(event)
+            return {"reason": f"its worker died, {error.allowed_failures + 1} times"}
+        for file, content in files.items():
+            path = folder / file
+            write_atomic(make_folder(path.parent) / path.name, content)
+        return result
 
-    def receive(self, timeout: float) -> Event | None:
-        """Wait for the next event; None after `timeout` seconds without one."""
-        with self._connected(), suppress(queue.Empty):
-            kind, task_id, value = self.inbox.get(timeout=timeout)
-            if kind == "report":
-                *self.asking[task_id], value = value
-            else:
-                self.running.pop(task_id, None)
-            return kind, task_id, value
-        return None
-
-    def answer(self, task_id: int, go_on: bool) -> None:
-        """Tell the worker that reported an epoch of a task whether to go on."""
-        address, key = self.asking[task_id]
-        say = partial(self.client.run, workers=[address], on_error="ignore")
-        self.beside.submit(say, answer_on_worker, key, go_on)
-
-    def wake(self) -> None:
-        """Make `receive` return; the queue allows this inside a signal handler."""
-        self.inbox.put(("wake", None, None))
+    def _answer(self, thread: str, address: str, key: str, *epoch: float) -> None:
+        """Tell the worker that reported an epoch whether to go on."""
+        go_on = self.reports[thread](*epoch)
+        self.client.run(answer_on_worker, key, go_on, workers=[address], on_error="ignore")
 
     def close(self) -> None:
         """Let the cluster drop what still runs, and go."""
         self.beside.shutdown(wait=False, cancel_futures=True)
+        with suppress(OSError):  # a scheduler that is gone
+            self.client.unregister_worker_plugin(self.topic)
         self.client.close(PATIENCE)
+        for thread in self.threads:
+            thread.join(PATIENCE)
 
 
 async def _reach(address: str) -> None:

@@ -1,17 +1,19 @@
 """The ledger of a search: an Optuna study in which every configuration is done exactly once.
 
-The configurations wait in the study, each under its number. Whoever runs trials claims one after
-the other. A trial counts while it waits, runs, or has a result (a failure with its reason is one);
-a trial that was given up has neither, its number is missing from the ledger, and `repair` queues
-it again. Where several machines share a storage, each writes the time of its own clock into the
-study; one whose clock stands still is dead, and what it ran is given up. Of two trials of one
-number, which two machines may have queued at the same moment, the first counts.
+The configurations wait in the study, each under its number. Every worker opens the study itself and
+claims one after the other. A trial counts while it waits, runs, or has a result (a failure with
+its reason is one); one that was given up has neither, its number is missing from the ledger, and
+`review` queues it again. A search knows its own workers; it shows other searches that share the
+storage the time of its clock, and one whose clock stands still is dead. (Optuna's heartbeat works
+in databases alone, and overlooks a trial whose worker died between claim and first beat.) Of two
+trials of one number, which two machines may have queued at the same moment, the first counts.
 """
 
 import math
 import re
 import statistics
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -21,6 +23,7 @@ from typing import Any
 import optuna
 from filelock import FileLock
 from optuna.exceptions import OptunaError, UpdateFinishedTrialError
+from optuna.samplers import TPESampler
 from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -28,19 +31,20 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 
 from nnlib.checks import InputError
-from nnlib.search.space import Choice, Configuration, Plan, Range
+from nnlib.search.space import Choice, Plan, Range
 
 NAME = "search"  # of the study in its storage
 BEAT, GRACE = 5.0, 30.0  # seconds between two signs of life; after so many without, dead
 CONNECT = 10  # seconds to reach a database
 TIMED = ("psycopg", "psycopg2", "pymysql", "mysqldb")  # drivers that can be told CONNECT
-COUNTING = (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
+ATTEMPTS = 3  # times that a trial may lose its process before it counts as failed
+STORAGE_ERRORS = (OptunaError, SQLAlchemyError)
 JOURNAL = b'{"op_code":'  # how every journal begins
 
-Storage = JournalStorage | RDBStorage
+optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def open_storage(address: str | Path) -> Storage:
+def open_storage(address: str | Path) -> JournalStorage | RDBStorage:
     """Open a journal file, or the database that a URL names; InputError where that fails."""
     start = time.monotonic()
     try:
@@ -58,7 +62,7 @@ def _open_journal(address: str | Path) -> JournalStorage:
     """Open a journal, without the last line if its writer was killed in the midst of it."""
     path = Path(address)
     held = path.with_name(f".{path.name}.held")  # not .lock: Optuna gives that another meaning
-    with (lock := FileLock(held, poll_interval=0.01)), path.open("a+b") as stream:
+    with (lock := FileLock(held, poll_interval=0.005)), path.open("a+b") as stream:
         stream.seek(0)
         content = stream.read()
         if content and not content.startswith(JOURNAL):
@@ -100,16 +104,12 @@ def _reason(error: BaseException) -> str:
 
 @contextmanager
 def watching(address: str | Path) -> Iterator[None]:
-    """Keep Optuna quiet, and tell in one line when its storage fails in the midst of a search."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    """Tell in one line when Optuna's storage fails in the midst of a search."""
     try:
         yield
-    except (OptunaError, SQLAlchemyError) as error:
+    except STORAGE_ERRORS as error:
         lost = f"lost the storage {_shown(address)}: {_reason(error)}"
         raise ConnectionError(f"{lost}; give the same command to go on") from error
-    finally:
-        optuna.logging.set_verbosity(before)
 
 
 def make_pruner(name: str, epochs: int) -> optuna.pruners.BasePruner:
@@ -131,47 +131,42 @@ def make_pruner(name: str, epochs: int) -> optuna.pruners.BasePruner:
     return optuna.pruners.NopPruner()
 
 
-def _sampler(name: str, seed: int, number: int) -> optuna.samplers.BaseSampler:
-    """Return a sampler for one trial, seeded by its number, so that a restart repeats nothing."""
-    if name != "tpe":
-        return optuna.samplers.RandomSampler()  # never asked: every value is queued
-    mixed = (seed * 1_000_003 + number) % 2**32
-    return optuna.samplers.TPESampler(seed=mixed, n_startup_trials=10)
-
-
-def _distribution(dimension: Range | Choice) -> optuna.distributions.BaseDistribution:
-    if isinstance(dimension, Choice):
-        return optuna.distributions.CategoricalDistribution(dimension.values)
-    kind = "IntDistribution" if dimension.integer else "FloatDistribution"
-    return getattr(optuna.distributions, kind)(dimension.low, dimension.high, log=dimension.log)
-
-
-def _open_study(storage: Storage, pruner: optuna.pruners.BasePruner) -> optuna.Study:
+def _open_study(address: str | Path, pruner: optuna.pruners.BasePruner) -> optuna.Study:
     """Load the study, without writing to it, or create it."""
-    study = {"study_name": NAME, "storage": storage, "pruner": pruner}
+    study = {"study_name": NAME, "storage": open_storage(address), "pruner": pruner}
     try:
         return optuna.load_study(**study)
     except KeyError:  # another machine may create it at this moment
         return optuna.create_study(**study, direction="maximize", load_if_exists=True)
 
 
+def _suggest(trial: Trial, name: str, dimension: Range | Choice) -> None:
+    """Let a trial take a value: the one it was queued with, or what the sampler proposes."""
+    if isinstance(dimension, Choice):
+        trial.suggest_categorical(name, dimension.values)
+    else:
+        suggest = trial.suggest_int if dimension.integer else trial.suggest_float
+        suggest(name, dimension.low, dimension.high, log=dimension.log)
+
+
 class Ledger:
     """The trials of one search, by number, in an Optuna study that others may share.
 
-    `settings` say what the search is; InputError where the study holds another. `owner` names
-    whoever runs trials here, for ever: after a restart it knows its own trials. With `alone`,
-    nobody else can have the study, and all are its own.
+    `owner` names the search, for ever: after a restart it knows its own trials. With `alone`,
+    nobody else can have the study. `folder` is where its workers write.
     """
 
     def __init__(
-        self, storage: Storage, plan: Plan, settings: dict[str, str], owner: str, alone: bool
+        self, folder: Path, address: str | Path, plan: Plan, owner: str, alone: bool
     ) -> None:
-        self.study = _open_study(storage, make_pruner(plan.pruner, plan.epochs))
-        self.plan, self.owner, self.alone = plan, owner, alone
-        self.distributions = {name: _distribution(d) for name, d in plan.space.items()}
+        self.folder, self.plan, self.owner, self.alone = folder, plan, owner, alone
+        self.study = _open_study(address, make_pruner(plan.pruner, plan.epochs))
         self.last_beat = -math.inf
         self.signs: dict[str, tuple[Any, float]] = {}  # owner: its sign, and when that was new
-        self.mine: dict[int, int] = {}  # trials that run here: the last epoch reported
+        self.deaths: Counter[int] = Counter()  # of workers, by the number of the trial they ran
+
+    def settle(self, settings: dict[str, str]) -> None:
+        """Write down what the search is; InputError where the study holds another."""
         there = self.study.user_attrs.get("settings", {})
         if there or self.study.get_trials(deepcopy=False):
             same_settings("the storage", there, settings)
@@ -183,105 +178,91 @@ class Ledger:
         counting: dict[int, FrozenTrial] = {}
         planned = range(len(self.plan.configurations))
         for trial in self.study.get_trials(deepcopy=False):
-            counts = trial.state in COUNTING or "reason" in trial.user_attrs
+            counts = trial.state != TrialState.FAIL or "reason" in trial.user_attrs
             if counts and (number := trial.user_attrs.get("number")) in planned:
                 counting.setdefault(number, trial)
         return counting
 
-    @property
-    def done(self) -> bool:
-        """Whether every number has a result."""
-        finished = sum(trial.state.is_finished() for trial in self.trials().values())
-        return finished == len(self.plan.configurations)
+    def owns(self, trial: FrozenTrial) -> bool:
+        """Tell whether a worker of this search claimed a trial."""
+        return trial.user_attrs.get("owner") == self.owner
 
-    def repair(self) -> None:
-        """Give up the trials of the dead, and queue every number that is missing."""
+    # ---------------- the search's side
+
+    def let_go(self) -> None:
+        """Give up what runs under this name: before its first worker begins, or after its last."""
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if self._is_stale(trial):
-                self._close(trial, TrialState.FAIL)
+            if self.alone or self.owns(trial):
+                self.finish(trial, {})
+
+    def review(self, at_work: set[str]) -> dict[int, FrozenTrial]:
+        """Give up the trials of the dead, queue every number that is missing, return `trials`.
+
+        `at_work` names the living workers of this search.
+        """
+        if not self.alone and time.monotonic() - self.last_beat >= BEAT:
+            self.last_beat = time.monotonic()
+            self.study.set_user_attr(f"alive {self.owner}", time.time())
+        for number, trial in self.trials().items():
+            if trial.state == TrialState.RUNNING and self._is_lost(trial, at_work):
+                self.deaths[number] += 1
+                again = self.deaths[number] < ATTEMPTS
+                reason = {} if again else {"reason": f"its process died, {ATTEMPTS} times"}
+                self.finish(Trial(self.study, trial._trial_id), reason)
         trials = self.trials()
         for number, configuration in enumerate(self.plan.configurations):
             if number not in trials:
-                fixed = configuration or self._tried(number)
-                self.study.enqueue_trial(fixed, user_attrs={"number": number})
+                self.study.enqueue_trial(configuration, user_attrs={"number": number})
+        return trials
 
-    def _tried(self, number: int) -> Configuration:
-        """Return what a sampler had proposed for a number whose trial was given up."""
-        for trial in reversed(self.study.get_trials(deepcopy=False)):
-            complete = trial.params.keys() == self.distributions.keys()
-            if complete and trial.user_attrs.get("number") == number:
-                return trial.params
-        return {}
-
-    def _is_stale(self, trial: FrozenTrial) -> bool:
-        owner = trial.user_attrs.get("owner", f"trial {trial.number}")
-        if self.alone or owner == self.owner:
-            return trial.number not in self.mine
+    def _is_lost(self, trial: FrozenTrial, at_work: set[str]) -> bool:
+        if self.owns(trial):
+            return trial.user_attrs["worker"] not in at_work
+        owner = trial.user_attrs.get("owner", f"trial {trial.number}")  # died before it signed
         sign, now = self.study.user_attrs.get(f"alive {owner}"), time.monotonic()
         if owner not in self.signs or self.signs[owner][0] != sign:
             self.signs[owner] = (sign, now)
         return now - self.signs[owner][1] > GRACE
 
-    def beat(self) -> None:
-        """Show that this process is alive, and look after the others; every few seconds."""
-        if not self.alone and time.monotonic() - self.last_beat >= BEAT:
-            self.last_beat = time.monotonic()
-            self.study.set_user_attr(f"alive {self.owner}", time.time())
-            self.repair()
+    # ---------------- a worker's side
 
-    def claim(self) -> Trial | None:
+    def claim(self, worker: str) -> Trial | None:
         """Take the next number in the queue and return its trial, or None if nothing waits."""
         while waiting := self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            number = waiting[0].user_attrs.get("number", 0)
-            self.study.sampler = _sampler(self.plan.sampler, self.plan.seed, number)
-            trial = self.study.ask(self.distributions)
-            if self._is_first(trial):
-                self.mine[trial.number] = 0
-                trial.set_user_attr("owner", self.owner)
+            if self.plan.sampler == "tpe":  # seeded by the number: a restart repeats nothing
+                number = waiting[0].user_attrs.get("number", 0)
+                mixed = (self.plan.seed * 1_000_003 + number) % 2**32
+                self.study.sampler = TPESampler(seed=mixed, n_startup_trials=10)
+            trial = self.study.ask()
+            trial.set_user_attr("worker", worker)
+            trial.set_user_attr("owner", self.owner)
+            counting = self.trials().get(trial.user_attrs.get("number"))
+            if counting is not None and counting.number == trial.number:
+                for name, dimension in self.plan.space.items():
+                    _suggest(trial, name, dimension)
                 return trial
-            self.give_up(trial)
+            self.finish(trial, {})
         return None
 
-    def _is_first(self, trial: Trial) -> bool:
-        counting = self.trials().get(trial.user_attrs.get("number"))
-        return counting is not None and counting.number == trial.number
-
-    def report(self, trial: Trial, epoch: int, accuracy: float) -> bool:
-        """Note an epoch's validation accuracy; return whether the trial should go on.
-
-        Epochs that an earlier attempt of the same trial reported are known already.
-        """
-        if epoch <= self.mine.get(trial.number, 0):
+    def report(self, trial: Trial, seed: int, epoch: int, accuracy: float) -> bool:
+        """Note the validation accuracy of the first seed's epoch; return whether to go on."""
+        if seed != self.plan.run_seeds[0]:
             return True
-        self.mine[trial.number] = epoch
         with suppress(UpdateFinishedTrialError):
             trial.report(accuracy, epoch)
             return not trial.should_prune()
         return False  # given up by another machine, which thought this one dead
 
-    def finish(self, trial: Trial, outcome: dict[str, Any]) -> None:
-        """Note the result of a trial: its seeds' accuracies, pruned or not."""
-        with suppress(UpdateFinishedTrialError):
-            trial.set_user_attr("outcome", outcome)
-        if outcome["pruned"]:
-            self._close(trial, TrialState.PRUNED)
-        else:
-            self._close(trial, TrialState.COMPLETE, statistics.fmean(accuracies(outcome)))
-
-    def fail(self, trial: Trial, reason: str) -> None:
-        """Note why a trial has no result; it will not run again."""
-        with suppress(UpdateFinishedTrialError):
-            trial.set_user_attr("reason", reason)
-        self._close(trial, TrialState.FAIL)
-
-    def give_up(self, trial: Trial) -> None:
-        """Let a trial go without a result; its number will be queued again."""
-        self._close(trial, TrialState.FAIL)
-
-    def _close(self, trial: Any, state: TrialState, value: float | None = None) -> None:
+    def finish(self, trial: Trial | FrozenTrial, result: dict[str, Any]) -> None:
+        """End a trial with its outcome, or the reason why it has none; with neither, give it up."""
+        outcome, state, value = result.get("outcome"), TrialState.FAIL, None
+        if outcome:
+            state = TrialState.PRUNED if outcome["pruned"] else TrialState.COMPLETE
+            value = None if outcome["pruned"] else statistics.fmean(accuracies(outcome))
         with suppress(UpdateFinishedTrialError):  # by another machine, just now
+            for name, what in result.items():
+                trial.set_user_attr(name, what)
             self.study.tell(trial.number, value, state, skip_if_finished=True)
-        self.mine.pop(trial.number, None)
 
 
 def accuracies(outcome: dict[str, Any]) -> list[float]:

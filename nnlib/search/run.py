@@ -1,8 +1,9 @@
 """Hyperparameter search: many configurations trained, their table, and nothing lost on the way.
 
-One process, the one that calls `run_search`, owns the search: it alone speaks to Optuna's storage
-and decides what runs, while workers only train. What it decides is in the `Ledger`; how trials
-are trained is a pool's business; here the two meet, and the folder on disk is kept.
+The process that calls `run_search` trains nothing. It holds the folder, queues the configurations
+in the study, keeps a crew of workers at it, and writes down what they have finished: the `Ledger`
+says what is to do and what is done, a crew (processes here, or threads that speak to a cluster)
+runs trials, and here both are looked after, several times a second.
 
     search.json        what the search is, and whether it is finished
     study.log          the study, unless a storage was named; optuna-dashboard opens it
@@ -12,15 +13,13 @@ are trained is a pool's business; here the two meet, and the folder on disk is k
 
 import math
 import secrets
-import signal
 import statistics
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -33,28 +32,27 @@ from nnlib.checks import InputError
 from nnlib.config import TrainConfig
 from nnlib.files import make_folder, read_json, write_atomic, write_json
 from nnlib.runs import RunFolder, rows_to_csv
-from nnlib.search.ledger import Ledger, accuracies, open_storage, same_settings, watching
+from nnlib.search.ledger import Ledger, accuracies, same_settings, watching
 from nnlib.search.space import Choice as Choice
 from nnlib.search.space import Plan
 from nnlib.search.space import Range as Range
 from nnlib.search.space import parse_choice as parse_choice
 from nnlib.search.space import parse_range as parse_range
-from nnlib.search.workers import LocalPool, Task, share_data
+from nnlib.search.workers import LocalCrew
 
-TICK = 1.0  # seconds between two looks at the clock
-ATTEMPTS = 3  # times that a trial may lose its process before it counts as failed
+PAUSE = 0.1  # seconds between two looks at the study, or up to a second where a look takes long
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
 
-@dataclass(frozen=True)
+@dataclass
 class SearchResult:
-    """What a search found, finished or not: its trials, the study, and where they are."""
+    """What a search has found, finished or not: its trials, the study, and where they are."""
 
     plan: Plan
-    rows: list[dict[str, Any]]  # best first
     study: optuna.Study
     folder: Path
-    seconds: float
+    rows: list[dict[str, Any]] = field(default_factory=list)  # best first
+    seconds: float = 0.0
     interrupted: bool = False
 
     @property
@@ -132,15 +130,21 @@ def run_search(
     settings = plan.settings(data.sha256)
     folder = Path(out) if out is not None else _unfinished(settings) or _new_folder(config.dataset)
     place = storage or folder / "study.log"
-    with _own_folder(folder, settings) as about, watching(place):
-        ledger = Ledger(open_storage(place), plan, settings, about["owner"], alone=storage is None)
-        images = share_data(data, folder / "images")
-        del data  # the workers have it; here it would only take memory
-        with closing(_make_pool(jobs, scheduler, images)) as pool:
-            search = _Search(ledger, pool, folder, on_trial, start)
-            search.run()
-        result = search.save()
-        write_json(folder / "search.json", about | {"finished": ledger.done})
+    with _held_folder(folder, settings) as about, watching(place):
+        open_ledger = partial(Ledger, folder, place, plan, about["owner"], storage is None)
+        ledger = open_ledger()
+        ledger.settle(settings)
+        ledger.let_go()
+        result = SearchResult(plan, ledger.study, folder)
+        with closing(_make_crew(scheduler, jobs, open_ledger, data)) as crew:
+            del data  # the workers have it; here it would only take memory
+            try:
+                _watch(result, ledger, crew, on_trial, start)
+            except KeyboardInterrupt:  # whatever it broke off here, trials end in the workers
+                result.interrupted = True
+        ledger.let_go()
+        _save(result, start)
+        write_json(folder / "search.json", about | {"finished": len(result.rows) == result.planned})
     return result
 
 
@@ -148,15 +152,19 @@ def run_search(
 
 
 @contextmanager
-def _own_folder(folder: Path, settings: dict[str, str]) -> Iterator[dict[str, Any]]:
+def _held_folder(folder: Path, settings: dict[str, str]) -> Iterator[dict[str, Any]]:
     """Hold the folder of a search, alone, and yield what its search.json says."""
     if RunFolder(folder).holds_a_run():
         raise InputError(f"{folder} already holds a run: name another folder")
-    existed = folder.exists()
-    lock = FileLock(make_folder(folder) / ".lock", timeout=0)
+    existed, path = folder.exists(), folder / "search.json"
+    about = {"settings": settings, "owner": secrets.token_hex(8), "finished": False}
     try:
-        with lock:
-            yield _about(folder / "search.json", settings)
+        with FileLock(make_folder(folder) / ".lock", timeout=0):
+            if path.exists():
+                about = read_json(path)
+                same_settings(str(folder), about["settings"], settings)
+            write_json(path, about)
+            yield about
     except Timeout:
         raise InputError(
             f"{folder} is being searched by another process; name another folder"
@@ -165,19 +173,6 @@ def _own_folder(folder: Path, settings: dict[str, str]) -> Iterator[dict[str, An
         if not existed and not (folder / "trials").exists():
             rmtree(folder, ignore_errors=True)
         raise
-    finally:
-        rmtree(folder / "images", ignore_errors=True)
-
-
-def _about(path: Path, settings: dict[str, str]) -> dict[str, Any]:
-    """Read or make search.json; InputError where it is another search's."""
-    if path.exists():
-        about = read_json(path)
-        same_settings(str(path.parent), about["settings"], settings)
-    else:
-        about = {"settings": settings, "owner": secrets.token_hex(8), "finished": False}
-        write_json(path, about)
-    return about
 
 
 def _unfinished(settings: dict[str, str]) -> Path | None:
@@ -195,123 +190,46 @@ def _new_folder(dataset: str) -> Path:
     return Path("runs") / f"search-{Path(dataset).name}-{stamp}-{secrets.token_hex(3)}"
 
 
-def _make_pool(jobs: int | None, scheduler: str | None, images: Path) -> Any:
+def _make_crew(scheduler: str | None, jobs: int | None, *work: Any) -> Any:
     if scheduler is None:
-        return LocalPool(jobs or 1, images)
-    from nnlib.search.cluster import DaskPool
+        return LocalCrew(jobs or 1, *work)
+    from nnlib.search.cluster import DaskCrew
 
-    return DaskPool(scheduler, jobs, images)
+    return DaskCrew(scheduler, jobs, *work)
 
 
 # ---------------------------------------------------------------- the search
 
 
-@dataclass
-class _Search:
-    """The loop: trials from the ledger to the pool, events from the pool to the ledger."""
+def _watch(
+    result: SearchResult, ledger: Ledger, crew: Any, on_trial: OnTrial | None, start: float
+) -> None:
+    """Look after ledger and crew until every number has a result; what has ended becomes a row.
 
-    ledger: Ledger
-    pool: Any  # a LocalPool, or a DaskPool, which has the same methods
-    folder: Path
-    on_trial: OnTrial | None
-    start: float
-    running: dict[int, optuna.Trial] = field(default_factory=dict)  # by Optuna's number
-    deaths: Counter[int] = field(default_factory=Counter)  # of processes, by the trial's number
-    interrupted: bool = False
+    The crew is a `LocalCrew`, or a `DaskCrew`, which has the same methods.
+    """
+    finished = ((n, trial) for n, trial in ledger.trials().items() if trial.state.is_finished())
+    result.rows += [_row(result.plan, number, trial) for number, trial in finished]
+    while len(result.rows) < result.planned:
+        began, there = time.monotonic(), {row["number"] for row in result.rows}
+        trials = ledger.review(crew.at_work())
+        ended = [n for n, trial in trials.items() if trial.state.is_finished() and n not in there]
+        for number in ended[:1]:  # then look again, as a callback may take long
+            row = _row(result.plan, number, trials[number])
+            result.rows.append(row)
+            _save(result, start)
+            if on_trial and ledger.owns(trials[number]):
+                on_trial(row, result)
+        if not ended:
+            crew.hire(sum(trial.state.name == "WAITING" for trial in trials.values()))
+            time.sleep(max(PAUSE, min(1.0, 9 * (time.monotonic() - began))))
 
-    def run(self) -> None:
-        """Run trials until every number has a result, or an interrupt."""
-        self.ledger.repair()
-        with self._interrupts():
-            while not self.interrupted:
-                self._start_trials()
-                if not self.running and self.ledger.done:
-                    break
-                if event := self.pool.receive(TICK):
-                    self._handle(*event)
-                self.ledger.beat()
-        for trial in self.running.values():
-            self.ledger.give_up(trial)
 
-    @contextmanager
-    def _interrupts(self) -> Iterator[None]:
-        """Let the first Ctrl-C end the loop between two events; a second one acts as ever."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def interrupt(*_: object) -> None:
-            self.interrupted = True
-            signal.signal(signal.SIGINT, before)
-            self.pool.wake()
-
-        before = signal.signal(signal.SIGINT, interrupt)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-    def _start_trials(self) -> None:
-        while self.pool.free > 0:
-            if (trial := self.ledger.claim()) is None:
-                return
-            self.running[trial.number] = trial
-            self.pool.start(self._task(trial))
-
-    def _task(self, trial: optuna.Trial) -> Task:
-        plan, number = self.ledger.plan, trial.user_attrs["number"]
-        return {
-            "id": trial.number,
-            "config": plan.config_of(trial.params).as_dict(),
-            "seeds": plan.run_seeds,
-            "asks": None if plan.pruner == "none" else plan.run_seeds[0],
-            "folder": str(self.folder / "trials" / f"{number:04d}"),
-        }
-
-    def _handle(self, kind: str, task_id: int | None, value: Any) -> None:
-        if (trial := self.running.get(task_id)) is None:
-            return
-        if kind == "report":
-            self._report(trial, *value)
-            return
-        del self.running[task_id]
-        if kind == "lost":
-            self._lose(trial, value)
-        else:
-            self._close(trial, self.ledger.finish if kind == "done" else self.ledger.fail, value)
-
-    def _report(self, trial: optuna.Trial, seed: int, epoch: int, accuracy: float) -> None:
-        """Pass the first seed's accuracy on, and the answer back."""
-        plan = self.ledger.plan
-        if seed == plan.run_seeds[0]:
-            go_on = self.ledger.report(trial, epoch, accuracy)
-            if plan.pruner != "none":
-                self.pool.answer(trial.number, go_on)
-
-    def _lose(self, trial: optuna.Trial, why: str) -> None:
-        number = trial.user_attrs["number"]
-        self.deaths[number] += 1
-        if self.deaths[number] < ATTEMPTS:
-            self.ledger.give_up(trial)
-            self.ledger.repair()
-        else:
-            self._close(trial, self.ledger.fail, f"{why}, {ATTEMPTS} times")
-
-    def _close(self, trial: optuna.Trial, close: Callable[..., None], value: Any) -> None:
-        close(trial, value)
-        result = self.save()
-        for row in result.rows:
-            if self.on_trial and row["number"] == trial.user_attrs["number"]:
-                self.on_trial(row, result)
-
-    def save(self) -> SearchResult:
-        """Write the table of the finished trials so far, and return them."""
-        trials, plan = self.ledger.trials().items(), self.ledger.plan
-        rows = [_row(plan, n, trial) for n, trial in trials if trial.state.is_finished()]
-        rows.sort(key=_rank)
-        write_atomic(self.folder / "trials.csv", rows_to_csv(rows))
-        seconds, study = time.perf_counter() - self.start, self.ledger.study
-        return SearchResult(plan, rows, study, self.folder, seconds, self.interrupted)
+def _save(result: SearchResult, start: float) -> None:
+    """Write the table of the trials that have ended."""
+    result.rows.sort(key=_rank)
+    result.seconds = time.perf_counter() - start
+    write_atomic(result.folder / "trials.csv", rows_to_csv(result.rows))
 
 
 def _row(plan: Plan, number: int, trial: optuna.trial.FrozenTrial) -> dict[str, Any]:

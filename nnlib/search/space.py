@@ -8,10 +8,8 @@ change it; only a guided search has to wait for results. A `Plan` is all that de
 
 import itertools
 import math
-import types
-import typing
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
@@ -28,6 +26,7 @@ JUDGES = "it decides what the accuracy is measured on; search each value by itse
 FIXED = dict.fromkeys(("dataset", "val_size", "train_size", "split_seed"), JUDGES) | {
     "seed": "a lucky seed is not a better setting; ask for several seeds a configuration"
 }
+DEFAULTS = {f.name: f.default for f in fields(TrainConfig) if f.name not in FIXED}
 ATTEMPTS = 1000  # draws without a new configuration after which a small space counts as used up
 
 Plain = int | float | str | bool | None
@@ -73,12 +72,12 @@ class Range:
 
     def place(self, value: float) -> float:
         """Return where a value lies between the ends, on the range's own scale: from 0 to 1."""
-        low, high, at = map(math.log if self.log else float, (*self.ends, value))
+        low, high, at = map(math.log if self.log else float, (*self.values, value))
         return (at - low) / ((high - low) or 1.0)
 
     @property
-    def ends(self) -> tuple[float, float]:
-        """The two values that must both be possible."""
+    def values(self) -> tuple[float, float]:
+        """The two ends."""
         return self.low, self.high
 
     def __str__(self) -> str:
@@ -114,11 +113,6 @@ class Choice:
         except (ValueError, TypeError):  # names, or layers such as 128x64
             return 0.5
 
-    @property
-    def ends(self) -> tuple[Plain, ...]:
-        """The values that must all be possible."""
-        return self.values
-
     def __str__(self) -> str:
         return ",".join(map(str, self.values))
 
@@ -134,13 +128,13 @@ def parse_range(text: str) -> tuple[str, Range]:
 
     Raises InputError for anything else. Whether training takes the ends is for `checked_space`.
     """
-    name, value = _name_and_value(text, "--range NAME=LOW:HIGH[:log|:int|:log-int]")
-    low, _, rest = value.partition(":")
-    high, _, kind = rest.partition(":")
-    with _about(text):
+
+    def read(values: str) -> Range:
+        low, high, kind = (*values.split(":", 2), "", "")[:3]
         checks.one_of("kind of range", kind or "int", ("log", "int", "log-int"))
-        span = Range(_number(low), _number(high), "log" in kind, "int" in kind)
-        return name, _typed(name, span)
+        return Range(_number(low), _number(high), "log" in kind, "int" in kind)
+
+    return _parse(text, "--range NAME=LOW:HIGH[:log|:int|:log-int]", read)
 
 
 def parse_choice(text: str) -> tuple[str, Choice]:
@@ -148,13 +142,24 @@ def parse_choice(text: str) -> tuple[str, Choice]:
 
     Raises InputError for anything else. Whether training takes the values is for `checked_space`.
     """
-    name, value = _name_and_value(text, "--choice NAME=V1,V2,...")
-    with _about(text):
-        return name, _typed(name, Choice(tuple(part.strip() for part in value.split(","))))
+    return _parse(
+        text,
+        "--choice NAME=V1,V2,...",
+        lambda values: Choice([part.strip() for part in values.split(",")]),
+    )
+
+
+def _parse(text: str, form: str, read: Callable[[str], Any]) -> tuple[str, Any]:
+    name, _, values = text.partition("=")
+    if not values:
+        raise InputError(f"cannot read {text!r}: write {form}")
+    field = field_name(name)
+    with _telling(text):
+        return field, _typed(field, read(values))
 
 
 @contextmanager
-def _about(what: str) -> Iterator[None]:
+def _telling(what: str) -> Iterator[None]:
     """Say which range or choice an error is about."""
     try:
         yield
@@ -162,56 +167,37 @@ def _about(what: str) -> Iterator[None]:
         raise InputError(f"{what}: {error}") from None
 
 
-def _name_and_value(text: str, form: str) -> tuple[str, str]:
-    name, _, value = text.partition("=")
-    if not value:
-        raise InputError(f"cannot read {text!r}: write {form}")
-    return field_name(name), value
-
-
 def field_name(name: str) -> str:
     """Return the field of `TrainConfig` that a name with - or _ means, if it may vary."""
-    known = [item.name for item in fields(TrainConfig)]
     field = name.strip().lstrip("-").replace("-", "_")
-    if field not in known:
-        varied = ", ".join(item for item in known if item not in FIXED)
-        raise InputError(f"unknown hyperparameter {name!r}: use one of {varied}")
     if field in FIXED:
         raise InputError(f"{name} cannot be varied: {FIXED[field]}")
+    if field not in DEFAULTS:
+        raise InputError(f"unknown hyperparameter {name!r}: use one of {', '.join(DEFAULTS)}")
     return field
 
 
-# ---------------------------------------------------------------- types
-
-
-def _kind(name: str) -> type:
-    """Return the plain type of a field: int (layer sizes too), float, str or bool."""
-    hint = typing.get_type_hints(TrainConfig)[name]
-    inner = [kind for kind in typing.get_args(hint) if kind is not types.NoneType]
-    return inner[0] if inner else hint
-
-
-def _typed(name: str, dimension: Range | Choice) -> Range | Choice:
+def _typed(field: str, dimension: Range | Choice) -> Range | Choice:
     """Return a range, or a choice whose values may still be text, in the type of its field."""
-    kind = _kind(name)
+    default = DEFAULTS[field]
     if isinstance(dimension, Choice):
-        return Choice(tuple(_value(name, kind, value) for value in dimension.values))
-    if kind in (bool, str):
-        raise InputError(f"{name} has no order: give a choice of its values")
-    return replace(dimension, integer=dimension.integer or kind is int)
+        return Choice(tuple(_value(field, value) for value in dimension.values))
+    if isinstance(default, bool | str | None):
+        raise InputError(f"{field} has no order: give a choice of its values")
+    return replace(dimension, integer=dimension.integer or not isinstance(default, float))
 
 
-def _value(name: str, kind: type, value: Plain) -> Plain:
+def _value(field: str, value: Plain) -> Plain:
     """Return one value of a choice; what training makes of it is not asked here."""
-    if name == "hidden":
+    default = DEFAULTS[field]
+    if isinstance(default, tuple):
         return layers_text(_layers(value))
-    if value == "default" and TrainConfig.__dataclass_fields__[name].default is None:
-        return None
-    if kind is bool:
-        return checks.one_of(f"value of {name}", str(value).lower(), ("true", "false")) == "true"
-    if isinstance(value, str) and kind is not str:
-        value = _number(value)
-    return float(value) if kind is float and type(value) is int else value
+    if isinstance(default, bool):
+        return checks.one_of(f"value of {field}", str(value).lower(), ("true", "false")) == "true"
+    if isinstance(default, str | None):
+        return None if default is None and value == "default" else value
+    number = _number(value) if isinstance(value, str) else value
+    return float(number) if isinstance(default, float) and type(number) is int else number
 
 
 def _number(text: str) -> float:
@@ -234,12 +220,10 @@ def _layers(value: Plain) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def settings_of(configuration: Configuration) -> dict[str, Any]:
-    """Turn plain values into arguments of `TrainConfig`: layers into sizes, the rest as it is."""
-    settings: dict[str, Any] = dict(configuration)
-    if "hidden" in settings:
-        settings["hidden"] = _layers(settings["hidden"])
-    return settings
+def with_values(config: TrainConfig, configuration: Configuration) -> TrainConfig:
+    """Return the settings with those that a configuration gives."""
+    layers = {"hidden": _layers(configuration["hidden"])} if "hidden" in configuration else {}
+    return replace(config, **configuration | layers)
 
 
 def checked_space(config: TrainConfig, space: Space) -> Space:
@@ -253,12 +237,12 @@ def checked_space(config: TrainConfig, space: Space) -> Space:
     for name, dimension in space.items():
         if (field := field_name(name)) in named:
             raise InputError(f"{name} is varied twice; give it one range or one choice")
-        with _about(f"{field}={dimension}"):
+        with _telling(f"{field}={dimension}"):
             named[field] = _typed(field, dimension)
     named = dict(sorted(named.items()))
     for field, dimension in named.items():
-        with _about(f"{field}={dimension}"):
-            for value in dimension.ends:
+        with _telling(f"{field}={dimension}"):
+            for value in dimension.values:
                 _must_be_possible(config, named, field, value)
     return named
 
@@ -268,15 +252,12 @@ def _must_be_possible(config: TrainConfig, space: Space, name: str, value: Plain
 
     It may need another one, as Nesterov's form does momentum.
     """
-    first, last = ({other: d.ends[end] for other, d in space.items()} for end in (0, -1))
-    problems = []
-    for beside in ({}, first, last):
-        try:
-            replace(config, **settings_of(beside | {name: value}))
+    first, last = ({other: d.values[end] for other, d in space.items()} for end in (0, -1))
+    for beside in (last, first):
+        with suppress(InputError):
+            with_values(config, beside | {name: value})
             return
-        except InputError as error:
-            problems.append(error)
-    raise problems[0]
+    with_values(config, {name: value})
 
 
 # ---------------------------------------------------------------- configurations
@@ -305,9 +286,9 @@ def configurations(
         return [{} for _ in range(trials)]
     if sampler == "grid":
         return _grid(space, seed)[:trials]
-    points = (_random if sampler == "random" else _sobol)(len(space), seed)
     drawn = (
-        {n: d.at(u) for (n, d), u in zip(space.items(), p.tolist(), strict=True)} for p in points
+        {name: dimension.at(u) for (name, dimension), u in zip(space.items(), point, strict=True)}
+        for point in _points(sampler, len(space), seed)
     )
     return list(itertools.islice(_distinct(drawn), trials))
 
@@ -321,17 +302,16 @@ def _grid(space: Space, seed: int) -> list[Configuration]:
     return [dict(zip(space, every[i], strict=True)) for i in order]
 
 
-def _random(dimensions: int, seed: int) -> Iterator[np.ndarray]:
+def _points(sampler: str, dimensions: int, seed: int) -> Iterator[list[float]]:
+    """Yield points of the unit cube without end."""
+    if sampler == "qmc":
+        from scipy.stats import qmc
+
+        sobol = qmc.Sobol(dimensions, scramble=True, rng=np.random.default_rng(seed))
+        while True:
+            yield sobol.random()[0].tolist()
     for number in itertools.count():
-        yield np.random.default_rng([seed, number]).random(dimensions)
-
-
-def _sobol(dimensions: int, seed: int) -> Iterator[np.ndarray]:
-    from scipy.stats import qmc
-
-    engine = qmc.Sobol(dimensions, scramble=True, rng=np.random.default_rng(seed))
-    while True:
-        yield engine.random()[0]
+        yield np.random.default_rng([seed, number]).random(dimensions).tolist()
 
 
 def _distinct(drawn: Iterator[Configuration]) -> Iterator[Configuration]:
@@ -379,8 +359,11 @@ class Plan:
 
     def config_of(self, trial: dict[str, Any]) -> TrainConfig:
         """Return the settings of a trial, given what varies, alone or among other things."""
-        varied = {name: trial[name] for name in self.space}
-        return replace(self.config, **settings_of(varied))
+        return with_values(self.config, {name: trial[name] for name in self.space})
+
+    def runs_of(self, trial: dict[str, Any]) -> list[TrainConfig]:
+        """Return the settings of a trial's runs, one for each seed."""
+        return [replace(self.config_of(trial), seed=seed) for seed in self.run_seeds]
 
     @property
     def run_seeds(self) -> list[int]:
@@ -390,7 +373,7 @@ class Plan:
     @property
     def epochs(self) -> int:
         """Epochs of the longest trial."""
-        return max(self.space["epochs"].ends) if "epochs" in self.space else self.config.epochs
+        return max(self.space["epochs"].values) if "epochs" in self.space else self.config.epochs
 
     def settings(self, sha256: str) -> dict[str, str]:
         """Say what the search is, its number of trials and the place of its data left out."""

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -149,18 +150,18 @@ def test_the_data_outlive_every_worker_that_held_them(dask, tmp_path):
             only[0].wait()
             only.append(dask.start_worker())
 
-    out = tmp_path / "s"
-    result = run_search(CONFIG, LR, 4, scheduler=dask.address, out=out, on_trial=strike)
+    out, config = tmp_path / "s", replace(CONFIG, epochs=60)
+    result = run_search(config, LR, 4, scheduler=dask.address, out=out, on_trial=strike)
     assert [row["state"] for row in result.rows] == ["complete"] * 4
     assert sorted(set(dask.data_arrivals())) == sorted(str(worker.pid) for worker in only)
 
 
 SEARCH = """
 import json, sys
-from nnlib.search import ledger as study
+from nnlib.search import ledger
 from nnlib.config import TrainConfig
 from nnlib.search.run import Range, run_search
-study.BEAT, study.GRACE = 0.2, 2.0
+ledger.BEAT, ledger.GRACE = 0.2, 2.0
 call = json.loads(sys.argv[1])
 config = TrainConfig(dataset="digits", hidden=(16,), epochs=call.pop("epochs"))
 result = run_search(config, {"lr": Range(0.01, 0.5, log=True)}, **call,
@@ -246,15 +247,16 @@ def test_a_scheduler_without_workers_and_one_that_goes_away(dask, tmp_path, monk
         run_search(CONFIG, LR, 2, scheduler=dask.address, out=tmp_path / "s")
     dask.start_worker()
     monkeypatch.setattr(cluster, "CONNECT", 10.0)
+    config = replace(CONFIG, epochs=60)
 
     def strike(row, _):
         dask.scheduler.kill()
         dask.scheduler.wait()
 
     with pytest.raises(ConnectionError, match="lost the scheduler tcp://"):
-        run_search(CONFIG, LR, 9, scheduler=dask.address, out=tmp_path / "s", on_trial=strike)
+        run_search(config, LR, 9, scheduler=dask.address, out=tmp_path / "s", on_trial=strike)
     done = pd.read_csv(tmp_path / "s" / "trials.csv")
-    result = run_search(CONFIG, LR, 9, out=tmp_path / "s")
+    result = run_search(config, LR, 9, out=tmp_path / "s")
     assert sorted(result.table["number"]) == list(range(9)), "it goes on without a cluster"
     assert set(done["number"]) <= set(result.table["number"])
 
