@@ -198,7 +198,7 @@ class BatchNorm(Layer):
         return gradient * (self.parameters["gamma"] * self.scale)
 
 
-ACTIVATIONS: dict[str, Callable[[], Layer]] = {
+ACTIVATIONS: dict[str, type[Layer]] = {
     "relu": ReLU,
     "leaky_relu": LeakyReLU,
     "tanh": Tanh,

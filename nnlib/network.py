@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,8 @@ class MLP:
             "batch_norm": bool(batch_norm),
             "dtype": self.dtype.name,
         }
-        self.scaling, self.info = scaling, {}
+        self.scaling = scaling
+        self.info: dict[str, Any] = {}
         self.rng = np.random.default_rng([checks.whole("seed", seed), 1])  # for dropout's masks
         init = init or layers.default_initialiser(activation)
         self.layers = self._build(init, init_scale, np.random.default_rng([seed, 0]))
@@ -66,7 +68,8 @@ class MLP:
         self.statistics = self._collect("statistics")
 
     def _build(self, init: str, scale: float, rng: np.random.Generator) -> list[layers.Layer]:
-        made, built = self.architecture, []
+        made: dict[str, Any] = self.architecture
+        built: list[layers.Layer] = []
         if made["input_dropout"]:
             built.append(layers.Dropout(made["input_dropout"], self.rng))
         for number, (inputs, width) in enumerate(self.shapes, start=1):

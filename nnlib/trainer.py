@@ -95,7 +95,8 @@ class Trainer:
         self.threads = threads or engine.threads_for(model.shapes, batch_size)
         self.fused = engine.knows(model)
         self.step, self.open_step = self._make_step(bool(clip_norm)), self._make_step(whole=True)
-        self.lr_factor, self.history, self.best = 1.0, History(), {}
+        self.lr_factor, self.history = 1.0, History()
+        self.best: Arrays = {}
         self.chunk_rows = chunk_rows  # images between two yields
         self.inputs = np.empty((0, model.sizes[0]), model.dtype)
         self.pixels = np.empty((0, *train.images.shape[1:]), train.images.dtype)
@@ -157,7 +158,7 @@ class Trainer:
         rows = self.batch_size * max(1, self.chunk_rows // self.batch_size)
         chunks = (order[start : start + rows] for start in range(0, len(order), rows))
         if self.augment is not None:
-            return ahead(self._augmented(chunks))
+            return ahead(self._augmented(self.augment, chunks))
         return ((self._gathered(chunk), self.train.y[chunk]) for chunk in chunks)
 
     def _gathered(self, rows: np.ndarray) -> np.ndarray:
@@ -167,10 +168,12 @@ class Trainer:
             self.pixels = np.empty((len(rows), *images.shape[1:]), images.dtype)
         return np.take(images, rows, axis=0, out=self.pixels[: len(rows)], mode="clip")
 
-    def _augmented(self, chunks: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _augmented(
+        self, augment: Augment, chunks: Iterator[np.ndarray]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for number, rows in enumerate(chunks):
             rng = np.random.default_rng([self.seed, self.epoch, 1, number])
-            yield self.augment(self.train.images[rows], rng), self.train.y[rows]
+            yield augment(self.train.images[rows], rng), self.train.y[rows]
 
     def _scaled(self, images: np.ndarray) -> np.ndarray:
         """Return images as inputs (n, D), in a buffer that the next chunk overwrites."""

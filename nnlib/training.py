@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +50,7 @@ class Interrupted(KeyboardInterrupt):
 # ---------------------------------------------------------------- the driver, and what is saved
 
 
-def steps(trainer: Trainer, folder: RunFolder | None = None) -> Iterator[Progress]:
+def steps(trainer: Trainer, folder: RunFolder | None = None) -> Generator[Progress, None, None]:
     """Train, yielding what the loop tells, and save each epoch in a folder if there is one.
 
     However it ends, by itself, by an error or closed by whoever iterates, the model then has the
@@ -121,8 +121,8 @@ def _drive(
     except KeyboardInterrupt:
         raise Interrupted(f"{_kept(trainer, folder)}; {again}", trainer.history) from None
     finally:
-        if hasattr(on_progress, "close"):
-            on_progress.close()
+        if close := getattr(on_progress, "close", None):
+            close()
     return trainer.history
 
 

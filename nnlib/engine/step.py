@@ -120,7 +120,8 @@ class Pass:
         ends = pairwise([-1, *linear, len(model.layers)])
         before, *groups = [model.layers[start + 1 : end] for start, end in ends]
         x = np.ones((n, model.sizes[0] + 1), model.dtype).T
-        self.inputs, self.lr, below = x[:-1].T, 0.0, None
+        self.inputs, self.lr = x[:-1].T, 0.0
+        below: Any = None  # the place of n ∂loss/∂x, which the first layer does not need
         self._add_units(before, Block(x[:-1], x[:-1], x[:-1], slice(None), {}, self.scratch))
         self.backwards.clear()  # nothing below learns
         for w, group in zip(weights, groups, strict=True):
@@ -204,11 +205,12 @@ class Step:
         self, model: MLP, optimizer: optim.Optimizer, threads: int = 1, whole: bool = False
     ) -> None:
         self.model, self.optimizer, self.threads = model, optimizer, threads
-        whole |= type(optimizer) is not optim.SGD or optimizer.nesterov
+        rule: optim.SGD | None = None  # which has its part in the products themselves
+        if type(optimizer) is optim.SGD and not (optimizer.nesterov or whole):
+            rule = optimizer
         linear = [layer for layer in model.layers if isinstance(layer, layers.Linear)]
         self.weights = [
-            Weights(model, layer, number, None if whole else optimizer)
-            for number, layer in enumerate(linear, start=1)
+            Weights(model, layer, number, rule) for number, layer in enumerate(linear, start=1)
         ]
         self.gradients = {name: g for w in self.weights for name, g in w.gradients.items()}
         self.parameters = {name: model.parameters[name] for name in self.gradients}
