@@ -23,10 +23,9 @@ def gradient_norms(gradients: Arrays) -> dict[str, float]:
 
 def relative_changes(before: Arrays, after: Arrays) -> dict[str, float]:
     """Return ‖w' - w‖ / ‖w‖ of each weight matrix, the size of a step: {"change W1": …}."""
+    sizes = {name: max(float(np.linalg.norm(w)), 1e-30) for name, w in before.items()}
     return {
-        f"change {name}": float(
-            np.linalg.norm(after[name] - w) / max(float(np.linalg.norm(w)), 1e-30)
-        )
+        f"change {name}": float(np.linalg.norm(after[name] - w)) / sizes[name]
         for name, w in before.items()
     }
 

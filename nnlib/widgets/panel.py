@@ -26,15 +26,7 @@ from nnlib import layers, optim
 from nnlib.data import Dataset
 from nnlib.notebook import plots
 from nnlib.notebook.live import CURVES, Drawing, Drawn, attended, side_by_side
-from nnlib.widgets.playground import (
-    AUGMENTATIONS,
-    JUDGED,
-    OPTIMISERS,
-    Knobs,
-    Playground,
-    Run,
-    parse_sizes,
-)
+from nnlib.widgets.playground import AUGMENTATIONS, OPTIMISERS, Knobs, Playground, Run, parse_sizes
 
 CSS = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
 LABELS = {"hidden": "hidden sizes", "lr": "learning rate", "batch_size": "batch size",
@@ -124,11 +116,12 @@ class Board:
             return fig, "There is no run to look into.", "Two empty panels: there is no run."
         weights = run.first_weights(PICTURES)  # (D, H)
         plots.weight_images(left, weights, data.image_shape, columns=6)
-        plots.mistakes(right, run.confusion(), data.classes)
+        counts = run.confusion()
+        plots.mistakes(right, counts, data.classes)
         text = (
             f"Run {run.number} after {run.trace.done:.1f} epochs. Left, the incoming weights of"
             f" {weights.shape[1]} of {run.trainer.model.sizes[1]} units of its first layer; right,"
-            f" errors on {min(len(data.val), JUDGED):,} validation images, in percent of a class."
+            f" errors on {counts.sum():,} validation images, in percent of a class."
         )
         alt = "Left, weights, blue negative and red positive; right, true classes against answers."
         return fig, text, alt
