@@ -161,23 +161,6 @@ class MLP:
         kinds = tuple(layers.ACTIVATIONS.values())
         return [layer for layer in self.layers if isinstance(layer, kinds)]
 
-    def summary(self) -> list[dict[str, object]]:
-        """Return the shape table: one row a layer with its kind, output width and parameters."""
-        rows, width = [], self.sizes[0]
-        for layer in self.layers:
-            if isinstance(layer, layers.Linear):
-                width = layer.parameters["W"].shape[1]
-            shapes = {name: array.shape for name, array in layer.parameters.items()}
-            rows.append(
-                {
-                    "layer": type(layer).__name__,
-                    "output": f"(N, {width})",
-                    "shapes": ", ".join(f"{name} {shape}" for name, shape in shapes.items()),
-                    "parameters": sum(array.size for array in layer.parameters.values()),
-                }
-            )
-        return rows
-
     def state(self) -> dict[str, np.ndarray]:
         """Return all arrays that decide its predictions, by name (not copies)."""
         return self.parameters | self.statistics

@@ -5,5 +5,6 @@ from nnlib.notebook.live import LiveCurves as LiveCurves
 from nnlib.notebook.live import SearchTable as SearchTable
 from nnlib.notebook.output import provenance as provenance
 from nnlib.notebook.output import say as say
+from nnlib.notebook.output import shapes as shapes
 from nnlib.notebook.output import show as show
 from nnlib.notebook.output import table as table

@@ -4,7 +4,9 @@ import math
 
 import pytest
 
+from nnlib import MLP
 from nnlib.notebook import output as notebook
+from nnlib.notebook import shapes
 
 
 @pytest.fixture
@@ -36,3 +38,11 @@ def test_table_cells_and_caption_have_it_too(shown):
     assert "| down | −0.5 |" in data["text/markdown"]
     assert "| unknown | – |" in data["text/markdown"]
     assert "<caption>From −1 on.</caption>" in data["text/html"]
+
+
+def test_summary_counts_every_parameter() -> None:
+    rows = shapes(MLP([784, 128, 10], batch_norm=True, dropout=0.5)).to_dict("records")
+    kinds = [row["layer"] for row in rows]
+    assert kinds == ["Linear", "BatchNorm", "ReLU", "Dropout", "Linear"]
+    assert [row["parameters"] for row in rows] == [100_480, 256, 0, 0, 1_290]
+    assert rows[0]["shapes"] == "W (784, 128), b (128,)"
