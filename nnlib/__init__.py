@@ -4,6 +4,18 @@ data = nnlib.load_dataset("mnist")
 model = nnlib.MLP([784, 128, 10])
 history = nnlib.fit(model, data.train, data.val, epochs=5)
 nnlib.evaluate(model, data.val).accuracy
+
+From a batch of bytes to the updated weight, the way to read:
+
+    images    a `Split` holds bytes; a `Scaling` says which numbers they become
+    trainer   `Trainer` draws an epoch's order, gathers and scales some batches, takes a step each
+    network   `MLP.forward` and `MLP.backward` send a batch through the layers in a row, and back
+    layers    what each layer computes, and its derivative
+    losses    softmax cross-entropy: where the gradient begins
+    optim     what `SGD` or `AdamW` makes of the gradients: the weights are new
+
+`engine` is the same step in arrays that are kept, and `trainer` takes it where it knows every
+layer. What stands in folders are wings: delete one, and the rest works on.
 """
 
 __version__ = "0.1.0"

@@ -1,7 +1,12 @@
 """The fused step computes what the plain layers and optimisers compute, and allocates nothing."""
 
 import copy
+import os
+import shutil
+import subprocess
+import sys
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,3 +115,25 @@ def test_the_steady_state_allocates_no_array(name: str, threads: int) -> None:
     # that is new; ufuncs look through up to three buffers of 33 kB. On two, a block of units has
     # 131 kB.
     assert peak < (110_000 if threads == 1 else 70_000)
+
+
+LESSON = """
+import nnlib
+data = nnlib.load_dataset("digits")
+model = nnlib.MLP([64, 32, 10], "gelu", dropout=0.1, batch_norm=True)
+history = nnlib.fit(model, data.train, data.val, epochs=2, optimizer=nnlib.SGD(0.1, 0.9, 0.001))
+print(history.rows[-1]["train_loss"], history.rows[-1]["val_loss"])
+"""
+
+
+def test_without_its_folder_every_result_stays_the_same_to_rounding(tmp_path: Path) -> None:
+    package = Path(sys.modules["nnlib"].__file__).parent
+    found = []
+    for left_out in ("__pycache__", "engine"):
+        copied = tmp_path / left_out
+        shutil.copytree(package, copied / "nnlib", ignore=shutil.ignore_patterns(left_out))
+        here = {"cwd": copied, "env": os.environ | {"PYTHONPATH": str(copied)}}
+        run = [sys.executable, "-c", LESSON]
+        done = subprocess.run(run, capture_output=True, text=True, check=True, **here)
+        found.append([float(loss) for loss in done.stdout.split()])
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
