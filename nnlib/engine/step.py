@@ -9,9 +9,10 @@ learning is one product, which SciPy's BLAS adds to what is there without formin
     momentum     C = V, α = 1/n, β = μ; then V ← V + λ W and [W; b] ← [W; b] - η V
     any other    C = the gradient, α = 1/n, β = 0; then the optimiser's own step
 
-Arrays of hidden units are (H, n) here, with a row of ones below. On several threads, and where they
-are large, they lie so in memory too: two threads then multiply faster, and a block of units stays
-in a core's cache. Otherwise they lie row by row, (n, H), where small products are faster.
+Arrays of hidden units are (H, n) here, with a row of ones below. On several threads, for few rows
+and where they are large, they lie so in memory too: two threads then multiply faster, what is
+between the products has long rows, and a block of units stays in a core's cache. Otherwise they lie
+row by row, (n, H), where products are a little faster.
 """
 
 from collections.abc import Callable
@@ -113,7 +114,8 @@ class Pass:
 
     def __init__(self, model: MLP, weights: list[Weights], n: int, threads: int) -> None:
         self.n, self.threads, self.scratch = n, threads, Scratch()
-        self.by_unit = threads > 1 or n * max(model.sizes[1:]) >= LARGE
+        large = n * max(model.sizes[1:]) >= LARGE
+        self.by_unit = threads > 1 or n <= FEW_ROWS or large
         self.forwards: list[Callable[[], Any]] = []
         self.backwards: list[Callable[[], Any]] = []  # in the order of the forwards
         linear = [k for k, each in enumerate(model.layers) if isinstance(each, layers.Linear)]

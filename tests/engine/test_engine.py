@@ -27,7 +27,7 @@ OPTIMIZERS = {
 RICH = {"dropout": 0.3, "input_dropout": 0.2, "batch_norm": True}
 
 
-def batches(sizes: tuple[int, ...] = (16, 16, 5, 16), seed: int = 0):
+def batches(sizes: tuple[int, ...] = (40, 40, 5, 40), seed: int = 0):
     rng = np.random.default_rng(seed)
     for n in sizes:
         yield rng.normal(size=(n, 12)), rng.integers(4, size=n)
