@@ -313,7 +313,7 @@ def test_loading_stays_small():
     if not Path("/proc/self/status").exists():
         pytest.skip("the peak of a process is read from /proc, which this system lacks")
     code = "from nnlib.data import *; d = load_dataset('fashion-mnist')\n"
-    code += "make_scaling('standard', d.train.images)\n"
+    code += "from nnlib.images import make_scaling; make_scaling('standard', d.train.images)\n"
     # not getrusage, whose peak a child takes over from its parent
     code += "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
     peak = int(subprocess.check_output([sys.executable, "-c", code]))

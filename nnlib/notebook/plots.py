@@ -16,7 +16,6 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import matplotlib.ticker
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -54,6 +53,13 @@ STYLE: dict[str, Any] = {
     "svg.fonttype": "none",  # text stays text: small files, and readable by machines
     "svg.hashsalt": "nnlib",  # the same figure gives the same bytes
 }
+
+
+def _seaborn() -> Any:
+    """Return seaborn, whose import takes a second: only where it draws."""
+    import seaborn
+
+    return seaborn
 
 
 def figure(
@@ -138,7 +144,7 @@ def heatmap(
     numbers: str = "", unit: str = "",
 ) -> Axes:  # fmt: skip
     """Draw a matrix (R, C); `numbers` is a format such as ".0f" to print in the cells."""
-    sns.heatmap(
+    _seaborn().heatmap(
         np.asarray(matrix), ax=ax, annot=bool(numbers), fmt=numbers or ".2g", cmap="Blues",
         xticklabels=list(columns) or "auto", yticklabels=list(rows) or "auto",
         annot_kws={"size": 8}, cbar_kws={"label": unit},
@@ -154,7 +160,7 @@ def confusion(ax: Axes, counts: np.ndarray, classes: Sequence[str]) -> Axes:
     """
     errors = counts * (1.0 - np.eye(len(counts)))
     share = errors / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    sns.heatmap(
+    _seaborn().heatmap(
         share, ax=ax, annot=counts, fmt="d", cmap="Oranges", annot_kws={"size": 8},
         xticklabels=classes, yticklabels=classes, cbar_kws={"label": "share of the row"},
     )  # fmt: skip
@@ -246,7 +252,7 @@ def histogram(ax: Axes, values: np.ndarray, bins: int | Sequence[float] = 50) ->
 def violins(ax: Axes, groups: Mapping[str, np.ndarray]) -> Axes:
     """Draw the distribution of each group of values beside the others."""
     values = [np.ravel(group).astype(float) for group in groups.values()]
-    sns.violinplot(values, ax=ax, inner="quartile", cut=0, color="#9EC9E2", linewidth=0.8)
+    _seaborn().violinplot(values, ax=ax, inner="quartile", cut=0, color="#9EC9E2", linewidth=0.8)
     ax.set_xticks(range(len(groups)), list(groups))
     return ax
 
@@ -256,7 +262,7 @@ def points(
 ) -> Axes:
     """Draw points, one colour and marker a group; many points become pixels, not shapes."""
     markers, groups = "osD^vPX<>*", np.zeros(len(x)) if groups is None else np.asarray(groups)
-    colours = sns.color_palette("husl", 10) if len(set(groups)) > len(COLOURS) else COLOURS
+    colours = _seaborn().color_palette("husl", 10) if len(set(groups)) > len(COLOURS) else COLOURS
     for number, group in enumerate(dict.fromkeys(groups)):
         chosen = groups == group
         ax.scatter(

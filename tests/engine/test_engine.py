@@ -118,10 +118,12 @@ def test_the_steady_state_allocates_no_array(name: str, threads: int) -> None:
 
 
 LESSON = """
-import nnlib
-data = nnlib.load_dataset("digits")
+import nnlib, numpy as np
+rng = np.random.default_rng(0)
+images, y = rng.integers(256, size=(600, 8, 8)).astype(np.uint8), rng.integers(10, size=600)
+train, val = nnlib.Split(images, y), nnlib.Split(images[:100], y[:100])
 model = nnlib.MLP([64, 32, 10], "gelu", dropout=0.1, batch_norm=True)
-history = nnlib.fit(model, data.train, data.val, epochs=2, optimizer=nnlib.SGD(0.1, 0.9, 0.001))
+history = nnlib.fit(model, train, val, epochs=2, optimizer=nnlib.SGD(0.1, 0.9, 0.001))
 print(history.rows[-1]["train_loss"], history.rows[-1]["val_loss"])
 """
 
