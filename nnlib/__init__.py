@@ -33,10 +33,12 @@ from nnlib.network import load_model as load_model
 from nnlib.network import save_model as save_model
 from nnlib.optim import SGD as SGD
 from nnlib.optim import AdamW as AdamW
-from nnlib.runs import VERSION as __version__  # noqa: F401
+from nnlib.runs import VERSION
 from nnlib.runs import History as History
 from nnlib.trainer import DivergedError as DivergedError
 from nnlib.trainer import Trainer as Trainer
 from nnlib.training import fit as fit
 from nnlib.training import resume as resume
 from nnlib.training import train as train
+
+__version__ = VERSION
