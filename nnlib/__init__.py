@@ -18,8 +18,6 @@ From a batch of bytes to the updated weight, the way to read:
 layer. What stands in folders are wings: delete one, and the rest works on.
 """
 
-__version__ = "0.1.0"
-
 from nnlib.augment import Augment as Augment
 from nnlib.checks import InputError as InputError
 from nnlib.config import TrainConfig as TrainConfig
@@ -35,9 +33,12 @@ from nnlib.network import load_model as load_model
 from nnlib.network import save_model as save_model
 from nnlib.optim import SGD as SGD
 from nnlib.optim import AdamW as AdamW
+from nnlib.runs import VERSION
 from nnlib.runs import History as History
 from nnlib.trainer import DivergedError as DivergedError
 from nnlib.trainer import Trainer as Trainer
 from nnlib.training import fit as fit
 from nnlib.training import resume as resume
 from nnlib.training import train as train
+
+__version__ = VERSION

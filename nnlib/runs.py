@@ -29,6 +29,7 @@ import numpy as np
 from nnlib.checks import InputError
 from nnlib.files import load_tensors, make_folder, read_json, save_tensors, write_atomic, write_json
 
+VERSION = "0.1.0"  # of this library
 CONFIG, HISTORY, MODEL = "config.json", "history.csv", "model.safetensors"
 DIAGNOSTICS = "diagnostics.csv"
 CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
@@ -100,9 +101,7 @@ class History:
 
 def versions() -> dict[str, str]:
     """Return the versions that a result depends on."""
-    from nnlib import __version__
-
-    return {"nnlib": __version__, "numpy": np.__version__, "python": platform.python_version()}
+    return {"nnlib": VERSION, "numpy": np.__version__, "python": platform.python_version()}
 
 
 def load_history(path: str | os.PathLike) -> History:

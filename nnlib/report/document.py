@@ -17,7 +17,6 @@ from typing import Any
 from urllib.parse import quote
 
 import matplotlib
-import typst
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 from traitlets import default
@@ -142,6 +141,8 @@ def typeset(look: str, body: str, folder: Path) -> bytes:
     A document that misses PDF/UA, by a skipped heading level, say, is tagged all the same.
     Raises ReportError where typst finds no way to set it.
     """
+    import typst  # of an extra that a notebook's menu of exporters must do without
+
     for file in ("report.typ", "code.tmTheme"):
         shutil.copy(TEMPLATES / "nnlib" / file, folder)
     source = folder / "main.typ"

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import pypandoc
 from nbconvert.exporters import TemplateExporter
 from nbformat import NotebookNode
 from traitlets import Bool, default
@@ -44,6 +43,8 @@ def outputs_of(nb: NotebookNode) -> Iterator[NotebookNode]:
 
 def pandoc(source: str, to: str, *options: str, folder: Path | None = None) -> str:
     """Return the notebook's Markdown as pandoc converts it, working in `folder` where given."""
+    import pypandoc  # of an extra that a notebook's menu of exporters must do without
+
     return pypandoc.convert_text(source, to, format=READER, extra_args=options, cworkdir=folder)
 
 
