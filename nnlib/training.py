@@ -102,9 +102,15 @@ def new_run(
 ) -> Trainer:
     """Return the loop of a new run, whose settings are written into its folder."""
     trainer = make_trainer(config, data, threads)
-    about = {"threads": trainer.threads, "sha256": data.sha256, "versions": versions()}
-    folder.save_config(config.as_dict() | about)
+    save_settings(config, trainer, folder)
     return trainer
+
+
+def save_settings(config: TrainConfig, trainer: Trainer, folder: RunFolder) -> None:
+    """Write config.json: every setting, and what else decides the result."""
+    sha256 = trainer.model.info["sha256"]
+    about = {"threads": trainer.threads, "sha256": sha256, "versions": versions()}
+    folder.save_config(config.as_dict() | about)
 
 
 def _drive(
