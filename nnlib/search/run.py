@@ -33,11 +33,7 @@ from nnlib.config import TrainConfig
 from nnlib.files import make_folder, read_json, write_atomic, write_json
 from nnlib.runs import RunFolder, rows_to_csv
 from nnlib.search.ledger import Ledger, accuracies, same_settings, watching
-from nnlib.search.space import Choice as Choice
-from nnlib.search.space import Plan
-from nnlib.search.space import Range as Range
-from nnlib.search.space import parse_choice as parse_choice
-from nnlib.search.space import parse_range as parse_range
+from nnlib.search.space import Choice, Plan, Range
 from nnlib.search.workers import LocalCrew
 
 PAUSE = 0.1  # seconds between two looks at the study, or up to a second where a look takes long

@@ -8,7 +8,7 @@ change it; only a guided search has to wait for results. A `Plan` is all that de
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -70,11 +70,6 @@ class Range:
         value = math.floor(value) if self.integer else value
         return min(max(value, self.low), self.high)
 
-    def place(self, value: float) -> float:
-        """Return where a value lies between the ends, on the range's own scale: from 0 to 1."""
-        low, high, at = map(math.log if self.log else float, (*self.values, value))
-        return (at - low) / ((high - low) or 1.0)
-
     @property
     def values(self) -> tuple[float, float]:
         """The two ends."""
@@ -105,14 +100,6 @@ class Choice:
         """Return the value at the quantile u in [0, 1)."""
         return self.values[min(int(u * len(self.values)), len(self.values) - 1)]
 
-    def place(self, value: Plain) -> float:
-        """Return where a value stands among the others by size: from 0 to 1; 0.5 without order."""
-        try:
-            ordered = sorted(map(float, self.values))
-            return ordered.index(float(value)) / (len(ordered) - 1) if ordered[2:] else 0.5
-        except (ValueError, TypeError):  # names, or layers such as 128x64
-            return 0.5
-
     def __str__(self) -> str:
         return ",".join(map(str, self.values))
 
@@ -128,13 +115,12 @@ def parse_range(text: str) -> tuple[str, Range]:
 
     Raises InputError for anything else. Whether training takes the ends is for `checked_space`.
     """
-
-    def read(values: str) -> Range:
-        low, high, kind = (*values.split(":", 2), "", "")[:3]
+    field, values = _named(text, "--range NAME=LOW:HIGH[:log|:int|:log-int]")
+    low, high, kind = (*values.split(":", 2), "", "")[:3]
+    with _telling(text):
         checks.one_of("kind of range", kind or "int", ("log", "int", "log-int"))
-        return Range(_number(low), _number(high), "log" in kind, "int" in kind)
-
-    return _parse(text, "--range NAME=LOW:HIGH[:log|:int|:log-int]", read)
+        ends = _number(low), _number(high)
+        return field, _typed(field, Range(*ends, log="log" in kind, integer="int" in kind))
 
 
 def parse_choice(text: str) -> tuple[str, Choice]:
@@ -142,20 +128,17 @@ def parse_choice(text: str) -> tuple[str, Choice]:
 
     Raises InputError for anything else. Whether training takes the values is for `checked_space`.
     """
-    return _parse(
-        text,
-        "--choice NAME=V1,V2,...",
-        lambda values: Choice([part.strip() for part in values.split(",")]),
-    )
+    field, values = _named(text, "--choice NAME=V1,V2,...")
+    with _telling(text):
+        return field, _typed(field, Choice([value.strip() for value in values.split(",")]))
 
 
-def _parse(text: str, form: str, read: Callable[[str], Any]) -> tuple[str, Any]:
+def _named(text: str, form: str) -> tuple[str, str]:
+    """Split NAME=VALUES into a field of `TrainConfig` and the text of its values."""
     name, _, values = text.partition("=")
     if not values:
         raise InputError(f"cannot read {text!r}: write {form}")
-    field = field_name(name)
-    with _telling(text):
-        return field, _typed(field, read(values))
+    return field_name(name), values
 
 
 @contextmanager
