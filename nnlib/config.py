@@ -4,7 +4,7 @@ The flags of `nnlib train`, a run's config.json, a model file's metadata and the
 search varies all come from the fields of `TrainConfig`: a new setting is one new line here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import partial
 from typing import Any
@@ -25,6 +25,11 @@ _from_0, _from_1 = partial(checks.whole, least=0), partial(checks.whole, least=1
 
 def _option(default: Any, text: str, check: Callable | None = None, **more: Any) -> Any:
     return field(default=default, metadata={"help": text, "check": check, **more})
+
+
+def layers_text(layers: Sequence[int]) -> str:
+    """Write layer sizes as 128x64; without a hidden layer, linear."""
+    return "x".join(map(str, layers)) or "linear"
 
 
 def _hidden(name: str, sizes: Any) -> tuple[int, ...]:

@@ -17,11 +17,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from nnlib import optim
 from nnlib.checks import InputError
-from nnlib.config import TrainConfig
+from nnlib.config import TrainConfig, layers_text
 from nnlib.data import Dataset
 from nnlib.images import Split
 from nnlib.network import MLP, save_model
@@ -249,8 +250,8 @@ def train(
     Raises as `resume` does, and InputError where the folder holds a run already.
     """
     data = config.load()
-    out = out or default_folder(config.dataset, config.hidden, config.activation)
-    folder = RunFolder.create(out)
+    words = Path(config.dataset).name, layers_text(config.hidden), config.activation
+    folder = RunFolder.create(out or default_folder(*words))
     return _finish(config, folder, new_run(config, data, folder), on_progress)
 
 

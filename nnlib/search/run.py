@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
@@ -31,7 +30,7 @@ from nnlib import checks
 from nnlib.checks import InputError
 from nnlib.config import TrainConfig
 from nnlib.files import make_folder, read_json, write_atomic, write_json
-from nnlib.runs import RunFolder, rows_to_csv
+from nnlib.runs import RunFolder, default_folder, rows_to_csv
 from nnlib.search.ledger import Ledger, accuracies, same_settings, watching
 from nnlib.search.space import Choice, Plan, Range
 from nnlib.search.workers import LocalCrew
@@ -124,7 +123,8 @@ def run_search(
     if not len(data.val):
         raise InputError("a search needs validation images, got validation size 0")
     settings = plan.settings(data.sha256)
-    folder = Path(out) if out is not None else _unfinished(settings) or _new_folder(config.dataset)
+    new = default_folder("search", Path(config.dataset).name)
+    folder = Path(out) if out is not None else _unfinished(settings) or new
     place = storage or folder / "study.log"
     with _held_folder(folder, settings) as about, watching(place):
         open_ledger = partial(Ledger, folder, place, plan, about["owner"], storage is None)
@@ -179,11 +179,6 @@ def _unfinished(settings: dict[str, str]) -> Path | None:
             with suppress(Timeout), FileLock(path.parent / ".lock", timeout=0):
                 return path.parent
     return None
-
-
-def _new_folder(dataset: str) -> Path:
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / f"search-{Path(dataset).name}-{stamp}-{secrets.token_hex(3)}"
 
 
 def _make_crew(scheduler: str | None, jobs: int | None, *work: Any) -> Any:

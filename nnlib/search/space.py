@@ -18,7 +18,7 @@ import numpy as np
 
 from nnlib import checks
 from nnlib.checks import InputError
-from nnlib.config import TrainConfig
+from nnlib.config import TrainConfig, layers_text
 
 SAMPLERS = ("random", "grid", "tpe", "qmc")
 PRUNERS = ("none", "median", "halving", "hyperband")
@@ -189,11 +189,6 @@ def _number(text: str) -> float:
     except ValueError:
         raise InputError(f"{text!r} is not a number") from None
     return int(value) if value.is_integer() else value
-
-
-def layers_text(layers: tuple[int, ...] | list[int]) -> str:
-    """Write layer sizes as 128x64; without a hidden layer, linear."""
-    return "x".join(map(str, layers)) or "linear"
 
 
 def _layers(value: Plain) -> tuple[int, ...]:
