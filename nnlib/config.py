@@ -32,7 +32,16 @@ def layers_text(layers: Sequence[int]) -> str:
     return "x".join(map(str, layers)) or "linear"
 
 
+def read_layers(text: str) -> tuple[int, ...]:
+    """Read layer sizes written as 128x64, or linear."""
+    parts = [] if text == "linear" else text.split("x")
+    if not all(part.isdecimal() for part in parts):
+        raise InputError(f"cannot read layers {text!r}: write 128 or 128x64")
+    return tuple(map(int, parts))
+
+
 def _hidden(name: str, sizes: Any) -> tuple[int, ...]:
+    sizes = read_layers(str(sizes)) if isinstance(sizes, str | int) else sizes
     return tuple(checks.whole("hidden size", size, least=1) for size in sizes)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from nnlib import checks
 from nnlib.checks import InputError
-from nnlib.config import TrainConfig, layers_text
+from nnlib.config import TrainConfig, layers_text, read_layers
 
 SAMPLERS = ("random", "grid", "tpe", "qmc")
 PRUNERS = ("none", "median", "halving", "hyperband")
@@ -174,7 +174,7 @@ def _value(field: str, value: Plain) -> Plain:
     """Return one value of a choice; what training makes of it is not asked here."""
     default = DEFAULTS[field]
     if isinstance(default, tuple):
-        return layers_text(_layers(value))
+        return layers_text(read_layers(str(value)))
     if isinstance(default, bool):
         return checks.one_of(f"value of {field}", str(value).lower(), ("true", "false")) == "true"
     if isinstance(default, str | None):
@@ -189,19 +189,6 @@ def _number(text: str) -> float:
     except ValueError:
         raise InputError(f"{text!r} is not a number") from None
     return int(value) if value.is_integer() else value
-
-
-def _layers(value: Plain) -> tuple[int, ...]:
-    parts = [] if value == "linear" else str(value).split("x")
-    if not all(part.isdecimal() for part in parts):
-        raise InputError(f"cannot read layers {value!r}: write 128 or 128x64")
-    return tuple(int(part) for part in parts)
-
-
-def with_values(config: TrainConfig, configuration: Configuration) -> TrainConfig:
-    """Return the settings with those that a configuration gives."""
-    layers = {"hidden": _layers(configuration["hidden"])} if "hidden" in configuration else {}
-    return replace(config, **configuration | layers)
 
 
 def checked_space(config: TrainConfig, space: Space) -> Space:
@@ -233,9 +220,9 @@ def _must_be_possible(config: TrainConfig, space: Space, name: str, value: Plain
     first, last = ({other: d.values[end] for other, d in space.items()} for end in (0, -1))
     for beside in (last, first):
         with suppress(InputError):
-            with_values(config, beside | {name: value})
+            replace(config, **beside | {name: value})
             return
-    with_values(config, {name: value})
+    replace(config, **{name: value})
 
 
 # ---------------------------------------------------------------- configurations
@@ -337,7 +324,7 @@ class Plan:
 
     def config_of(self, trial: dict[str, Any]) -> TrainConfig:
         """Return the settings of a trial, given what varies, alone or among other things."""
-        return with_values(self.config, {name: trial[name] for name in self.space})
+        return replace(self.config, **{name: trial[name] for name in self.space})
 
     def runs_of(self, trial: dict[str, Any]) -> list[TrainConfig]:
         """Return the settings of a trial's runs, one for each seed."""
