@@ -280,7 +280,7 @@ def _ranked(path: str, model: MLP, picture: Any) -> dict[str, Any]:
 
 def run_search(options: argparse.Namespace) -> None:
     """Search, and print the best configuration and the table's head."""
-    from nnlib.search import run as search
+    from nnlib import search
 
     config = config_of(options)
     if options.trials is None and options.sampler != "grid":

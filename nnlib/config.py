@@ -4,7 +4,7 @@ The flags of `nnlib train`, a run's config.json, a model file's metadata and the
 search varies all come from the fields of `TrainConfig`: a new setting is one new line here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import partial
 from typing import Any
@@ -27,7 +27,21 @@ def _option(default: Any, text: str, check: Callable | None = None, **more: Any)
     return field(default=default, metadata={"help": text, "check": check, **more})
 
 
+def layers_text(layers: Sequence[int]) -> str:
+    """Write layer sizes as 128x64; without a hidden layer, linear."""
+    return "x".join(map(str, layers)) or "linear"
+
+
+def read_layers(text: str) -> tuple[int, ...]:
+    """Read layer sizes written as 128x64, or linear."""
+    parts = [] if text == "linear" else text.split("x")
+    if not all(part.isdecimal() for part in parts):
+        raise InputError(f"cannot read layers {text!r}: write 128 or 128x64")
+    return tuple(map(int, parts))
+
+
 def _hidden(name: str, sizes: Any) -> tuple[int, ...]:
+    sizes = read_layers(str(sizes)) if isinstance(sizes, str | int) else sizes
     return tuple(checks.whole("hidden size", size, least=1) for size in sizes)
 
 

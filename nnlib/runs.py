@@ -18,7 +18,6 @@ import os
 import platform
 import secrets
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -124,12 +123,10 @@ def _number(text: str) -> float:
     return int(text) if text.lstrip("-").isdigit() else float(text)
 
 
-def default_folder(dataset: str, hidden: Sequence[int], activation: str) -> Path:
-    """Return a new name under runs/: data set, shape, activation, date and a random part."""
-    shape = "x".join(map(str, hidden)) or "linear"
+def default_folder(*words: str) -> Path:
+    """Return a new name under runs/: the words, the date and a random part."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    name = f"{Path(dataset).name}-{shape}-{activation}-{stamp}-{secrets.token_hex(3)}"
-    return Path("runs") / name
+    return Path("runs") / "-".join([*words, stamp, secrets.token_hex(3)])
 
 
 class RunFolder:

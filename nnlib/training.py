@@ -17,11 +17,12 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from nnlib import optim
 from nnlib.checks import InputError
-from nnlib.config import TrainConfig
+from nnlib.config import TrainConfig, layers_text
 from nnlib.data import Dataset
 from nnlib.images import Split
 from nnlib.network import MLP, save_model
@@ -102,9 +103,15 @@ def new_run(
 ) -> Trainer:
     """Return the loop of a new run, whose settings are written into its folder."""
     trainer = make_trainer(config, data, threads)
-    about = {"threads": trainer.threads, "sha256": data.sha256, "versions": versions()}
-    folder.save_config(config.as_dict() | about)
+    save_settings(config, trainer, folder)
     return trainer
+
+
+def save_settings(config: TrainConfig, trainer: Trainer, folder: RunFolder) -> None:
+    """Write config.json: every setting, and what else decides the result."""
+    sha256 = trainer.model.info["sha256"]
+    about = {"threads": trainer.threads, "sha256": sha256, "versions": versions()}
+    folder.save_config(config.as_dict() | about)
 
 
 def _drive(
@@ -243,8 +250,8 @@ def train(
     Raises as `resume` does, and InputError where the folder holds a run already.
     """
     data = config.load()
-    out = out or default_folder(config.dataset, config.hidden, config.activation)
-    folder = RunFolder.create(out)
+    words = Path(config.dataset).name, layers_text(config.hidden), config.activation
+    folder = RunFolder.create(out or default_folder(*words))
     return _finish(config, folder, new_run(config, data, folder), on_progress)
 
 

@@ -7,6 +7,7 @@ hold numbers, so that the text cannot disagree with the run.
 
 import html
 import io
+import math
 import os
 import re
 import sys
@@ -39,6 +40,21 @@ def _with_minus(text: str) -> str:
     return "".join(
         part if n % 2 else re.sub(r"(?<![\w-])-(?=\d)", "−", part) for n, part in enumerate(parts)
     )
+
+
+def place_in(searched: Any, value: Any) -> float:
+    """Return where a value stands in the `Range` or `Choice` of a search, from 0 to 1.
+
+    In a range, on its own scale; among values, by size, and 0.5 for two of them or without order.
+    """
+    if hasattr(searched, "low"):
+        low, high, at = map(math.log if searched.log else float, (*searched.values, value))
+        return (at - low) / ((high - low) or 1.0)
+    try:
+        ordered = sorted(map(float, searched.values))
+        return ordered.index(float(value)) / (len(ordered) - 1) if ordered[2:] else 0.5
+    except (ValueError, TypeError):  # names, or layers such as 128x64
+        return 0.5
 
 
 # --- figures

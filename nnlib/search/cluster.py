@@ -11,6 +11,7 @@ scheduler drops its tasks, and each stops within an epoch.
 import asyncio
 import logging
 import queue
+import secrets
 import tempfile
 import threading
 import time
@@ -52,9 +53,7 @@ class HeldData(distributed.WorkerPlugin):
         self.data = data
 
 
-def train_on_worker(
-    configs: list[TrainConfig], topic: str, thread: str
-) -> tuple[Result, dict[str, bytes]]:
+def train_on_worker(configs: list[TrainConfig], topic: str) -> tuple[Result, dict[str, bytes]]:
     """Train a trial here and return its result with the files that it wrote."""
     threadpool_limits(1)  # for good: trials of one process would undo each other's limits
     worker = distributed.get_worker()
@@ -62,7 +61,7 @@ def train_on_worker(
     answers = _answers[key] = queue.SimpleQueue()
 
     def report(*epoch: float) -> bool:
-        worker.log_event(topic, [thread, worker.address, key, *epoch])
+        worker.log_event(topic, [worker.address, key, *epoch])
         while _is_wanted(worker, key):
             with suppress(queue.Empty):
                 return answers.get(timeout=FRESH)
@@ -103,7 +102,7 @@ class DaskCrew:
     ) -> None:
         self.address, self.jobs, self.open_ledger = address, jobs, ledger
         self.threads: list[threading.Thread] = []
-        self.reports: dict[str, Report] = {}  # of the trial that each thread runs
+        self.reports: dict[str, Report] = {}  # by the key of a trial's task
         self.beside = ThreadPoolExecutor(8)  # a worker that just died must not hold up the rest
         self.client = _connect(address)
         self.topic = f"nnlib {self.client.id}"
@@ -136,11 +135,11 @@ class DaskCrew:
 
     def _train(self, configs: list[TrainConfig], folder: Path, report: Report) -> Result:
         """Have a trial trained on the cluster, and write the files of its runs."""
-        name = threading.current_thread().name
-        self.reports[name] = report
-        about = configs, self.topic, name
+        key = f"trial-{secrets.token_hex(8)}"
+        self.reports[key] = report
         try:
-            result, files = self.client.submit(train_on_worker, *about, pure=False).result()
+            task = self.client.submit(train_on_worker, configs, self.topic, key=key)
+            result, files = task.result()
         except distributed.KilledWorker as error:
             return {"reason": f"its worker died, {error.allowed_failures + 1} times"}
         for file, content in files.items():
@@ -148,9 +147,9 @@ class DaskCrew:
             write_atomic(make_folder(path.parent) / path.name, content)
         return result
 
-    def _answer(self, thread: str, address: str, key: str, *epoch: float) -> None:
+    def _answer(self, address: str, key: str, *epoch: float) -> None:
         """Tell the worker that reported an epoch whether to go on."""
-        go_on = self.reports[thread](*epoch)
+        go_on = self.reports[key](*epoch)
         self.client.run(answer_on_worker, key, go_on, workers=[address], on_error="ignore")
 
     def close(self) -> None:

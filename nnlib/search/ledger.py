@@ -22,9 +22,9 @@ from typing import Any
 
 import optuna
 from filelock import FileLock
+from optuna import pruners
 from optuna.exceptions import OptunaError, UpdateFinishedTrialError
-from optuna.samplers import TPESampler
-from optuna.storages import JournalStorage, RDBStorage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.engine import make_url
@@ -44,21 +44,42 @@ JOURNAL = b'{"op_code":'  # how every journal begins
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def open_storage(address: str | Path) -> JournalStorage | RDBStorage:
-    """Open a journal file, or the database that a URL names; InputError where that fails."""
+@contextmanager
+def watching(address: str | Path, opening: bool = False) -> Iterator[None]:
+    """Tell in one line, without its password, what is wrong with a storage.
+
+    Raises InputError for one that cannot be opened, later ConnectionError for one that is lost.
+    """
     start = time.monotonic()
+    known = Exception if opening else STORAGE_ERRORS  # on opening, each driver has its own
     try:
-        return _open_database(str(address)) if "://" in str(address) else _open_journal(address)
+        yield
     except InputError:
         raise
-    except Exception as error:  # each driver has its own, and a file may hold anything
-        why = f"{_reason(error)} (waited {time.monotonic() - start:.1f} s)"
-        raise InputError(
-            f"cannot use the storage {_shown(address)}: {why}; start it, or name another"
-        ) from error
+    except known as error:
+        shown = re.sub("//.*@", "//", str(address)).partition("?")[0]
+        why = f"the storage {shown}: {_reason(error)}"
+        if not opening:
+            raise ConnectionError(f"lost {why}; give the same command to go on") from error
+        waited = f"(waited {time.monotonic() - start:.1f} s)"
+        raise InputError(f"cannot use {why} {waited}; start it, or name another") from error
 
 
-def _open_journal(address: str | Path) -> JournalStorage:
+def _reason(error: BaseException) -> str:
+    """Return the first line of what lies at the bottom of an error."""
+    while error.__cause__:
+        error = error.__cause__
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text.strip().splitlines()[0]
+
+
+def open_storage(address: str | Path) -> BaseStorage:
+    """Open a journal file, or the database that a URL names; InputError where that fails."""
+    with watching(address, opening=True):
+        return _open_database(str(address)) if "://" in str(address) else _open_journal(address)
+
+
+def _open_journal(address: str | Path) -> BaseStorage:
     """Open a journal, without the last line if its writer was killed in the midst of it."""
     path = Path(address)
     held = path.with_name(f".{path.name}.held")  # not .lock: Optuna gives that another meaning
@@ -71,7 +92,7 @@ def _open_journal(address: str | Path) -> JournalStorage:
     return JournalStorage(JournalFileBackend(str(path), lock))
 
 
-def _open_database(address: str) -> RDBStorage:
+def _open_database(address: str) -> BaseStorage:
     try:
         driver = make_url(address).get_driver_name()
     except (ArgumentError, ValueError):  # whose text may hold a piece of the password
@@ -89,30 +110,7 @@ def _open_database(address: str) -> RDBStorage:
         return storage()
 
 
-def _shown(address: str | Path) -> str:
-    """Return an address without user, password and options."""
-    return re.sub(r"//.*@", "//", str(address)).partition("?")[0]
-
-
-def _reason(error: BaseException) -> str:
-    """Return the first line of what lies at the bottom of an error."""
-    while error.__cause__:
-        error = error.__cause__
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return text.strip().splitlines()[0]
-
-
-@contextmanager
-def watching(address: str | Path) -> Iterator[None]:
-    """Tell in one line when Optuna's storage fails in the midst of a search."""
-    try:
-        yield
-    except STORAGE_ERRORS as error:
-        lost = f"lost the storage {_shown(address)}: {_reason(error)}"
-        raise ConnectionError(f"{lost}; give the same command to go on") from error
-
-
-def make_pruner(name: str, epochs: int) -> optuna.pruners.BasePruner:
+def make_pruner(name: str, epochs: int) -> pruners.BasePruner:
     """Return the pruner of a name for trials of `epochs` epochs, which it first judges at a ninth.
 
     median: below the median of the finished trials at the same epoch (Golovin et al. 2017).
@@ -122,16 +120,15 @@ def make_pruner(name: str, epochs: int) -> optuna.pruners.BasePruner:
     2018).
     """
     first = 1 + epochs // 9
-    if name == "median":
-        return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=first)
-    if name == "halving":
-        return optuna.pruners.SuccessiveHalvingPruner(min_resource=first, reduction_factor=3)
-    if name == "hyperband":
-        return optuna.pruners.HyperbandPruner(first, epochs, reduction_factor=3)
-    return optuna.pruners.NopPruner()
+    return {
+        "none": pruners.NopPruner(),
+        "median": pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=first),
+        "halving": pruners.SuccessiveHalvingPruner(first, reduction_factor=3),
+        "hyperband": pruners.HyperbandPruner(first, epochs, reduction_factor=3),
+    }[name]
 
 
-def _open_study(address: str | Path, pruner: optuna.pruners.BasePruner) -> optuna.Study:
+def _open_study(address: str | Path, pruner: pruners.BasePruner) -> optuna.Study:
     """Load the study, without writing to it, or create it."""
     study = {"study_name": NAME, "storage": open_storage(address), "pruner": pruner}
     try:
@@ -232,7 +229,7 @@ class Ledger:
             if self.plan.sampler == "tpe":  # seeded by the number: a restart repeats nothing
                 number = waiting[0].user_attrs.get("number", 0)
                 mixed = (self.plan.seed * 1_000_003 + number) % 2**32
-                self.study.sampler = TPESampler(seed=mixed, n_startup_trials=10)
+                self.study.sampler = optuna.samplers.TPESampler(seed=mixed)
             trial = self.study.ask()
             trial.set_user_attr("worker", worker)
             trial.set_user_attr("owner", self.owner)

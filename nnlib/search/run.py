@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
@@ -31,13 +30,9 @@ from nnlib import checks
 from nnlib.checks import InputError
 from nnlib.config import TrainConfig
 from nnlib.files import make_folder, read_json, write_atomic, write_json
-from nnlib.runs import RunFolder, rows_to_csv
+from nnlib.runs import RunFolder, default_folder, rows_to_csv
 from nnlib.search.ledger import Ledger, accuracies, same_settings, watching
-from nnlib.search.space import Choice as Choice
-from nnlib.search.space import Plan
-from nnlib.search.space import Range as Range
-from nnlib.search.space import parse_choice as parse_choice
-from nnlib.search.space import parse_range as parse_range
+from nnlib.search.space import Choice, Plan, Range
 from nnlib.search.workers import LocalCrew
 
 PAUSE = 0.1  # seconds between two looks at the study, or up to a second where a look takes long
@@ -128,7 +123,8 @@ def run_search(
     if not len(data.val):
         raise InputError("a search needs validation images, got validation size 0")
     settings = plan.settings(data.sha256)
-    folder = Path(out) if out is not None else _unfinished(settings) or _new_folder(config.dataset)
+    new = default_folder("search", Path(config.dataset).name)
+    folder = Path(out) if out is not None else _unfinished(settings) or new
     place = storage or folder / "study.log"
     with _held_folder(folder, settings) as about, watching(place):
         open_ledger = partial(Ledger, folder, place, plan, about["owner"], storage is None)
@@ -183,11 +179,6 @@ def _unfinished(settings: dict[str, str]) -> Path | None:
             with suppress(Timeout), FileLock(path.parent / ".lock", timeout=0):
                 return path.parent
     return None
-
-
-def _new_folder(dataset: str) -> Path:
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / f"search-{Path(dataset).name}-{stamp}-{secrets.token_hex(3)}"
 
 
 def _make_crew(scheduler: str | None, jobs: int | None, *work: Any) -> Any:

@@ -8,7 +8,7 @@ change it; only a guided search has to wait for results. A `Plan` is all that de
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -18,7 +18,7 @@ import numpy as np
 
 from nnlib import checks
 from nnlib.checks import InputError
-from nnlib.config import TrainConfig
+from nnlib.config import TrainConfig, layers_text, read_layers
 
 SAMPLERS = ("random", "grid", "tpe", "qmc")
 PRUNERS = ("none", "median", "halving", "hyperband")
@@ -70,11 +70,6 @@ class Range:
         value = math.floor(value) if self.integer else value
         return min(max(value, self.low), self.high)
 
-    def place(self, value: float) -> float:
-        """Return where a value lies between the ends, on the range's own scale: from 0 to 1."""
-        low, high, at = map(math.log if self.log else float, (*self.values, value))
-        return (at - low) / ((high - low) or 1.0)
-
     @property
     def values(self) -> tuple[float, float]:
         """The two ends."""
@@ -105,14 +100,6 @@ class Choice:
         """Return the value at the quantile u in [0, 1)."""
         return self.values[min(int(u * len(self.values)), len(self.values) - 1)]
 
-    def place(self, value: Plain) -> float:
-        """Return where a value stands among the others by size: from 0 to 1; 0.5 without order."""
-        try:
-            ordered = sorted(map(float, self.values))
-            return ordered.index(float(value)) / (len(ordered) - 1) if ordered[2:] else 0.5
-        except (ValueError, TypeError):  # names, or layers such as 128x64
-            return 0.5
-
     def __str__(self) -> str:
         return ",".join(map(str, self.values))
 
@@ -128,13 +115,12 @@ def parse_range(text: str) -> tuple[str, Range]:
 
     Raises InputError for anything else. Whether training takes the ends is for `checked_space`.
     """
-
-    def read(values: str) -> Range:
-        low, high, kind = (*values.split(":", 2), "", "")[:3]
+    field, values = _named(text, "--range NAME=LOW:HIGH[:log|:int|:log-int]")
+    low, high, kind = (*values.split(":", 2), "", "")[:3]
+    with _telling(text):
         checks.one_of("kind of range", kind or "int", ("log", "int", "log-int"))
-        return Range(_number(low), _number(high), "log" in kind, "int" in kind)
-
-    return _parse(text, "--range NAME=LOW:HIGH[:log|:int|:log-int]", read)
+        ends = _number(low), _number(high)
+        return field, _typed(field, Range(*ends, log="log" in kind, integer="int" in kind))
 
 
 def parse_choice(text: str) -> tuple[str, Choice]:
@@ -142,20 +128,17 @@ def parse_choice(text: str) -> tuple[str, Choice]:
 
     Raises InputError for anything else. Whether training takes the values is for `checked_space`.
     """
-    return _parse(
-        text,
-        "--choice NAME=V1,V2,...",
-        lambda values: Choice([part.strip() for part in values.split(",")]),
-    )
+    field, values = _named(text, "--choice NAME=V1,V2,...")
+    with _telling(text):
+        return field, _typed(field, Choice([value.strip() for value in values.split(",")]))
 
 
-def _parse(text: str, form: str, read: Callable[[str], Any]) -> tuple[str, Any]:
+def _named(text: str, form: str) -> tuple[str, str]:
+    """Split NAME=VALUES into a field of `TrainConfig` and the text of its values."""
     name, _, values = text.partition("=")
     if not values:
         raise InputError(f"cannot read {text!r}: write {form}")
-    field = field_name(name)
-    with _telling(text):
-        return field, _typed(field, read(values))
+    return field_name(name), values
 
 
 @contextmanager
@@ -191,7 +174,7 @@ def _value(field: str, value: Plain) -> Plain:
     """Return one value of a choice; what training makes of it is not asked here."""
     default = DEFAULTS[field]
     if isinstance(default, tuple):
-        return layers_text(_layers(value))
+        return layers_text(read_layers(str(value)))
     if isinstance(default, bool):
         return checks.one_of(f"value of {field}", str(value).lower(), ("true", "false")) == "true"
     if isinstance(default, str | None):
@@ -206,24 +189,6 @@ def _number(text: str) -> float:
     except ValueError:
         raise InputError(f"{text!r} is not a number") from None
     return int(value) if value.is_integer() else value
-
-
-def layers_text(layers: tuple[int, ...] | list[int]) -> str:
-    """Write layer sizes as 128x64; without a hidden layer, linear."""
-    return "x".join(map(str, layers)) or "linear"
-
-
-def _layers(value: Plain) -> tuple[int, ...]:
-    parts = [] if value == "linear" else str(value).split("x")
-    if not all(part.isdecimal() for part in parts):
-        raise InputError(f"cannot read layers {value!r}: write 128 or 128x64")
-    return tuple(int(part) for part in parts)
-
-
-def with_values(config: TrainConfig, configuration: Configuration) -> TrainConfig:
-    """Return the settings with those that a configuration gives."""
-    layers = {"hidden": _layers(configuration["hidden"])} if "hidden" in configuration else {}
-    return replace(config, **configuration | layers)
 
 
 def checked_space(config: TrainConfig, space: Space) -> Space:
@@ -255,9 +220,9 @@ def _must_be_possible(config: TrainConfig, space: Space, name: str, value: Plain
     first, last = ({other: d.values[end] for other, d in space.items()} for end in (0, -1))
     for beside in (last, first):
         with suppress(InputError):
-            with_values(config, beside | {name: value})
+            replace(config, **beside | {name: value})
             return
-    with_values(config, {name: value})
+    replace(config, **{name: value})
 
 
 # ---------------------------------------------------------------- configurations
@@ -359,7 +324,7 @@ class Plan:
 
     def config_of(self, trial: dict[str, Any]) -> TrainConfig:
         """Return the settings of a trial, given what varies, alone or among other things."""
-        return with_values(self.config, {name: trial[name] for name in self.space})
+        return replace(self.config, **{name: trial[name] for name in self.space})
 
     def runs_of(self, trial: dict[str, Any]) -> list[TrainConfig]:
         """Return the settings of a trial's runs, one for each seed."""

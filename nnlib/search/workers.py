@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
@@ -27,11 +27,10 @@ from nnlib.checks import InputError
 from nnlib.config import TrainConfig
 from nnlib.data import Dataset
 from nnlib.files import make_folder
-from nnlib.network import save_model
-from nnlib.runs import RunFolder, versions
+from nnlib.runs import RunFolder
 from nnlib.search.ledger import STORAGE_ERRORS, Ledger
-from nnlib.trainer import DivergedError, Trainer
-from nnlib.training import make_trainer
+from nnlib.trainer import DivergedError
+from nnlib.training import make_trainer, save_run, save_settings, steps
 
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 PROGRAM = "from nnlib.search.workers import main; main()"
@@ -59,7 +58,8 @@ def run_trials(ledger: Ledger, worker: str, train: Train) -> None:
 def train_trial(data: Dataset, configs: list[TrainConfig], folder: Path, report: Report) -> Result:
     """Train one configuration with each of its seeds; the same settings give the same result.
 
-    Each seed's settings, history and best weights go to a folder `seed-S` inside `folder`.
+    Each seed's settings, history and best weights go to a folder `seed-S` inside `folder`, where
+    they replace what a trial that was killed may have left.
     `report` hears of every epoch and may say stop. Returns {"outcome": {"seeds": {seed:
     {"accuracy", "epoch", "epochs"}}, "seconds", "pruned"}}, or {"reason": why training failed}.
     """
@@ -67,35 +67,26 @@ def train_trial(data: Dataset, configs: list[TrainConfig], folder: Path, report:
     try:
         for config in configs:
             trainer = make_trainer(config, data, threads=1)
-            for row in filter(None, (progress.row for progress in trainer.run())):
-                go_on = report(config.seed, row["epoch"], row["val_accuracy"])
-                pruned = not go_on and not (trainer.finished and config is configs[-1])
-                if pruned:
-                    break
+            with closing(steps(trainer)) as progresses:
+                for row in filter(None, (progress.row for progress in progresses)):
+                    go_on = report(config.seed, row["epoch"], row["val_accuracy"])
+                    pruned = not go_on and not (trainer.finished and config is configs[-1])
+                    if pruned:
+                        break
             best = trainer.history.best
             about = {"accuracy": best["val_accuracy"], "epoch": best["epoch"]}
             seeds[str(config.seed)] = about | {"epochs": trainer.epoch}
             if pruned:
                 break
-            _save(trainer, config, folder / f"seed-{config.seed}")
+            run = RunFolder(make_folder(folder / f"seed-{config.seed}"))
+            save_run(trainer, run, checkpoint=False)
+            save_settings(config, trainer, run)
     except (DivergedError, InputError) as error:
         return {"reason": str(error)}
     except (ValueError, ArithmeticError, MemoryError, OSError) as error:
         return {"reason": f"{type(error).__name__}: {error}"}
     seconds = time.perf_counter() - start
     return {"outcome": {"seeds": seeds, "seconds": seconds, "pruned": pruned}}
-
-
-def _save(trainer: Trainer, config: TrainConfig, path: Path) -> None:
-    """Write a run's folder, replacing what a trial that was killed may have left there."""
-    folder = RunFolder(make_folder(path))
-    trainer.restore_best()
-    best = {key: trainer.history.best[key] for key in ("epoch", "val_loss", "val_accuracy")}
-    trainer.model.info = trainer.model.info | {"best": best}
-    save_model(trainer.model, folder.model)
-    folder.save_history(trainer.history)
-    about = {"threads": 1, "sha256": trainer.model.info["sha256"], "versions": versions()}
-    folder.save_config(config.as_dict() | about)
 
 
 # ---------------------------------------------------------------- a process

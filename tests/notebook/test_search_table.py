@@ -10,9 +10,9 @@ import pytest
 from nbclient import NotebookClient
 
 from nnlib.config import TrainConfig
-from nnlib.notebook import SearchTable, live, output
+from nnlib.notebook import SearchTable, live, output, place_in
 from nnlib.report.page import Page
-from nnlib.search.run import Choice, Range, run_search
+from nnlib.search import Choice, Range, run_search
 
 CONFIG = TrainConfig(dataset="digits", hidden=(8,), epochs=2)
 SPACE = {"lr": Range(0.01, 0.5, log=True), "hidden": Choice([8, 16])}
@@ -107,3 +107,20 @@ def test_its_last_showing_stays_in_the_notebook_and_on_the_page(tmp_path):
     assert page.count("<caption") == 1
     assert "the best 5 of 12 trials" in page
     assert "no trial has ended yet" not in page
+
+
+@pytest.mark.parametrize(
+    ("dimension", "value", "place"),
+    [
+        (Range(0.1, 0.3), 0.2, 0.5),
+        (Range(1e-4, 1, log=True), 0.1, 0.75),
+        (Range(7, 7), 7, 0.0),
+        (Choice([64, 256, 128]), "256", 1.0),
+        (Choice([0.0, 1e-3, 1e-4]), 1e-4, 0.5),
+        (Choice([16, 64]), 64, 0.5),
+        (Choice(["relu", "tanh", "gelu"]), "tanh", 0.5),
+        (Choice(["16", "16x8", "8"]), "8", 0.5),
+    ],
+)
+def test_the_place_of_a_value_tells_whether_it_is_at_an_edge(dimension, value, place):
+    assert place_in(dimension, value) == pytest.approx(place)

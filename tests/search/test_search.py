@@ -21,8 +21,7 @@ from nnlib.cli import main
 from nnlib.config import TrainConfig
 from nnlib.evaluation import evaluate
 from nnlib.network import load_model
-from nnlib.search import cluster
-from nnlib.search.run import Choice, Range, parse_choice, parse_range, run_search
+from nnlib.search import Choice, Range, cluster, parse_choice, parse_range, run_search
 from nnlib.search.space import SAMPLERS, checked_space, configurations
 from nnlib.training import train
 
@@ -152,23 +151,6 @@ def test_a_log_range_is_uniform_in_the_logarithm_and_keeps_to_its_ends():
     assert min(sizes) == 1
     assert max(sizes) <= 1000
     assert all(isinstance(size, int) for size in sizes)
-
-
-@pytest.mark.parametrize(
-    ("dimension", "value", "place"),
-    [
-        (Range(0.1, 0.3), 0.2, 0.5),
-        (Range(1e-4, 1, log=True), 0.1, 0.75),
-        (Range(7, 7), 7, 0.0),
-        (Choice([64, 256, 128]), "256", 1.0),
-        (Choice([0.0, 1e-3, 1e-4]), 1e-4, 0.5),
-        (Choice([16, 64]), 64, 0.5),
-        (Choice(["relu", "tanh", "gelu"]), "tanh", 0.5),
-        (Choice(["16", "16x8", "8"]), "8", 0.5),
-    ],
-)
-def test_the_place_of_a_value_tells_whether_it_is_at_an_edge(dimension, value, place):
-    assert dimension.place(value) == pytest.approx(place)
 
 
 def test_whole_numbers_reach_both_ends_equally_often():
