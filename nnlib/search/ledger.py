@@ -31,7 +31,6 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 
 from nnlib.checks import InputError
-from nnlib.search.space import Choice, Plan, Range
 
 NAME = "search"  # of the study in its storage
 BEAT, GRACE = 5.0, 30.0  # seconds between two signs of life; after so many without, dead
@@ -137,15 +136,6 @@ def _open_study(address: str | Path, pruner: pruners.BasePruner) -> optuna.Study
         return optuna.create_study(**study, direction="maximize", load_if_exists=True)
 
 
-def _suggest(trial: Trial, name: str, dimension: Range | Choice) -> None:
-    """Let a trial take a value: the one it was queued with, or what the sampler proposes."""
-    if isinstance(dimension, Choice):
-        trial.suggest_categorical(name, dimension.values)
-    else:
-        suggest = trial.suggest_int if dimension.integer else trial.suggest_float
-        suggest(name, dimension.low, dimension.high, log=dimension.log)
-
-
 class Ledger:
     """The trials of one search, by number, in an Optuna study that others may share.
 
@@ -154,7 +144,7 @@ class Ledger:
     """
 
     def __init__(
-        self, folder: Path, address: str | Path, plan: Plan, owner: str, alone: bool
+        self, folder: Path, address: str | Path, plan: Any, owner: str, alone: bool
     ) -> None:
         self.folder, self.plan, self.owner, self.alone = folder, plan, owner, alone
         self.study = _open_study(address, make_pruner(plan.pruner, plan.epochs))
@@ -236,7 +226,7 @@ class Ledger:
             counting = self.trials().get(trial.user_attrs.get("number"))
             if counting is not None and counting.number == trial.number:
                 for name, dimension in self.plan.space.items():
-                    _suggest(trial, name, dimension)
+                    dimension.suggest(trial, name)
                 return trial
             self.finish(trial, {})
         return None

@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-import nnlib
 from nnlib.checks import InputError
 from nnlib.config import TrainConfig
 from nnlib.data import Dataset
@@ -137,7 +136,7 @@ class LocalCrew:
             self.workers.append(self._start())
 
     def _start(self) -> subprocess.Popen:
-        root = str(Path(nnlib.__file__).resolve().parents[1])
+        root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
         worker = subprocess.Popen(
             [sys.executable, "-P", "-c", PROGRAM, str(self.folder)],
