@@ -10,9 +10,9 @@ learning is one product, which SciPy's BLAS adds to what is there without formin
     any other    C = the gradient, α = 1/n, β = 0; then the optimiser's own step
 
 Arrays of hidden units are (H, n) here, with a row of ones below. On several threads, for few rows
-and where they are large, they lie so in memory too: two threads then multiply faster, what is
-between the products has long rows, and a block of units stays in a core's cache. Otherwise they lie
-row by row, (n, H), where products are a little faster.
+and where they are large, they lie so in memory too: two threads then multiply faster, and what is
+between the products has whole rows. Otherwise they lie row by row, (n, H), where products are a
+little faster.
 """
 
 from collections.abc import Callable
@@ -24,11 +24,10 @@ import numpy as np
 from scipy.linalg import get_blas_funcs
 
 from nnlib import layers, optim
-from nnlib.engine.units import UNITS, Block, Scratch
+from nnlib.engine.units import UNITS, Batch, Scratch
 from nnlib.network import MLP
 
 LARGE = 2**17  # numbers in a hidden array from which it lies unit by unit on one thread, too
-BLOCK = 2**15  # numbers in a block of units: with what is computed from it, it fits a core's cache
 SMALL, FEW_ROWS = 10**6, 32  # multiplications that OpenBLAS does without copying its operands first
 Array = np.ndarray
 Arrays = dict[str, Array]
@@ -124,7 +123,7 @@ class Pass:
         x = np.ones((n, model.sizes[0] + 1), model.dtype).T
         self.inputs, self.lr = x[:-1].T, 0.0
         below: Any = None  # the place of n ∂loss/∂x, which the first layer does not need
-        self._add_units(before, Block(x[:-1], x[:-1], x[:-1], slice(None), {}, self.scratch))
+        self._add_units(before, Batch(x[:-1], x[:-1], x[:-1], {}, self.scratch))
         self.backwards.clear()  # nothing below learns
         for w, group in zip(weights, groups, strict=True):
             x, below = self._add(w, group, x, below)
@@ -146,14 +145,12 @@ class Pass:
         self.backwards.append(lambda: w.learn(product, self.n, self.lr))
         if below is not None:
             self.backwards.append(partial(_product(w.gemm, w.w, g, below), 1.0, 0.0))
-        for units in _cut(len(g), g.size if self.by_unit else 1, BLOCK):
-            block = Block(z[units], y[units], g[units], units, w.vectors, self.scratch)
-            self._add_units(group, block)
+        self._add_units(group, Batch(z, y[:-1], g, w.vectors, self.scratch))
         return y, g
 
-    def _add_units(self, group: list[layers.Layer], block: Block) -> None:
+    def _add_units(self, group: list[layers.Layer], batch: Batch) -> None:
         for layer in group:
-            forward, backward = UNITS[type(layer)](layer, block)
+            forward, backward = UNITS[type(layer)](layer, batch)
             self.forwards.append(forward)
             self.backwards.append(backward)
 

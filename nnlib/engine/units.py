@@ -1,10 +1,8 @@
 """What stands between two matrix products, in place: each unit by itself, for a whole batch.
 
-Each function here makes the two calls of a layer, forward and backward, for a block of its units. A
-block passes all layers in turn, so that it stays in a core's own cache.
+Each function here makes the two calls of a layer, forward and backward, on arrays that are kept.
 """
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -32,22 +30,20 @@ class Scratch:
 
 
 @dataclass(frozen=True)
-class Block:
-    """A block of units: `x` (h, n) becomes `y`, and `g` turns from ∂loss/∂y into ∂loss/∂x.
+class Batch:
+    """A layer's arrays: `x` (H, n) becomes `y`, and `g` turns from ∂loss/∂y into ∂loss/∂x.
 
-    `y` is `x`, overwritten, but behind dropout. `gradients` of gamma and beta are those of the
-    whole layer, (H,), in which the block has the places `units`.
+    `y` is `x`, overwritten, but behind dropout. `gradients` are those of gamma and beta, (H,).
     """
 
     x: Array
     y: Array
     g: Array
-    units: slice
     gradients: dict[str, Array]
     scratch: Scratch
 
 
-def relu(layer: layers.ReLU, at: Block) -> Calls:
+def relu(layer: layers.ReLU, at: Batch) -> Calls:
     """max(0, x)."""
     y, g, on = at.x, at.g, at.scratch("on", at.x, bool)
     zeros = at.scratch("zeros", y)  # NumPy compares two arrays faster than an array and a number
@@ -57,18 +53,18 @@ def relu(layer: layers.ReLU, at: Block) -> Calls:
     )
 
 
-def by_the_layer(layer: layers.Layer, at: Block) -> Calls:
-    """Any other activation by its own plain code, with a memory for each block."""
-    own, x = copy.copy(layer), np.empty_like(at.x)  # which it may remember
+def by_the_layer(layer: layers.Layer, at: Batch) -> Calls:
+    """Any other activation, by its own plain code."""
+    x = np.empty_like(at.x)  # which the layer may remember
 
     def forward() -> None:
         np.copyto(x, at.x)
-        np.copyto(at.x, own.forward(x))
+        np.copyto(at.x, layer.forward(x))
 
-    return forward, lambda: np.copyto(at.g, own.backward(at.g))
+    return forward, lambda: np.copyto(at.g, layer.backward(at.g))
 
 
-def dropout(layer: layers.Dropout, at: Block) -> Calls:
+def dropout(layer: layers.Dropout, at: Batch) -> Calls:
     """x times a fresh mask of 0 and 1 / (1 - p), from the layer's own generator."""
     x, y, g, mask = at.x, at.y, at.g, np.empty_like(at.x)
     keep, drawn = at.scratch("on", x, bool), at.scratch("drawn", np.empty(x.shape), np.float32)
@@ -82,13 +78,10 @@ def dropout(layer: layers.Dropout, at: Block) -> Calls:
     return forward, lambda: np.multiply(g, mask, out=g)
 
 
-def batch_norm(layer: layers.BatchNorm, at: Block) -> Calls:
+def batch_norm(layer: layers.BatchNorm, at: Batch) -> Calls:
     """γ x̂ + β from the batch's own statistics, with x̂ = (x - μ) s and s = 1 / √(σ² + ε)."""
     x, g, centred, product = at.x, at.g, np.empty_like(at.x), at.scratch("slope", at.x)
-    gamma, beta = (layer.parameters[name][at.units] for name in ("gamma", "beta"))
-    along, down = (at.gradients[name][at.units] for name in ("gamma", "beta"))
-    running = layers.BatchNorm(gamma, beta)
-    running.statistics = {name: array[at.units] for name, array in layer.statistics.items()}
+    (gamma, beta), (along, down) = layer.parameters.values(), at.gradients.values()
     each = np.full(x.shape[1], 1 / x.shape[1], x.dtype)
     mean, variance, s, slope = np.empty((4, len(x)), x.dtype)
 
@@ -96,7 +89,7 @@ def batch_norm(layer: layers.BatchNorm, at: Block) -> Calls:
         np.matmul(x, each, out=mean)
         np.subtract(x, mean[:, None], out=centred)
         np.matmul(np.multiply(centred, centred, out=x), each, out=variance)
-        running.remember(len(each), mean, variance)
+        layer.remember(len(each), mean, variance)
         np.divide(1, np.sqrt(np.add(variance, layer.EPSILON, out=s), out=s), out=s)
         np.multiply(centred, np.multiply(gamma, s, out=slope)[:, None], out=x)
         np.add(x, beta[:, None], out=x)
@@ -113,7 +106,7 @@ def batch_norm(layer: layers.BatchNorm, at: Block) -> Calls:
     return forward, backward
 
 
-UNITS: dict[type, Callable[[Any, Block], Calls]] = {
+UNITS: dict[type, Callable[[Any, Batch], Calls]] = {
     **dict.fromkeys(layers.ACTIVATIONS.values(), by_the_layer),
     layers.ReLU: relu,
     layers.Dropout: dropout,
