@@ -51,3 +51,8 @@ def batch() -> tuple[np.ndarray, np.ndarray]:
 needs_official = pytest.mark.skipif(
     not os.environ.get("NNLIB_DATA"), reason="NNLIB_DATA does not name the official files"
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest test: beside it, other workers have all the rest to do."""
+    items.sort(key=lambda item: "test_quick_report" not in item.nodeid)
