@@ -98,15 +98,6 @@ def make_trainer(config: TrainConfig, data: Dataset, threads: int | None = None)
     )
 
 
-def new_run(
-    config: TrainConfig, data: Dataset, folder: RunFolder, threads: int | None = None
-) -> Trainer:
-    """Return the loop of a new run, whose settings are written into its folder."""
-    trainer = make_trainer(config, data, threads)
-    save_settings(config, trainer, folder)
-    return trainer
-
-
 def save_settings(config: TrainConfig, trainer: Trainer, folder: RunFolder) -> None:
     """Write config.json: every setting, and what else decides the result."""
     sha256 = trainer.model.info["sha256"]
@@ -252,7 +243,9 @@ def train(
     data = config.load()
     words = Path(config.dataset).name, layers_text(config.hidden), config.activation
     folder = RunFolder.create(out or default_folder(*words))
-    return _finish(config, folder, new_run(config, data, folder), on_progress)
+    trainer = make_trainer(config, data)
+    save_settings(config, trainer, folder)
+    return _finish(config, folder, trainer, on_progress)
 
 
 def resume(path: str | os.PathLike, on_progress: OnProgress | None = None) -> Run:
