@@ -3,6 +3,7 @@
 Where the files come from and why they are the right ones is the business of `sources`.
 """
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,10 @@ class Dataset:
     def title(self) -> str:
         """The name as its makers write it, for prose."""
         return DATASETS[self.name].title if self.name in DATASETS else self.name
+
+    def sizes(self, *hidden: int) -> list[int]:
+        """Return the widths [D, *hidden, K] of a net for these images and classes."""
+        return [math.prod(self.image_shape), *hidden, len(self.classes)]
 
 
 # ---------------------------------------------------------------- loading

@@ -107,6 +107,10 @@ class Split:
         """Return the rows at `indices` (M,) as a Split of their own."""
         return Split(self.images[indices], self.y[indices])
 
+    def sample(self, n: int, seed: int = 0) -> "Split":
+        """Return n rows drawn without repetition; all of them, shuffled, where there are fewer."""
+        return self.take(np.random.default_rng(seed).permutation(len(self))[:n])
+
 
 def _kind(array: np.ndarray) -> str:
     return f"{array.dtype} of shape {array.shape}"

@@ -12,8 +12,8 @@ from typing import Any
 
 from IPython import get_ipython
 
-from nnlib.notebook import plots
-from nnlib.notebook.output import display_figure, display_table, keep_figure
+from nnlib.notebook import axes
+from nnlib.notebook.output import show_drawing, show_table
 from nnlib.notebook.trace import Trace
 from nnlib.runs import Progress
 
@@ -57,11 +57,10 @@ class LiveFigure:
         self.name, self.instead, self.place = name, instead, Place()
 
     def show(self, fig: Any, caption: str, alt: str, last: bool = False) -> None:
-        """Show a drawing with caption and alt text; only the `last` goes to NNLIB_FIGURES."""
-        svg, about = plots.svg(fig), {"alt": alt, "caption": caption, "name": self.name}
-        if last:
-            keep_figure(svg, f"{self.name}.svg")
-        display_figure(svg, "svg", about, self.instead, **self.place.again())
+        """Show a drawing with caption and alt text; only the `last` is kept, and as PNG, too."""
+        about = {"alt": alt, "caption": caption, "name": self.name}
+        kinds = ("svg", "png") if last else ("svg",)  # who watches has run the cell
+        show_drawing(fig, kinds, about, self.instead, **self.place.again())
 
 
 class Drawing:
@@ -90,7 +89,7 @@ class Drawing:
 
 def side_by_side(height: float, box: Mapping[str, float]) -> tuple[Any, Any]:
     """Return a figure with two panels in fixed places, which saves arranging them every time."""
-    return plots.figure(height, 1, 2, layout="none", gridspec_kw=dict(box))
+    return axes.figure(height, 1, 2, layout="none", gridspec_kw=dict(box))
 
 
 class LiveCurves:
@@ -117,7 +116,7 @@ class LiveCurves:
         self.drawing.show(last=True)
 
     def _draw(self) -> Drawn:
-        plots.running(self.axes, {"": self.trace})
+        axes.running(self.axes, {"": self.trace})
         return self.fig, *_in_words(self.trace)
 
 
@@ -148,7 +147,7 @@ class SearchTable:
         self.title, self.names, self.top = title, names or {}, top
         self.place, self.ended = Place(), 0
         self.start = self.drawn = time.monotonic()
-        display_table([], f"{title}: no trial has ended yet.", **self.place.again())
+        show_table([], f"{title}: no trial has ended yet.", **self.place.again())
 
     def __call__(self, row: dict[str, Any], result: Any) -> None:
         """Take note of a trial that ended; draw a few times a second at most."""
@@ -170,14 +169,7 @@ class SearchTable:
 
     def _show(self, result: Any, caption: str) -> None:
         rows = [self._row(result, trial) for trial in result.rows[: self.top]]
-        columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
-        formats = {
-            name: _float_format(values)
-            for name, values in columns.items()
-            if any(type(value) is float for value in values)
-        }
-        formats |= {"accuracy": "{:.2%}", "seconds": "{:.1f}"} if rows else {}
-        display_table(rows, caption, formats, **self.place.again())
+        show_table(rows, caption, {"seconds": "{:.1f}"}, **self.place.again())
 
     def _row(self, result: Any, trial: dict[str, Any]) -> dict[str, Any]:
         varied = {
@@ -191,11 +183,6 @@ class SearchTable:
 def _number_if_digits(value: Any) -> Any:
     """Return the width of a single layer, which searches write as text, as a number."""
     return int(value) if isinstance(value, str) and value.isdecimal() else value
-
-
-def _float_format(values: list[Any]) -> str:
-    """Return one format for a column: powers of ten where some value would be written so anyway."""
-    return "{:.1e}" if any(type(x) is float and 0 < abs(x) < 1e-4 for x in values) else "{:.3g}"
 
 
 def _duration(seconds: float) -> str:

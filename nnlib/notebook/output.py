@@ -12,20 +12,23 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
 from PIL import Image
 
 from nnlib.files import write_atomic
+from nnlib.notebook.words import describe
 from nnlib.runs import versions
 
 FIGURES = "NNLIB_FIGURES"  # the folder that figures are kept in, where anyone keeps them
 MIME = {"png": "image/png", "svg": "image/svg+xml"}
+SHARES = {"accuracy", "error", "share", "probability", "confidence"}  # ends of such columns' names
 _START = time.perf_counter()
 
 
@@ -60,52 +63,42 @@ def place_in(searched: Any, value: Any) -> float:
 # --- figures
 
 
-def show(fig: Any, name: str, caption: str, alt: str, png: bool = False) -> None:
-    """Show a figure with its caption (the finding) and alt text (what one would see).
+def show(figure: Any, name: str, caption: str, alt: str | None = None, png: bool = False) -> None:
+    """Show a figure once, yours or one of `plots`, with a caption: what to look for in it.
 
-    SVG, or PNG where the drawing is heavy. If NNLIB_FIGURES names a folder, the figure is kept
+    It is shown as PNG, which a notebook that nobody has run yet shows, too, and as SVG, unless
+    that would be heavy (`png`). `alt` says in words what one would see, by default what
+    `words.describe` reads off the drawing. If NNLIB_FIGURES names a folder, the figure is kept
     there as `name`.
     """
-    kind = "png" if png else "svg"
-    data = _rendered(fig, kind)
-    keep_figure(data, f"{name}.{kind}")
-    display_figure(data, kind, {"alt": alt, "caption": caption, "name": name})
+    fig = getattr(figure, "figure", figure)  # of an Axes or a seaborn grid
+    plt.close(fig)  # else the inline backend shows it again
+    kinds = ("png",) if png else ("svg", "png")
+    show_drawing(fig, kinds, {"alt": alt or describe(fig), "caption": caption, "name": name})
 
 
-def _rendered(fig: Any, kind: str) -> bytes:
-    stream = io.BytesIO()
-    fig.savefig(stream, format=kind, metadata={"Date": None} if kind == "svg" else None)
-    return _in_256_colours(stream) if kind == "png" else stream.getvalue()
-
-
-def _in_256_colours(png: io.BytesIO) -> bytes:
-    """Keep the 256 colours that matter most: a third of the size, and no eye sees it."""
-    stream = io.BytesIO()
-    picture = Image.open(png).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    picture.save(stream, "PNG", optimize=True)
-    return stream.getvalue()
-
-
-def keep_figure(data: bytes, file: str) -> None:
-    """Write a rendered figure into the folder that NNLIB_FIGURES names, if it names one."""
-    if folder := os.environ.get(FIGURES):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        write_atomic(Path(folder) / file, data)
-
-
-def display_figure(
-    data: bytes, kind: str, about: Mapping[str, str], instead: Mapping | None = None, **place: Any
+def show_drawing(
+    fig: Any,
+    kinds: Sequence[str],
+    about: Mapping[str, str],
+    instead: Mapping[str, Any] | None = None,
+    **place: Any,
 ) -> None:
-    """Show a rendered figure, svg or png, with what the exports want to know `about` it.
+    """Show a figure in some kinds, "svg" or "png", with what the exports want to know `about` it.
 
-    These are its alt, caption and name. The open notebook shows the caption below, which the
-    exports leave out, as they set it themselves; with a bundle `instead`, it shows that alone.
-    `place` is as `display` takes it.
+    These are its alt, caption and name; the first kind is kept in the folder of NNLIB_FIGURES if
+    a png is among them. The open notebook shows the caption below, which the exports leave out, as
+    they set it themselves; with a bundle `instead`, it shows that alone. `place` is as `display`
+    takes it.
     """
-    about = {**about, "caption": _with_minus(about["caption"])}
-    shown = {MIME[kind]: data.decode() if kind == "svg" else data}
-    bundle = {**shown, **(instead or {}), "text/plain": about["alt"]}
-    display(bundle, raw=True, metadata={MIME[kind]: about}, **place)
+    about = {key: _with_minus(text) for key, text in about.items()}
+    drawn = {MIME[kind]: rendered(fig, kind) for kind in kinds}
+    if "png" in kinds:
+        _keep(next(iter(drawn.values())), f"{about['name']}.{kinds[0]}")
+    if "svg" in kinds:
+        drawn[MIME["svg"]] = drawn[MIME["svg"]].decode()
+    bundle = {**drawn, **(instead or {}), "text/plain": about["alt"]}
+    display(bundle, raw=True, metadata=dict.fromkeys(drawn, about), **place)
     if instead is None:
         if place:
             place["display_id"] += "-caption"
@@ -113,28 +106,56 @@ def display_figure(
         display(caption, raw=True, metadata={"nnlib": "caption"}, **place)
 
 
+def rendered(fig: Any, kind: str) -> bytes:
+    """Return a figure as SVG, the same bytes for the same drawing, or as PNG of 256 colours."""
+    stream = io.BytesIO()
+    with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "nnlib"}):
+        if kind == "svg":
+            fig.savefig(stream, format="svg", metadata={"Date": None})
+            # without a size of its own it fills a notebook's pane, as a PNG does
+            return re.sub(
+                rb'(<svg [^>]*?) width="[^"]*" height="[^"]*"', rb"\1", stream.getvalue(), count=1
+            )
+        fig.savefig(stream, format="png", dpi=200)
+    few = Image.open(stream).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    stream = io.BytesIO()
+    few.save(stream, "PNG", optimize=True)  # a third of the size, and no eye sees it
+    return stream.getvalue()
+
+
+def _keep(data: bytes, file: str) -> None:
+    if folder := os.environ.get(FIGURES):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        write_atomic(Path(folder) / file, data)
+
+
 # --- tables
 
 
-def table(data: pd.DataFrame | list[dict], caption: str, formats: Mapping[str, str] | None = None):
-    """Show a table with its caption, as HTML and as Markdown.
+def table(data: Any, caption: str, formats: Mapping[str, str] | None = None) -> None:
+    """Show a DataFrame, a Series or rows with a caption, as HTML and as Markdown.
 
-    `formats` gives a format for some columns, as {"accuracy": "{:.2%}"}; the index is left out.
+    Numbers are written as their kind asks: shares (see SHARES) in percent, whole numbers in
+    thousands, a column of others with as many decimals as leave its largest four digits.
+    `formats` sets it otherwise, as {"slope": "{:+.1f}"}. An index is shown where it has a name.
     """
-    display_table(data, caption, formats)
+    show_table(data, caption, formats)
 
 
-def display_table(
-    data: pd.DataFrame | list[dict],
-    caption: str,
-    formats: Mapping[str, str] | None = None,
-    **place: Any,
+def show_table(
+    data: Any, caption: str, formats: Mapping[str, str] | None = None, **place: Any
 ) -> None:
     """Show a table as `table` does, in a `place` as `display` takes it."""
     frame, caption = pd.DataFrame(data), _with_minus(caption)
-    text = frame.astype(object)
-    for column, pattern in (formats or {}).items():
-        text[column] = [_formatted(value, pattern) for value in frame[column]]
+    if any(frame.index.names):
+        frame = frame.reset_index()
+    formats = {name: pattern_of(name, frame[name]) for name in frame} | dict(formats or {})
+    text = pd.DataFrame(
+        {
+            str(name).replace("_", " "): [_formatted(value, formats[name]) for value in frame[name]]
+            for name in frame
+        }
+    )
     numeric = [pd.api.types.is_numeric_dtype(kind) for kind in frame.dtypes]
     display(
         {
@@ -146,6 +167,20 @@ def display_table(
         metadata={"text/markdown": {"caption": caption}, "text/html": {"caption": caption}},
         **place,
     )
+
+
+def pattern_of(name: Any, values: pd.Series) -> str:
+    """Return the format that suits a column's kind of number."""
+    if pd.api.types.is_bool_dtype(values) or not pd.api.types.is_numeric_dtype(values):
+        return "{}"
+    known = np.abs(values.dropna().astype(float))
+    if str(name).replace("_", " ").split(" ")[-1] in SHARES and known.max() <= 1:
+        return "{:.2%}"
+    if (known % 1 == 0).all():
+        return "{:,.0f}"
+    top, least = known.max(), known[known > 0].min()
+    decimals = max(0, 3 - math.floor(math.log10(top)))
+    return f"{{:.{decimals}f}}" if least * 10**decimals >= 10 and decimals < 6 else "{:.3g}"
 
 
 def _formatted(value: Any, pattern: str) -> str:

@@ -1,480 +1,282 @@
-"""Every figure of the report, in one style.
+"""Whole figures in one call: each takes what is to be seen, draws, and returns the figure.
 
-Each function takes arrays and an `ax`, draws, and returns the `ax`; nothing here trains, loads or
-decides. Colours are those of Okabe and Ito, which the colour-blind tell apart, and lines differ in
-dash as well, so that a grey print still reads. This is the only module that imports matplotlib and
-seaborn.
+Nothing here trains, loads or decides; `show` puts a figure under a cell. Where a function says
+"a panel each", what it takes may also be a mapping from titles to such things, side by side.
 """
 
-import io
 import math
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
-import matplotlib.ticker
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00", "#3F8FC5", "#000000"]
-DASHES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1))]
-PANELS = (("loss", 1, "nats"), ("accuracy", 100, "%"))  # what a run's curves show, factor, unit
-WIDTH = 7.0  # inches: the text width of a printed page, so that 9 pt here is 9 pt there
+from nnlib.notebook import axes
+from nnlib.notebook.axes import COLOURS, PANELS, WIDTH, figure, label
 
-STYLE: dict[str, Any] = {
-    "figure.constrained_layout.use": True,
-    "figure.dpi": 110,
-    "savefig.dpi": 240,
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.labelsize": 9,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.fontsize": 8,
-    "legend.frameon": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#DDDDDD",
-    "grid.linewidth": 0.6,
-    "lines.linewidth": 1.6,
-    "axes.prop_cycle": mpl.cycler(color=COLOURS, linestyle=DASHES),
-    "image.cmap": "gray",
-    "image.interpolation": "nearest",  # pixels stay pixels, and files small
-    "svg.fonttype": "none",  # text stays text: small files, and readable by machines
-    "svg.hashsalt": "nnlib",  # the same figure gives the same bytes
-}
+Values = Sequence[float]
 
 
-def _seaborn() -> Any:
-    """Return seaborn, whose import takes a second: only where it draws."""
-    import seaborn
-
-    return seaborn
-
-
-def figure(
-    height: float = 2.8, rows: int = 1, columns: int = 1, **subplots: Any
-) -> tuple[Figure, Any]:
-    """Return a figure of text width and `height` inches, and its axes as plt.subplots does."""
-    mpl.rcParams.update(STYLE)
-    fig, axes = plt.subplots(rows, columns, figsize=(WIDTH, height), **subplots)
-    plt.close(fig)  # it is shown when a notebook asks for it, not by the inline backend as well
-    return fig, axes
+def _panels(given: Any, height: float, draw: Callable[[Axes, Any], Any], inner: type) -> Figure:
+    """Draw what is given, or each of a mapping whose values are `inner`, in a panel each."""
+    titled = isinstance(given, Mapping) and all(isinstance(what, inner) for what in given.values())
+    named = given if titled and given else {"": given}
+    fig, row = figure(height, 1, len(named), squeeze=False)
+    for ax, (title, what) in zip(row[0], named.items(), strict=True):
+        draw(ax, what)
+        ax.set_title(title)
+    return fig
 
 
-def label(ax: Axes, x: str = "", y: str = "", title: str = "") -> Axes:
-    """Name the axes, units included, and the panel."""
-    ax.set(xlabel=x, ylabel=y, title=title)
-    return ax
+# --- runs
 
 
-def tile(images: np.ndarray, columns: int, gap: int = 1, fill: float = np.nan) -> np.ndarray:
-    """Lay images (N, h, w) out in rows of `columns`, `gap` pixels of `fill` between them."""
-    n, height, width = images.shape
-    rows = math.ceil(n / columns)
-    canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap), fill)
-    for number, image in enumerate(images):
-        top, left = (number // columns) * (height + gap), (number % columns) * (width + gap)
-        canvas[top : top + height, left : left + width] = image
-    return canvas
+def run(history: Any, extra: Mapping[str, Values] | None = None, extra_label: str = "") -> Figure:
+    """Draw a run by epoch: loss and accuracy of training and validation, the best epoch marked.
 
-
-def bare(ax: Axes) -> Axes:
-    """Take ticks, grid and frame away: for pictures."""
-    ax.set(xticks=[], yticks=[])
-    ax.grid(False)
-    ax.spines[:].set_visible(False)
-    return ax
-
-
-def images(ax: Axes, stack: np.ndarray, columns: int, row_labels: Sequence[str] = ()) -> Axes:
-    """Draw images (N, h, w) of bytes as one sheet, dark ink on white as on paper.
-
-    `row_labels` names the rows at their left.
+    `extra` fills a third panel with series of one value an epoch.
     """
-    ax.imshow(tile(stack, columns, fill=0.0), cmap="gray_r", vmin=0, vmax=255)
-    bare(ax)
-    if row_labels:
-        pitch = stack.shape[1] + 1
-        ax.set_yticks([pitch * (row + 0.5) - 1 for row in range(len(row_labels))], row_labels)
-        ax.tick_params(length=0)
-    return ax
-
-
-def weight_images(
-    ax: Axes, weights: np.ndarray, shape: tuple[int, int], columns: int,
-    limit: float | None = None, unit: str = "weight",
-) -> Axes:  # fmt: skip
-    """Draw the incoming weights (D, H) of each unit as an image on one symmetric scale.
-
-    Blue is negative, white zero, red positive; `limit` is the value of full colour, by default
-    the 99.5th percentile of |w|. A colour bar says so, in `unit`.
-    """
-    limit = limit or float(np.percentile(np.abs(weights), 99.5)) or 1.0
-    sheet = tile(weights.T.reshape(-1, *shape), columns)
-    drawn = ax.imshow(sheet, cmap="RdBu_r", vmin=-limit, vmax=limit)
-    ax.figure.colorbar(drawn, ax=ax, shrink=0.8, label=unit)
-    return bare(ax)
-
-
-def signed_image(
-    ax: Axes, image: np.ndarray, limit: float | None = None, aspect: str = "equal"
-) -> Axes:
-    """Draw signed values (h, w) as pixels: blue negative, white 0, red positive.
-
-    `limit` is the value of full colour, by default the largest; `aspect` "auto" fills the ax.
-    """
-    limit = limit or float(np.abs(image).max()) or 1.0
-    ax.imshow(image, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect=aspect)
-    return bare(ax)
-
-
-def heatmap(
-    ax: Axes, matrix: np.ndarray, rows: Sequence[Any] = (), columns: Sequence[Any] = (),
-    numbers: str = "", unit: str = "",
-) -> Axes:  # fmt: skip
-    """Draw a matrix (R, C); `numbers` is a format such as ".0f" to print in the cells."""
-    _seaborn().heatmap(
-        np.asarray(matrix), ax=ax, annot=bool(numbers), fmt=numbers or ".2g", cmap="Blues",
-        xticklabels=list(columns) or "auto", yticklabels=list(rows) or "auto",
-        annot_kws={"size": 8}, cbar_kws={"label": unit},
-    )  # fmt: skip
-    ax.grid(False)
-    return ax
-
-
-def confusion(ax: Axes, counts: np.ndarray, classes: Sequence[str]) -> Axes:
-    """Draw a confusion matrix (K, K) of counts: rows are the truth, columns the net's answer.
-
-    Colour shows the share of the row among the errors, so that the diagonal does not drown them.
-    """
-    errors = counts * (1.0 - np.eye(len(counts)))
-    share = errors / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    _seaborn().heatmap(
-        share, ax=ax, annot=counts, fmt="d", cmap="Oranges", annot_kws={"size": 8},
-        xticklabels=classes, yticklabels=classes, cbar_kws={"label": "share of the row"},
-    )  # fmt: skip
-    if max(map(len, classes)) > 2:
-        ax.tick_params(axis="x", rotation=40)
-    ax.grid(False)
-    return label(ax, "answer of the net", "true class")
-
-
-def lines(
-    ax: Axes,
-    x: Sequence[float],
-    series: Mapping[str, Sequence[float]],
-    spread: Mapping[str, Sequence[float]] | None = None,
-) -> Axes:
-    """Draw several series over a common x; `spread` shades ± so much around those it names."""
-    for name, values in series.items():
-        (line,) = ax.plot(x, values, label=name)
-        if spread and name in spread:
-            middle, half = np.asarray(values), np.asarray(spread[name])
-            ax.fill_between(x, middle - half, middle + half, color=line.get_color(), alpha=0.15)
-    ax.legend()
-    return ax
-
-
-def curves(ax: Axes, histories: Mapping[str, Any], column: str = "val_accuracy") -> Axes:
-    """Draw one column of several histories over the epochs, accuracies in percent."""
-    factor = 100 if "accuracy" in column else 1
-    for name, history in histories.items():
-        ax.plot(history.column("epoch"), np.array(history.column(column)) * factor, label=name)
-    ax.legend()
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    return label(ax, "epoch", column.replace("_", " ") + (" (%)" if factor == 100 else ""))
-
-
-def learning(axes: Sequence[Axes], history: Any) -> Sequence[Axes]:
-    """Draw a run: loss on the first ax, accuracy on the second, training and validation."""
+    fig, row = figure(2.6, 1, 3 if extra else 2)
     epochs = history.column("epoch")
-    for ax, (what, factor, unit) in zip(axes, PANELS, strict=False):
+    for ax, (what, factor, unit) in zip(row, PANELS, strict=False):
         for split, name in (("train", "training"), ("val", "validation")):
             ax.plot(epochs, np.array(history.column(f"{split}_{what}")) * factor, label=name)
         ax.axvline(history.best["epoch"], color="#999999", lw=0.8, ls=":")
-        ax.xaxis.get_major_locator().set_params(integer=True)
         label(ax, "epoch", f"{what} ({unit})").legend()
-    return axes
+    for name, values in (extra or {}).items():
+        row[2].plot(epochs, values, label=name)
+        label(row[2], "epoch", extra_label).legend()
+    for ax in row:
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    return fig
 
 
-def bars(
-    ax: Axes,
-    names: Sequence[str],
-    values: Sequence[float],
-    errors: Sequence[float] | None = None,
-    numbers: str = "",
-) -> Axes:
-    """Draw horizontal bars, first on top; `errors` are ±, `numbers` a format such as "{:.1f}"."""
-    places = np.arange(len(names))
-    drawn = ax.barh(places, values, xerr=errors, color=COLOURS[0], height=0.7)
-    ax.set_yticks(places, names)
-    ax.invert_yaxis()
-    ax.grid(axis="y", visible=False)
-    if numbers:
-        ax.bar_label(drawn, fmt=numbers, padding=3, fontsize=8)
-    return ax
+def runs(histories: Mapping[str, Any], chance: float | None = None) -> Figure:
+    """Compare runs by epoch: training loss, and validation accuracy.
+
+    `chance` is the loss of a net that knows nothing; of what lies far above it nothing is seen.
+    """
+    fig, row = figure(2.8, 1, 2)
+    columns = [("train_loss", 1, "training loss (nats)"), ("val_accuracy", 100, "accuracy (%)")]
+    for ax, (column, factor, text) in zip(row, columns, strict=True):
+        for name, history in histories.items():
+            values = np.array(history.column(column)) * factor
+            ax.plot(history.column("epoch"), values, label=name, marker="." * (len(values) == 1))
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        label(ax, "epoch", text.replace("accuracy", "validation accuracy"))
+    row[1].legend()
+    if chance:
+        row[0].axhline(chance, color="#666666", ls=":", lw=1)
+        row[0].set_ylim(0, min(row[0].get_ylim()[1], 2 * chance))
+    return fig
 
 
-def scaling(
-    ax: Axes, knob: Sequence[float], seconds: Sequence[float], operations: Sequence[float]
-) -> Axes:
-    """Draw time against a knob, and what its operations alone take at the best rate reached."""
-    knob, seconds, operations = map(np.asarray, (knob, seconds, operations))
-    rate = (operations / seconds).max()
-    ax.loglog(knob, seconds, marker="o", label="measured")
-    ax.loglog(knob, operations / rate, label=f"operations at {rate / 1e9:.0f} GFLOP/s")
-    ax.set_xticks(knob, [f"{value:,}" for value in knob])
-    ax.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
-    ax.yaxis.set_major_formatter("{x:g}")
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_minor_locator(mpl.ticker.NullLocator())
-    ax.legend()
-    return ax
+def steps(losses: Values, chance: float | None = None) -> Figure:
+    """Draw the loss of each batch, step by step, and its running mean."""
+    fig, ax = figure(2.6)
+    window = max(1, len(losses) // 10)
+    mean = np.convolve(losses, np.ones(window) / window, mode="valid")
+    ax.plot(losses, color="#9EC9E2", ls="-", lw=0.9, label="each batch")
+    ax.plot(np.arange(window - 1, len(losses)), mean, color=COLOURS[1], ls="-",
+            label=f"mean of the last {window}")  # fmt: skip
+    if chance:
+        ax.axhline(chance, color="#666666", ls=":", lw=1, label="knows nothing")
+    ax.set_ylim(bottom=0)
+    label(ax, "step", "loss (nats)").legend()
+    return fig
 
 
-def histogram(ax: Axes, values: np.ndarray, bins: int | Sequence[float] = 50) -> Axes:
-    """Draw how often values occur."""
-    ax.hist(np.ravel(values), bins=bins, color=COLOURS[0])
-    return ax
+def lines(
+    x: Values, series: Mapping[str, Any], x_label: str, y_label: str, log: str = "",
+    spread: Mapping[str, Values] | None = None, level: float | None = None,
+) -> Figure:  # fmt: skip
+    """Draw series of values over a common x, a panel each.
+
+    `log` names the logarithmic axes, "x", "y" or "xy"; `spread` shades so much on either side of
+    the series that it names; `level` is a dotted line.
+    """
+
+    def draw(ax: Axes, named: Mapping[str, Values]) -> None:
+        for name, values in named.items():
+            (line,) = ax.plot(x, values, label=name)
+            if name in (spread or {}):
+                middle, half = np.asarray(values), np.asarray(spread[name])
+                ax.fill_between(x, middle - half, middle + half, color=line.get_color(), alpha=0.15)
+        if level is not None:
+            ax.axhline(level, color="#666666", ls=":", lw=1)
+        ax.set(**{f"{axis}scale": "log" for axis in log})
+        label(ax, x_label, y_label)
+        if len(named) > 1:
+            ax.legend()
+
+    return _panels(series, 2.7, draw, Mapping)
 
 
-def violins(ax: Axes, groups: Mapping[str, np.ndarray]) -> Axes:
-    """Draw the distribution of each group of values beside the others."""
-    values = [np.ravel(group).astype(float) for group in groups.values()]
-    _seaborn().violinplot(values, ax=ax, inner="quartile", cut=0, color="#9EC9E2", linewidth=0.8)
-    ax.set_xticks(range(len(groups)), list(groups))
-    return ax
+# --- pictures
+
+
+def images(stack: Any, columns: int = 10, labels: Sequence[str] = ()) -> Figure:
+    """Draw images (N, h, w) of bytes as a sheet, ink on white, a panel each; `labels` name rows."""
+    sheets = list(stack.values()) if isinstance(stack, Mapping) else [stack]
+    rows = max(math.ceil(len(sheet) / columns) for sheet in sheets)
+    cell = min(0.8, WIDTH / len(sheets) / columns)
+    height = 0.35 + rows * cell * sheets[0].shape[1] / sheets[0].shape[2]
+    return _panels(
+        stack, height, lambda ax, sheet: axes.images(ax, sheet, columns, labels), np.ndarray
+    )
+
+
+def gallery(pictures: Sequence[np.ndarray], titles: Sequence[str], columns: int = 8) -> Figure:
+    """Draw pictures (h, w), each under its own words: bytes as ink, signed floats in two colours.
+
+    Signed ones share one scale: blue negative, white zero, red positive.
+    """
+    columns = max(1, min(columns, len(pictures)))
+    rows, lines = math.ceil(len(pictures) / columns), max(text.count("\n") for text in titles) + 1
+    fig, grid = figure(rows * (WIDTH / max(columns, 4) + 0.17 * lines), rows, columns,
+                       squeeze=False)  # fmt: skip
+    limit = max(float(np.abs(picture).max()) for picture in pictures)
+    for ax in grid.flat:
+        axes.bare(ax)
+    for ax, picture, text in zip(grid.flat, pictures, titles, strict=False):
+        if picture.dtype == np.uint8:
+            axes.images(ax, picture[None], 1)
+        else:
+            axes.signed_image(ax, picture, limit)
+        ax.set_title(text, fontsize=8, fontweight="normal", loc="center")
+    return fig
+
+
+def weights(
+    matrices: Any, shape: tuple[int, int], columns: int = 8, limit: float | None = None
+) -> Figure:
+    """Draw the incoming weights (D, H) of H units as pictures of a shape, a panel each.
+
+    All share one scale: blue negative, white zero, red positive, full colour at `limit`, by
+    default the 99.5th percentile of |w|.
+    """
+    sheets = list(matrices.values()) if isinstance(matrices, Mapping) else [matrices]
+    limit = limit or float(np.percentile(np.abs(np.concatenate(sheets, axis=1)), 99.5)) or 1.0
+    rows = max(math.ceil(sheet.shape[1] / columns) for sheet in sheets)
+    cell = min(0.8, (WIDTH - 0.8) / len(sheets) / columns)
+    return _panels(
+        matrices, 0.35 + rows * cell * shape[0] / shape[1],
+        lambda ax, w: axes.weight_images(ax, w, shape, columns, limit), np.ndarray,
+    )  # fmt: skip
+
+
+# --- charts
+
+
+def heatmaps(
+    matrices: Any, rows: Sequence[Any] = (), columns: Sequence[Any] = (),
+    numbers: str = "", unit: str = "",
+) -> Figure:  # fmt: skip
+    """Draw matrices (R, C) as colours, a panel each: signed ones in two colours around zero.
+
+    `rows` and `columns` name them, `numbers` is a format such as ".0f" to print in the cells.
+    """
+
+    import seaborn  # takes a second: only where it draws
+
+    def draw(ax: Axes, matrix: np.ndarray) -> None:
+        top = float(np.nanmax(np.abs(matrix))) or 1.0
+        colour = {"cmap": "RdBu_r", "vmin": -top, "vmax": top} if np.nanmin(matrix) < 0 else {}
+        seaborn.heatmap(
+            np.asarray(matrix), ax=ax, annot=bool(numbers), fmt=numbers or ".2g",
+            xticklabels=list(columns) or "auto", yticklabels=list(rows) or "auto",
+            annot_kws={"size": 8}, cbar_kws={"label": unit}, **{"cmap": "Blues", **colour},
+        )  # fmt: skip
+        ax.grid(False)
+
+    return _panels(matrices, 3.2, draw, np.ndarray)
+
+
+def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
+    """Draw a confusion matrix (K, K): which share of a true class (row) gets which answer."""
+    fig, ax = figure(4.4)
+    axes.mistakes(ax, counts, classes)
+    return fig
+
+
+def bars(values: Mapping[str, float], unit: str, numbers: str = "{:.1f}") -> Figure:
+    """Draw a horizontal bar for each named value, first on top, with its number."""
+    fig, ax = figure(0.6 + 0.22 * len(values))
+    axes.bars(ax, list(values), list(values.values()), numbers=numbers)
+    label(ax, unit)
+    return fig
+
+
+def dots(
+    rows: Mapping[str, tuple[float, float]], unit: str, marks: Mapping[str, float] | None = None,
+    mark_label: str = "",
+) -> Figure:  # fmt: skip
+    """Draw (mean, standard deviation) of each name as a dot on a line, first on top.
+
+    `marks` adds a hollow diamond to the names it has, which the legend calls `mark_label`.
+    """
+    fig, ax = figure(0.8 + 0.24 * len(rows))
+    names, (means, deviations) = list(rows), np.transpose(list(rows.values()))
+    places = {name: place for place, name in enumerate(names)}
+    ax.errorbar(means, list(places.values()), xerr=deviations, fmt="o", color=COLOURS[0],
+                capsize=3, label="mean ± standard deviation")  # fmt: skip
+    if marks:
+        ax.plot(list(marks.values()), [places[name] for name in marks], "D", color=COLOURS[1],
+                mfc="none", label=mark_label)  # fmt: skip
+        ax.legend()
+    ax.set_yticks(list(places.values()), names)
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    label(ax, unit)
+    return fig
+
+
+def histograms(groups: Any, unit: str, bins: Any = 50) -> Figure:
+    """Draw how often values occur, a panel each."""
+
+    def draw(ax: Axes, values: np.ndarray) -> None:
+        ax.hist(np.ravel(values), bins=bins, color=COLOURS[0])
+        label(ax, unit, "how many")
+
+    return _panels(groups, 2.4, draw, np.ndarray)
+
+
+def violins(groups: Mapping[str, Any], unit: str) -> Figure:
+    """Draw the distribution of each named group of values beside the others, a panel each."""
+
+    import seaborn
+
+    def draw(ax: Axes, named: Mapping[str, np.ndarray]) -> None:
+        values = [np.ravel(group).astype(float) for group in named.values()]
+        seaborn.violinplot(values, ax=ax, inner="quartile", cut=0, color="#9EC9E2", linewidth=0.8)
+        ax.set_xticks(range(len(named)), list(named))
+        label(ax, "", unit)
+
+    return _panels(groups, 2.7, draw, Mapping)
 
 
 def points(
-    ax: Axes, x: np.ndarray, y: np.ndarray, groups: Sequence[Any] | None = None, size: float = 14
-) -> Axes:
-    """Draw points, one colour and marker a group; many points become pixels, not shapes."""
-    markers, groups = "osD^vPX<>*", np.zeros(len(x)) if groups is None else np.asarray(groups)
-    colours = _seaborn().color_palette("husl", 10) if len(set(groups)) > len(COLOURS) else COLOURS
-    for number, group in enumerate(dict.fromkeys(groups)):
-        chosen = groups == group
-        ax.scatter(
-            x[chosen], y[chosen], s=size, marker=markers[number % 10], alpha=0.8, linewidths=0,
-            color=colours[number % len(colours)], label=str(group), rasterized=len(x) > 500,
-        )  # fmt: skip
-    if len(set(groups)) > 1:
-        ax.legend(markerscale=1.5)
-    return ax
-
-
-def boundary(
-    ax: Axes, predict: Any, x: np.ndarray, y: np.ndarray, margin: float = 0.3, steps: int = 200
-) -> Axes:
-    """Shade the plane by the class that `predict` (M, 2) -> (M,) gives, with the data over it."""
-    low, high = x.min(axis=0) - margin, x.max(axis=0) + margin
-    grid = np.meshgrid(*(np.linspace(a, b, steps) for a, b in zip(low, high, strict=True)))
-    answer = predict(np.stack([g.ravel() for g in grid], axis=1)).reshape(steps, steps)
-    ax.contourf(*grid, answer, levels=np.arange(answer.max() + 2) - 0.5,
-                colors=COLOURS, alpha=0.25)  # fmt: skip
-    points(ax, x[:, 0], x[:, 1], y)
-    ax.grid(False)
-    return ax
-
-
-def network(ax: Axes, sizes: Sequence[int], names: Sequence[str]) -> Axes:
-    """Draw a net's units as circles, a column a layer, and its weights as lines between them.
-
-    `names` stands over the columns. Arrows say which way numbers and derivatives go.
-    """
-    columns = [np.arange(n) - (n - 1) / 2 for n in sizes]  # heights of the units
-    for x, (here, there) in enumerate(pairwise(columns)):
-        ends = np.array([[(x, one), (x + 1, other)] for one in here for other in there])
-        ax.plot(*ends.T, color="#AAAAAA", ls="-", lw=0.9, zorder=1)
-    reach = max(sizes) / 2
-    for x, (heights, name) in enumerate(zip(columns, names, strict=True)):
-        ax.scatter(np.full(len(heights), x), heights, s=260, zorder=2,
-                   facecolor="white", edgecolor=COLOURS[0], linewidth=1.5)  # fmt: skip
-        ax.annotate(name, (x, reach + 0.1), ha="center", fontsize=9)
-    last = len(sizes) - 1
-    for (start, end), height, text, colour in (
-        ((0, last), -reach - 0.1, "forward: numbers", COLOURS[0]),
-        ((last, 0), -reach - 0.7, "backward: derivatives", COLOURS[1]),
-    ):
-        way = {"arrowstyle": "->", "color": colour, "lw": 1.3}
-        ax.annotate("", (end, height), (start, height), arrowprops=way)
-        ax.annotate(text, (last + 0.08, height), va="center", fontsize=8, color=colour)
-    ax.set(xlim=(-0.5, last + 1), ylim=(-reach - 1, reach + 0.5))
-    return bare(ax)
-
-
-def surface(ax: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray) -> Axes:
-    """Shade the plane by a function's values (len(y), len(x)) on a grid: darker is larger."""
-    ax.contourf(x, y, values, levels=12, cmap="Blues")
-    ax.set_aspect("equal")
-    ax.grid(False)
-    return ax
-
-
-def landscape(
-    ax: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray, unit: str = "", levels: int = 10
-) -> Axes:
-    """Shade the plane between scattered points (N,) on log axes by their values, darker larger.
-
-    Interpolated over triangles in the logarithms; the points themselves are drawn, too, and the
-    highest is marked by a cross. `unit` names the colour bar.
-    """
-    triangles = mpl.tri.Triangulation(np.log(x), np.log(y)).triangles
-    mesh = mpl.tri.Triangulation(x, y, triangles)
-    drawn = ax.tricontourf(mesh, values, levels=levels, cmap="Blues")
-    ax.figure.colorbar(drawn, ax=ax, label=unit)
-    ax.scatter(x, y, s=14, color="white", edgecolors="black", linewidths=0.7, zorder=2)
-    best = int(np.argmax(values))
-    ax.plot(x[best], y[best], "X", color=COLOURS[1], markersize=10, markeredgecolor="white")
-    ax.use_sticky_edges = False  # keep markers at the rim whole
-    ax.set(xscale="log", yscale="log")
-    return ax
-
-
-def parallel(
-    ax: Axes, columns: Mapping[str, np.ndarray], values: np.ndarray, unit: str = "",
-    log: Sequence[str] = (), numbers: str = "{:.3g}",
-) -> Axes:  # fmt: skip
-    """Draw each row of the columns (N,) as a line across one upright axis a column.
-
-    Each axis runs from its column's smallest to its largest, which stand at its ends, on a
-    logarithmic scale for the names in `log`. Lines are darker, and on top, where `values` (N,)
-    are larger; `unit` names the colour bar.
-    """
-    heights = np.stack([
-        _unit_range(np.log(column) if name in log else np.asarray(column))
-        for name, column in columns.items()
-    ])  # fmt: skip
-    norm, colours = mpl.colors.Normalize(values.min(), values.max()), mpl.colormaps["Blues"]
-    for row in np.argsort(values):
-        share = norm(values[row])
-        ax.plot(heights[:, row], color=colours(0.2 + 0.8 * share), lw=0.8 + share, ls="-")
-    for place, column in enumerate(columns.values()):
-        ax.plot([place, place], [0, 1], color="#444444", lw=0.8, ls="-", zorder=0)
-        for height, value in ((-0.05, min(column)), (1.05, max(column))):
-            ax.text(place, height, numbers.format(value), ha="center", va="center", fontsize=8)
-    bare(ax).set(ylim=(-0.12, 1.12), xticks=range(len(columns)), xticklabels=list(columns))
-    ax.figure.colorbar(mpl.cm.ScalarMappable(norm, colours), ax=ax, label=unit)
-    return ax
-
-
-def _unit_range(values: np.ndarray) -> np.ndarray:
-    return (values - values.min()) / (np.ptp(values) or 1.0)
-
-
-def trend(ax: Axes, x: np.ndarray, y: np.ndarray, groups: int = 5, seed: int = 0) -> Axes:
-    """Draw points (N,) over a logarithmic x, and the median of `groups` of them, equal in number.
-
-    The band is the 90 % bootstrap interval of each group's median (Efron 1979).
-    """
-    points(ax, x, y, size=12)
-    parts = np.array_split(np.argsort(x), min(groups, len(x)))
-    rng, middle = np.random.default_rng(seed), [np.exp(np.log(x[part]).mean()) for part in parts]
-    ax.plot(middle, [np.median(y[part]) for part in parts], color=COLOURS[1], ls="-")
-    again = [np.median(rng.choice(y[part], (1000, len(part))), axis=1) for part in parts]
-    ax.fill_between(middle, *np.percentile(again, [5, 95], axis=1), color=COLOURS[1], alpha=0.2)
-    ax.set(xscale="log")
-    ax.xaxis.set_minor_formatter("")
-    return ax
-
-
-def svg(fig: Figure) -> bytes:
-    """Return a figure as it stands, drawn once: `savefig` draws twice, to arrange it anew."""
-    stream = io.BytesIO()
-    FigureCanvasSVG(fig).print_svg(stream, metadata={"Date": None})
-    return stream.getvalue()
-
-
-def look(number: int) -> dict[str, Any]:
-    """Return colour and dash of the line with that number, which no other of the first 49 has."""
-    turn = number // len(COLOURS)
-    return {
-        "color": COLOURS[number % len(COLOURS)],
-        "linestyle": DASHES[(number + turn) % len(DASHES)],
-    }
-
-
-def running(
-    axes: Sequence[Axes],
-    traces: Mapping[str, Any],
-    numbers: Sequence[int] = (),
-    ceiling: float = math.inf,
-) -> Sequence[Axes]:
-    """Draw runs while they learn: loss on the first ax, accuracy on the second; call to redraw.
-
-    Pale lines are training, marked ones validation, a dotted upright where the learning rate was
-    changed by hand. `traces` are those of `on_progress` by name, `numbers` choose their looks. What
-    is above the loss `ceiling` leaves the panel.
-    """
-    numbers = numbers or range(len(traces))
-    for ax, (what, factor, unit) in zip(axes, PANELS, strict=True):
-        for line in list(ax.lines):
-            line.remove()
-        for (name, trace), number in zip(traces.items(), numbers, strict=True):
-            _course(ax, trace, what, factor, look(number), name)
-        ax.locator_params(nbins=5)
-        ax.set_xlim(0, max((trace.span for trace in traces.values()), default=0) or 1)
-        label(ax, "epoch", f"{what} ({unit})")
-    _course_limits(*axes, list(traces.values()), ceiling)
-    if legend := axes[1].get_legend():
+    x: np.ndarray, y: np.ndarray, groups: Sequence[Any] | None, x_label: str, y_label: str
+) -> Figure:
+    """Draw points (N,), a colour and a marker for each group."""
+    fig, ax = figure(3.6)
+    label(axes.points(ax, x, y, groups), x_label, y_label)
+    if legend := ax.get_legend():
         legend.remove()
-    if any(trace.last for trace in traces.values()):
-        axes[1].legend(loc="lower right", frameon=True, framealpha=0.8, edgecolor="none")
-    return axes
+        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=1.5)
+    return fig
 
 
-def _course(ax: Axes, trace: Any, what: str, factor: float, how: dict, name: str) -> None:
-    """Draw what is known of one run; a run without a name calls its lines by what they are."""
-    epochs = [row["epoch"] for row in trace.judged]
-    running, judged = np.array(getattr(trace, what)), [row[f"val_{what}"] for row in trace.judged]
-    ax.plot(trace.epoch, running * factor, color=how["color"], ls="-", lw=1, alpha=0.45,
-            label="" if name else "training")  # fmt: skip
-    ax.plot(epochs, np.array(judged) * factor, **how, marker="o", ms=3,
-            label=name or "validation")  # fmt: skip
-    for epoch in trace.turns:
-        ax.axvline(epoch, color=how["color"], lw=0.8, ls=":")
+# --- drawings
 
 
-def _course_limits(loss: Axes, accuracy: Axes, traces: Sequence[Any], ceiling: float) -> None:
-    """Show all of the loss below the ceiling, and of the accuracy what comes after one epoch."""
-    highest = [max(trace.loss) for trace in traces if trace.loss]
-    loss.set_ylim(0, min(1.05 * max(highest, default=1.0), ceiling))
-    rows = [row for trace in traces for row in trace.judged]
-    known = [row[f"{split}_accuracy"] for row in rows for split in ("train", "val")]
-    low = 100 * np.nanmin(known) if known else 0.0
-    high = 100 * np.nanmax(known + [max(t.accuracy) for t in traces if t.accuracy]) if known else 99
-    accuracy.set_ylim(max(0.0, low - 3), min(high + 2, 100.5))
+def boundary(predictors: Any, x: np.ndarray, y: np.ndarray) -> Figure:
+    """Shade the plane by the class that a `predict`, (M, 2) -> (M,), gives, a panel each."""
+    return _panels(predictors, 2.8, lambda ax, f: axes.boundary(ax, f, x, y), Callable)
 
 
-def mistakes(ax: Axes, counts: np.ndarray, classes: Sequence[str]) -> Axes:
-    """Draw a confusion matrix (K, K) of counts in little room: what share of a class goes where.
-
-    Rows are the truth, columns the net's answer, right answers left white; errors are in percent
-    of their row, and those of 5 % or more have their number. Beyond 20 classes names are left out.
-    """
-    errors = 100 * counts * (1.0 - np.eye(len(counts)))
-    errors /= np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    ax.imshow(errors, cmap="Oranges", vmin=0, vmax=40)
-    ax.grid(False)
-    if len(classes) > 20:
-        return label(bare(ax), "answer of the net", "true class")
-    for row, column in np.argwhere(errors >= 4.5):
-        ink = "white" if errors[row, column] > 25 else "black"
-        ax.text(column, row, f"{errors[row, column]:.0f}", ha="center", va="center", fontsize=8,
-                color=ink)  # fmt: skip
-    names, places = [name[:11] for name in classes], range(len(classes))
-    ax.set_xticks(places, names, rotation=90 if max(map(len, names)) > 2 else 0)
-    ax.set_yticks(places, names)
-    ax.tick_params(length=0)
-    return label(ax, "answer of the net", "true class")
+def network(sizes: Sequence[int], names: Sequence[str]) -> Figure:
+    """Draw a net's units, a column a layer under its name, and its weights as lines."""
+    fig, ax = figure(2.8)
+    axes.network(ax, sizes, names)
+    return fig

@@ -30,7 +30,7 @@ RENAMED = re.compile(r"\b(dot|times|minus)\.circle\b")  # by typst, which pandoc
 class Document(Exporter):
     """Export a notebook as a typeset, tagged PDF.
 
-    Code tagged `hide-input`, which a page folds like any other, is left out on paper.
+    Code that is folded in the notebook, which a page folds like any other, is left out on paper.
     """
 
     export_from_notebook = "Report (PDF)"
@@ -44,13 +44,6 @@ class Document(Exporter):
     @default("template_extension")
     def _template_extension_default(self) -> str:
         return ".md.j2"
-
-    @property
-    def default_config(self) -> Any:
-        """Add to what is shared: on paper, code that only draws is left out."""
-        config = super().default_config
-        config.TagRemovePreprocessor.remove_input_tags |= {"hide-input"}
-        return config
 
     def default_filters(self) -> Iterator[tuple[str, Any]]:
         """Add the filters of the document's template."""
@@ -86,6 +79,9 @@ class Document(Exporter):
         nb, resources = super()._prepare(nb, resources)
         nb.cells, files = _solutions_last(nb.cells), {}
         for cell in nb.cells:
+            folded = cell.metadata.get("jupyter", {}).get("source_hidden")
+            if folded and cell.cell_type == "code" and "solution" not in tags_of(cell):
+                cell.source = ""
             if "exercise" in tags_of(cell):
                 cell.outputs = []  # what its check says to one who has not begun
             for output in cell.get("outputs", []):

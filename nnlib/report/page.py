@@ -112,8 +112,10 @@ class CommandLinePage(CommandLine, Page):
 
 
 def _web_svg(svg: str) -> str:
-    """Name a font of the same widths for machines that lack matplotlib's own."""
-    return svg.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")
+    """Name a font of the same widths for machines that lack matplotlib's own, and a size."""
+    svg = svg.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")
+    unsized = r'<svg (?![^>]*\bwidth=)(?=[^>]*\bviewBox="[-\d.]+ [-\d.]+ ([\d.]+) ([\d.]+)")'
+    return re.sub(unsized, r'<svg width="\1pt" height="\2pt" ', svg, count=1)
 
 
 def _scrollable(soup: BeautifulSoup, label: str, kind: str, tag: str = "div") -> Any:

@@ -22,7 +22,7 @@ from nnlib.checks import InputError
 from nnlib.data import DownloadError, load_dataset
 from nnlib.images import Split
 from nnlib.network import MLP
-from nnlib.notebook import plots, show
+from nnlib.notebook import axes, show
 from nnlib.notebook.live import LiveFigure, attended
 from nnlib.pictures import fit_picture
 
@@ -113,21 +113,21 @@ def draw_decision(decision: Decision) -> Any:
     Weights are blue where negative and red where positive, all on one scale; below each unit
     stands its contribution to the logit of the answer.
     """
-    fig, _ = plots.figure(height=4.3)
+    fig, _ = axes.figure(height=4.3)
     fig.clear()
     above, below = fig.subfigures(2, 1, height_ratios=[1.6, 1])
     seen, bars = above.subplots(1, 2, width_ratios=[1, 2])
-    plots.label(plots.images(seen, decision.seen[None], 1), title="what the net sees")
+    axes.label(axes.images(seen, decision.seen[None], 1), title="what the net sees")
     seen.spines[:].set_visible(True)
-    plots.bars(bars, list(decision.bars), [100 * p for p in decision.bars.values()])
-    plots.label(bars, "probability (%)").set_xlim(0, 100)
+    axes.bars(bars, list(decision.bars), [100 * p for p in decision.bars.values()])
+    axes.label(bars, "probability (%)").set_xlim(0, 100)
     limit = float(np.abs(decision.weights).max())
-    axes = below.subplots(1, len(decision.units), squeeze=False)[0]
+    row = below.subplots(1, len(decision.units), squeeze=False)[0]
     for ax, unit, share, image in zip(
-        axes, decision.units, decision.contributions, decision.weights, strict=True
+        row, decision.units, decision.contributions, decision.weights, strict=True
     ):
-        plots.signed_image(ax, image, limit)
-        plots.label(ax, f"{share:+.1f}".replace("-", "−"), title=f"unit {unit}")
+        axes.signed_image(ax, image, limit)
+        axes.label(ax, f"{share:+.1f}".replace("-", "−"), title=f"unit {unit}")
     return fig
 
 

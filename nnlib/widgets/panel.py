@@ -24,7 +24,7 @@ from IPython.display import display
 
 from nnlib import layers, optim
 from nnlib.data import Dataset
-from nnlib.notebook import plots
+from nnlib.notebook import axes
 from nnlib.notebook.live import CURVES, Drawing, Drawn, attended, side_by_side
 from nnlib.widgets.playground import AUGMENTATIONS, OPTIMISERS, Knobs, Playground, Run, parse_sizes
 
@@ -101,7 +101,7 @@ class Board:
     def _draw_curves(self) -> Drawn:
         runs, chance = self.playground.runs, math.log(len(self.playground.data.classes))
         traces = {f"{run.number} {run.name}": run.trace for run in runs}
-        plots.running(self.axes, traces, [run.number - 1 for run in runs], 1.3 * chance)
+        axes.running(self.axes, traces, [run.number - 1 for run in runs], 1.3 * chance)
         best = max(runs, key=lambda run: run.history.best.get("val_accuracy", 0.0), default=None)
         text = f"Best on validation: run {best.number} ({best.name}), {best.best}. " if best else ""
         alt = f"Loss and accuracy against the epoch, a colour for each of {len(runs)} runs."
@@ -111,13 +111,13 @@ class Board:
         fig, (left, right) = side_by_side(3.3, INSIDE)
         run, data = self.chosen, self.playground.data
         if run is None:
-            plots.bare(left)
-            plots.bare(right)
+            axes.bare(left)
+            axes.bare(right)
             return fig, "There is no run to look into.", "Two empty panels: there is no run."
         weights = run.first_weights(PICTURES)  # (D, H)
-        plots.weight_images(left, weights, data.image_shape, columns=6)
+        axes.weight_images(left, weights, data.image_shape, columns=6)
         counts = run.confusion()
-        plots.mistakes(right, counts, data.classes)
+        axes.mistakes(right, counts, data.classes)
         text = (
             f"Run {run.number} after {run.trace.done:.1f} epochs. Left, the incoming weights of"
             f" {weights.shape[1]} of {run.trainer.model.sizes[1]} units of its first layer; right,"
@@ -255,7 +255,7 @@ class Row:
         self.run = run
         about = f"Show the weights and mistakes of run {run.number}"
         show = _button(str(run.number), "", about, lambda _: panel.choose(run))
-        show.style = {"button_color": plots.look(run.number - 1)["color"], "text_color": "white"}
+        show.style = {"button_color": axes.look(run.number - 1)["color"], "text_color": "white"}
         name = ipw.Text(run.name, continuous_update=False, tooltip=f"Name of run {run.number}")
         name.observe(lambda change: panel.rename(run, change["new"]), "value")
         gone = _button("", "times", f"Remove run {run.number}", lambda _: panel.remove(run))

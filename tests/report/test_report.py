@@ -526,7 +526,8 @@ def test_widgets_leave_their_static_figure_alone():
 
 
 def test_paper_leaves_out_what_only_draws_and_what_nobody_has_answered(tmp_path: Path):
-    spoken, checked = code("say('spoken')", "hide-input"), code("check(None)", "exercise")
+    spoken, checked = code("say('spoken')"), code("check(None)", "exercise")
+    spoken.metadata["jupyter"] = {"source_hidden": True}
     for cell, told in ((spoken, "It is spoken."), (checked, "No answer yet.")):
         cell["outputs"] = [nbformat.v4.new_output("display_data", {"text/markdown": told})]
     nb = new_notebook(cells=[text("# One"), spoken, checked])

@@ -1,0 +1,117 @@
+"""A figure in words, for those who cannot see it: what its panels hold, read off what is drawn."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import FillBetweenPolyCollection, PathCollection, QuadMesh
+from matplotlib.container import BarContainer, ErrorbarContainer
+from matplotlib.figure import Figure
+
+MOST = 8  # things of a kind that are told one by one
+
+
+def describe(fig: Figure) -> str:
+    """Return a figure in words: axes, legend, the course of each line, bars, maps and pictures."""
+    panels = [ax for ax in fig.axes if ax.get_label() != "<colorbar>" and ax.has_data()]
+    titles = [ax.get_title(loc=side) for ax in panels for side in ("left", "center") if ax.images]
+    if len(panels) > 4 and all(ax.images for ax in panels):
+        names = [text.replace("\n", ", ") for text in titles if text]
+        return (
+            f"{len(panels)} pictures: {'; '.join(names)}." if names else f"{len(panels)} pictures."
+        )
+    told = [_panel(ax) for ax in panels]
+    if len(told) > 1:
+        told = [f"Panel {number}: {text}" for number, text in enumerate(told, 1)]
+    return " ".join(told) or "A figure without data."
+
+
+def _panel(ax: Axes) -> str:
+    title = ax.get_title(loc="left") or ax.get_title()
+    against = " against ".join(filter(None, (ax.get_ylabel(), ax.get_xlabel())))
+    parts = [*_lines(ax), *_bars(ax), *_groups(ax), *_maps(ax)]
+    if len(parts) > MOST:
+        parts[MOST:] = [f"and {len(parts) - MOST} more"]
+    return ": ".join(filter(None, (title, against, "; ".join(parts)))).replace("\n", " ") + "."
+
+
+def _lines(ax: Axes) -> Iterator[str]:
+    """Tell each line's course, from where over which extreme to where."""
+    errors = [box for box in ax.containers if isinstance(box, ErrorbarContainer)]
+    bars = {line for box in errors for line in (box[0], *box[1])}
+    for line in ax.lines:
+        x, y = (np.ma.filled(np.ma.asarray(v, float), np.nan) for v in line.get_data(orig=True))
+        guide = len(x) == 2 and _nameless(line)  # an upright for the best epoch, a level
+        if line in bars or guide or not np.isfinite(y).any():
+            continue
+        name = "line" if _nameless(line) else line.get_label()
+        if line.get_linestyle() == "None":
+            yield f"{name} at {', '.join(f'{value:.3g}' for value in x[:MOST])}"
+            continue
+        yield f"{name} {_course(x[np.isfinite(y)], y[np.isfinite(y)])}"
+
+
+def _nameless(artist: Any) -> bool:
+    return not artist.get_label() or str(artist.get_label()).startswith("_")
+
+
+def _course(x: np.ndarray, y: np.ndarray) -> str:
+    if np.ptp(y) == 0:
+        return f"at {y[0]:.3g}"
+    text = f"goes from {y[0]:.3g} to {y[-1]:.3g}"
+    for kind, place in (("lowest", int(y.argmin())), ("highest", int(y.argmax()))):
+        if 0 < place < len(y) - 1:
+            text += f", {kind} {y[place]:.3g} at {x[place]:.3g}"
+    return text
+
+
+def _bars(ax: Axes) -> Iterator[str]:
+    """Tell bars by name where they have names, else where the most of them lie."""
+    for box in ax.containers:
+        if not isinstance(box, BarContainer):
+            continue
+        flat = box.orientation == "horizontal"
+        sizes = [bar.get_width() if flat else bar.get_height() for bar in box]
+        names = _ticks(ax.yaxis if flat else ax.xaxis)
+        if len(names) == len(sizes):
+            yield from _named(names, sizes)
+        elif sizes:
+            top = box[int(np.argmax(sizes))]
+            yield f"{len(sizes)} bars, the highest {max(sizes):.3g} at {top.get_x():.3g}"
+    for box in ax.containers:
+        if isinstance(box, ErrorbarContainer):
+            yield from _named(_ticks(ax.yaxis), box[0].get_xdata())
+
+
+def _ticks(axis: Any) -> list[str]:
+    return [text for tick in axis.get_ticklabels() if (text := tick.get_text())]
+
+
+def _named(names: Sequence[str], values: Sequence[float]) -> Iterator[str]:
+    return (f"{name} {value:.3g}" for name, value in zip(names, values, strict=False))
+
+
+def _groups(ax: Axes) -> Iterator[str]:
+    """Tell how many points a group has, and from where to where a violin reaches."""
+    for group in ax.collections:
+        if isinstance(group, PathCollection) and len(group.get_offsets()):
+            name = "" if _nameless(group) else f" of {group.get_label()}"
+            yield f"{len(group.get_offsets())} points{name}"
+    violins = [each for each in ax.collections if type(each) is FillBetweenPolyCollection]
+    for name, each in zip(_ticks(ax.xaxis), violins, strict=False):
+        reach = each.get_datalim(ax.transData)
+        yield f"{name} from {reach.y0:.3g} to {reach.y1:.3g}"
+
+
+def _maps(ax: Axes) -> Iterator[str]:
+    """Tell the size of pictures and maps, and their range."""
+    drawn = [*ax.images, *(each for each in ax.collections if isinstance(each, QuadMesh))]
+    for each in drawn:
+        values = np.ma.compressed(np.ma.masked_invalid(each.get_array()))
+        rows, columns = (
+            each.get_array().shape[:2] if each.get_array().ndim > 1 else (1, len(values))
+        )
+        if values.size:
+            kind = "a picture" if each in ax.images else "a map"
+            yield f"{kind} of {rows} by {columns}, from {values.min():.3g} to {values.max():.3g}"
