@@ -6,6 +6,7 @@ must hold it, word for word, whatever its line breaks.
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -25,6 +26,28 @@ def prose(chapter: str) -> str:
     (path,) = (ROOT / "notebooks").glob(f"{chapter}_*.ipynb")
     cells = nbformat.read(path, as_version=4).cells
     return re.sub(r"\s+", " ", " ".join(c.source for c in cells if c.cell_type == "markdown"))
+
+
+# --- chapter 2, whose figures are those of one net and not of a run
+
+
+def test_what_the_gradient_of_784_128_64_10_costs():
+    sizes = [784, 128, 64, 10]
+    layers = list(pairwise(sizes))
+    forward = sum(i * o for i, o in layers)
+    backwards = 2 * forward + sum(i * o for i, o in layers[1:])
+    moved = 64 + 64 * 10  # products that follow when one unit of the first layer moves
+    singly = 785 * 128 * moved + 129 * 64 * 10
+    text = prose("02")
+    assert f"64 + 64 · 10 = {moved}" in text
+    assert f"far fewer than the {forward:,} of a whole forward pass" in text
+    assert f"the {sum((i + 1) * o for i, o in layers):,} weights and biases" in text
+    assert round(backwards / forward) == 2
+    assert f"about {round(singly / backwards, -1):.0f} times as much" in text
+    assert round(785 * 128 * 10 / (2 * 784 * 128 + 3 * 128 * 10)) == 5  # of 784-128-10
+    squares = sum(2 * width for width in sizes[1:])
+    assert f"= {squares} for all layers" in text
+    assert f"with λ = 0.01, is {squares * 0.01 / 2:.2f}" in text
 
 
 # --- chapter 4
