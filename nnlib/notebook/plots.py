@@ -282,3 +282,23 @@ def network(sizes: Sequence[int], names: Sequence[str]) -> Figure:
     fig, ax = figure(2.8)
     axes.network(ax, sizes, names)
     return fig
+
+
+# --- chapter 3
+
+
+def bowl(paths: Mapping[str, np.ndarray], steepness: np.ndarray) -> Figure:
+    """Draw ways (T, 2) down the bowl ½ Σ a w², a = `steepness` (2,), from above, a panel each."""
+    fig, row = figure(2.2, 1, len(paths), sharex=True, sharey=True, squeeze=False)
+    reach = np.abs([path[0] for path in paths.values()]).max(axis=0) * (1.35, 2)  # (2,)
+    grid = np.meshgrid(*(np.linspace(-r, r, 101) for r in reach))
+    loss = sum(a * w**2 for a, w in zip(steepness, grid, strict=True)) / 2
+    levels = np.linspace(0, 1, 8)[1:] ** 2 * loss.max()
+    for ax, (title, path) in zip(row[0], paths.items(), strict=True):
+        ax.contour(*grid, loss, levels=levels, colors="#BBBBBB", linewidths=0.8)
+        way = np.clip(path, -2 * reach, 2 * reach).T
+        ax.plot(*way, ls="-", lw=1, marker="o", ms=3, label="the way")
+        ax.plot(0, 0, "+", color="black", ms=9, ls="None", label="lowest place")
+        ax.set(xlim=(-reach[0], reach[0]), ylim=(-reach[1], reach[1]))
+        label(ax, "weight 1", "weight 2" if ax is row[0, 0] else "", title)
+    return fig

@@ -4,6 +4,7 @@ Each finding is a sentence of a chapter with its numbers worked out here; the ch
 must hold it, word for word, whatever its line breaks.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -48,6 +49,28 @@ def test_what_the_gradient_of_784_128_64_10_costs():
     squares = sum(2 * width for width in sizes[1:])
     assert f"= {squares} for all layers" in text
     assert f"with λ = 0.01, is {squares * 0.01 / 2:.2f}" in text
+# --- chapter 3
+
+
+def findings_03() -> Iterator[str]:
+    minute = stored("ablation").groupby("recipe")[["val_accuracy", "best_epoch", "epochs"]].mean()
+    known = (100 * minute["val_accuracy"]).map("{:.1f}%".format)
+    yield (
+        "taking augmentation *away* raised validation accuracy from "
+        f"{known['all']} to {known['no augmentation']}, and taking dropout away raised it to "
+        f"{known['no dropout']}."
+    )
+    best, epochs = minute.loc["all", ["best_epoch", "epochs"]]
+    yield f"the best epoch was on average number {best:.1f} of {epochs:.0f}"
+    runs = stored("recipes").query("data == 'Fashion-MNIST' and goal == 88")
+    how, accuracy = json.loads(runs["settings"].iloc[0]), 100 * runs["val_accuracy"]
+    assert (len(runs), how["activation"], how["schedule"]) == (5, "relu", "one-cycle")
+    yield (
+        f"({how['hidden'][0]} hidden units, momentum {how['momentum']}, one-cycle with a peak of "
+        f"{how['lr']}, batches of {how['batch_size']}, {how['epochs']} epochs) reaches "
+        f"{accuracy.mean():.1f}% ± {accuracy.std():.1f} on the validation images of Fashion-MNIST, "
+        f"over five seeds, after {runs['seconds'].mean():.1f} seconds of training."
+    )
 
 
 # --- chapter 4
@@ -56,7 +79,9 @@ def test_what_the_gradient_of_784_128_64_10_costs():
 # --- chapter 6
 
 
-FINDINGS: dict[str, Callable[[], Iterator[str]]] = {}  # by chapter: "04": findings_04
+FINDINGS: dict[str, Callable[[], Iterator[str]]] = {  # by chapter
+    "03": findings_03,
+}
 
 
 @pytest.mark.parametrize("chapter", FINDINGS)
