@@ -4,6 +4,7 @@ Each finding is a sentence of a chapter with its numbers worked out here; the ch
 must hold it, word for word, whatever its line breaks.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,11 +15,12 @@ import pytest
 from scipy.stats import spearmanr
 
 ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "data" / "results"
 
 
 def stored(name: str) -> pd.DataFrame:
     """Return a table of data/results."""
-    return pd.read_csv(ROOT / "data" / "results" / f"{name}.csv")
+    return pd.read_csv(RESULTS / f"{name}.csv")
 
 
 def prose(chapter: str) -> str:
@@ -44,6 +46,9 @@ def findings_04() -> Iterator[str]:
 
     b = trials[(trials["report"] == "B") & (trials["state"] == "complete")]
     accuracy = b["val_accuracy"]
+    varied = json.loads((RESULTS / "searches.json").read_text())["searches"]["B"]["varied"]
+    units, rates = ((varied[name]["low"], varied[name]["high"]) for name in ("hidden", "lr"))
+    yield "among {} to {} units and rates from {} to {}".format(*units, *rates)
     width, rate = (spearmanr(b[name].astype(float), accuracy) for name in ("hidden", "lr"))
     yield f"its {len(b)} trials lie between {accuracy.min():.2%} and {accuracy.max():.2%}"
     correlated = f"{width.statistic:+.2f} with the width and {rate.statistic:+.2f} with the rate"
