@@ -301,4 +301,21 @@ def bowl(paths: Mapping[str, np.ndarray], steepness: np.ndarray) -> Figure:
         ax.plot(0, 0, "+", color="black", ms=9, ls="None", label="lowest place")
         ax.set(xlim=(-reach[0], reach[0]), ylim=(-reach[1], reach[1]))
         label(ax, "weight 1", "weight 2" if ax is row[0, 0] else "", title)
+# --- chapter 4
+
+
+def scatters(
+    panels: Mapping[str, Mapping[str, Any]], x_label: str, y_label: str, log: str = ""
+) -> Figure:
+    """Draw points (x, y) of named groups, a panel each beside one another, with one y axis.
+
+    Every panel has the same groups. `log` names the logarithmic axes, "x", "y" or "xy".
+    """
+    fig, row = figure(2.6, 1, len(panels), sharey=True, squeeze=False)
+    for ax, (title, groups) in zip(row[0], panels.items(), strict=True):
+        for number, (name, (x, y)) in enumerate(groups.items()):
+            ax.scatter(x, y, s=16, marker="os^D"[number], color=COLOURS[number], label=name)
+        ax.set(**{f"{axis}scale": "log" for axis in log})
+        label(ax, x_label, "" if ax is not row[0, 0] else y_label, title)
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=len(groups))
     return fig

@@ -13,13 +13,15 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
+from scipy.stats import spearmanr
 
 ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "data" / "results"
 
 
 def stored(name: str) -> pd.DataFrame:
     """Return a table of data/results."""
-    return pd.read_csv(ROOT / "data" / "results" / f"{name}.csv")
+    return pd.read_csv(RESULTS / f"{name}.csv")
 
 
 def prose(chapter: str) -> str:
@@ -76,12 +78,47 @@ def findings_03() -> Iterator[str]:
 # --- chapter 4
 
 
+def findings_04() -> Iterator[str]:
+    trials = stored("searches")
+    e = trials[trials["report"] == "E"]
+    won = e.loc[e["val_accuracy"].idxmax()]
+    assert len(e) == 10
+    assert won["lr"] == e["lr"].max()
+    assert int(won["hidden"]) == e["hidden"].astype(int).max()
+    yield f"with rates up to {e['lr'].max():g} and up to {won['hidden']} units"
+    yield f"the best of its ten trials, {won['val_accuracy']:.2%} on validation images"
+    yield f"has a rate of {won['lr']:g} and {won['hidden']} units"
+
+    b = trials[(trials["report"] == "B") & (trials["state"] == "complete")]
+    accuracy = b["val_accuracy"]
+    varied = json.loads((RESULTS / "searches.json").read_text())["searches"]["B"]["varied"]
+    units, rates = ((varied[name]["low"], varied[name]["high"]) for name in ("hidden", "lr"))
+    yield "among {} to {} units and rates from {} to {}".format(*units, *rates)
+    width, rate = (spearmanr(b[name].astype(float), accuracy) for name in ("hidden", "lr"))
+    yield f"its {len(b)} trials lie between {accuracy.min():.2%} and {accuracy.max():.2%}"
+    correlated = f"{width.statistic:+.2f} with the width and {rate.statistic:+.2f} with the rate"
+    yield correlated.replace("-", "−")
+    yield f"at least that much in {width.pvalue:.0%} and {rate.pvalue:.0%} of cases"
+
+    pruning = stored("pruning").query("purpose == 'pruning'")
+    full, halved = (pruning[pruning["pruner"] == name] for name in ("none", "halving"))
+    share = {name: halved[name].sum() / full[name].sum() for name in ("epochs", "seconds")}
+    yield f"took {share['epochs']:.0%} of the epochs and {share['seconds']:.0%} of the time"
+    accuracies = pruning.pivot(index="seed", columns="pruner", values="val_accuracy")
+    lost = 100 * (accuracies["none"] - accuracies["halving"]).round(6)
+    assert sorted(lost)[:2] == [0, 0]
+    assert len(full) == len(halved) == 3
+    yield "Twice it found a trial as good as the best of the full search"
+    yield f"once one that was {lost.max():.2f} points worse"
+
+
 # --- chapter 6
 
 
 FINDINGS: dict[str, Callable[[], Iterator[str]]] = {  # by chapter
     "03": findings_03,
 }
+FINDINGS: dict[str, Callable[[], Iterator[str]]] = {"04": findings_04}  # by chapter
 
 
 @pytest.mark.parametrize("chapter", FINDINGS)
