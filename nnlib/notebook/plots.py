@@ -13,7 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nnlib.notebook import axes
-from nnlib.notebook.axes import COLOURS, PANELS, WIDTH, figure, label
+from nnlib.notebook.axes import COLOURS, PANELS, WIDTH
+from nnlib.notebook.axes import figure as figure
+from nnlib.notebook.axes import label as label
 
 Values = Sequence[float]
 
