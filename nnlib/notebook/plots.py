@@ -318,4 +318,29 @@ def scatters(
         ax.set(**{f"{axis}scale": "log" for axis in log})
         label(ax, x_label, "" if ax is not row[0, 0] else y_label, title)
     fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=len(groups))
+# --- chapter 5
+
+
+def layers(nets: Mapping[str, Any]) -> Figure:
+    """Draw every weight matrix of some nets of one shape: a row a net, a scale a layer."""
+    names = list(next(iter(nets.values())).weight_matrices)
+    fig, grid = figure(4.2, len(nets), len(names), squeeze=False)
+    for column, name in zip(grid.T, names, strict=True):
+        matrices = [net.parameters[name] for net in nets.values()]
+        limit = float(np.percentile(np.abs(np.concatenate(matrices)), 99))
+        for ax, matrix, when in zip(column, matrices, nets, strict=True):
+            axes.signed_image(ax, matrix, limit, aspect="auto")
+            ax.set_title(f"{name} {when}, {matrix.shape[0]} × {matrix.shape[1]}")
+    return fig
+
+
+def maps(views: Mapping[str, np.ndarray], groups: Sequence[Any]) -> Figure:
+    """Draw flat maps (N, 2) of the same points, two a row, a colour and a marker for each group."""
+    fig, grid = figure(0.6 + 2.9 * math.ceil(len(views) / 2), math.ceil(len(views) / 2), 2)
+    order = np.argsort(groups, kind="stable")
+    for ax, (title, places) in zip(grid.flat, views.items(), strict=True):
+        axes.points(ax, *places[order].T, np.asarray(groups)[order], size=8)
+        axes.bare(ax).set_title(title)
+        ax.get_legend().remove()
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=5, markerscale=2)
     return fig
