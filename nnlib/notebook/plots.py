@@ -14,7 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from nnlib.notebook import axes
-from nnlib.notebook.axes import COLOURS, PANELS, WIDTH, figure, label
+from nnlib.notebook.axes import COLOURS, PANELS, WIDTH
+from nnlib.notebook.axes import figure as figure
+from nnlib.notebook.axes import label as label
 
 Values = Sequence[float]
 

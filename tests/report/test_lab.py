@@ -9,6 +9,7 @@ import csv
 import io
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -24,7 +25,7 @@ from PIL import Image, ImageDraw
 
 from nnlib.report.document import Document
 from nnlib.report.execute import quick_values
-from nnlib.report.exporter import tags_of
+from nnlib.report.exporter import IMAGES, tags_of
 from nnlib.report.page import Page
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +66,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "notebooks").mkdir()
     for path in PATHS:
         nb = quick(nbformat.read(path, as_version=4))
+        shutil.copy(path, folder / "notebooks" / f"opened_{path.name}")
         nbformat.write(nb, folder / "notebooks" / path.name)
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
     for name, sources in SCRATCH.items():
@@ -114,6 +116,36 @@ def shoot(request: pytest.FixtureRequest) -> Callable[[browser.Browser], None]:
 
 
 # --- every notebook
+
+IMAGES_SHOWN = """[...document.querySelectorAll('.jp-OutputArea-output')].flatMap(
+    place => [...place.querySelectorAll(':scope > img, :scope > svg, .jp-RenderedHTML img')].map(
+        image => [image.naturalWidth, image.getBoundingClientRect().width, place.clientWidth]))"""
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_a_notebook_that_nobody_has_run_shows_every_figure(server: lab.Lab, shoot, path: Path):
+    """As after a fresh clone: its outputs are not trusted, and SVG would be its own alt text."""
+    nb = nbformat.read(path, as_version=4)
+    figures = [
+        output
+        for cell in nb.cells
+        for output in cell.get("outputs", [])
+        if set(output.get("data", {})) & set(IMAGES)
+    ]
+    with closing(browser.Browser()) as window:
+        window.visit(server.page(f"notebooks/opened_{path.name}"), height=1000)
+        window.wait("document.querySelectorAll('.jp-Notebook .jp-Cell').length > 5", 60)
+        shown = f"({IMAGES_SHOWN}).filter(image => image[0]).length"
+        window.wait(f"{shown} >= {len(figures)}", 60)
+        seen = window.evaluate(IMAGES_SHOWN)
+        text = window.evaluate("document.querySelector('.jp-Notebook').textContent")
+        shoot(window)
+    assert len(seen) == len(figures), "each once"
+    for natural, width, pane in seen:
+        assert min(natural, 0.9 * pane) <= width <= pane
+    for output in figures:
+        assert output.data["text/plain"][:60] not in text, "a picture, not its description"
 
 
 def fast_or_slow() -> list:

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 import nnlib
 from nnlib import InputError
-from nnlib.notebook import plots
+from nnlib.notebook.output import rendered
 from nnlib.pictures import fit_picture
 from nnlib.report.execute import quick_values
 from nnlib.report.exporter import WIDGET
@@ -104,7 +104,7 @@ def test_figure_shows_what_was_decided(small: nnlib.MLP, digits):
         assert ax.get_title(loc="left") == f"unit {unit}"
         assert float(ax.get_xlabel().replace("−", "-")) == pytest.approx(share, abs=0.05)
         assert (np.sign(share) < 0) == ax.get_xlabel().startswith("−")
-    assert plots.svg(drawing.draw_decision(decision))
+    assert rendered(drawing.draw_decision(decision), "svg")
 
 
 def test_a_net_narrower_than_the_figure_is_drawn_too(digits):

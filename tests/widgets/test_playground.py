@@ -16,7 +16,9 @@ import nnlib
 from nnlib import InputError
 from nnlib.config import TrainConfig
 from nnlib.data import Dataset
-from nnlib.notebook import live, plots
+from nnlib.notebook import axes as panels
+from nnlib.notebook import live
+from nnlib.notebook.output import rendered
 from nnlib.widgets import panel as widgets
 from nnlib.widgets.panel import Board
 from nnlib.widgets.playground import (
@@ -229,26 +231,26 @@ def test_a_trace_s_points_are_means_and_few(data):
 def test_axes_span_what_is_planned_and_then_what_was_done(data):
     playground = Playground(data)
     run = playground.start(knobs(epochs=50))
-    _, axes = plots.figure(2.0, 1, 2)
+    _, axes = panels.figure(2.0, 1, 2)
     steps = playground.learn(run)
     while len(run.history.rows) < 2:
         next(steps)
-    plots.running(axes, {"": run.trace})
+    panels.running(axes, {"": run.trace})
     assert axes[0].get_xlim() == (0, 50)
     run.stop()
     assert list(steps) == []
-    plots.running(axes, {"": run.trace})
+    panels.running(axes, {"": run.trace})
     assert axes[0].get_xlim() == (0, 2)
 
 
 def test_curves_are_those_of_the_run_and_redrawn_in_place(data):
     playground = Playground(data)
     first = trained(playground, knobs())
-    _, axes = plots.figure(2.0, 1, 2)
-    plots.running(axes, {"one": first.trace})
+    _, axes = panels.figure(2.0, 1, 2)
+    panels.running(axes, {"one": first.trace})
     second = trained(playground, knobs(lr=0.3))
     second.trace.turns.append(1.5)
-    plots.running(axes, {"one": first.trace, "two": second.trace})
+    panels.running(axes, {"one": first.trace, "two": second.trace})
     pale, strong, _, other, turn = axes[1].lines
     np.testing.assert_allclose(pale.get_ydata(), 100 * np.array(first.trace.accuracy))
     np.testing.assert_allclose(
@@ -269,7 +271,7 @@ class Shown:
         self.drawings: list[tuple[str, str, bool]] = []
 
     def __call__(self, figure: Any, fig: Any, caption: str, alt: str, last: bool = False) -> None:
-        assert plots.svg(fig).startswith(b"<?xml")
+        assert rendered(fig, "svg").startswith(b"<?xml")
         assert len(alt.split()) > 4
         self.drawings.append((figure.name, caption, last))
 
