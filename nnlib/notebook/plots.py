@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from nnlib.notebook import axes
 from nnlib.notebook.axes import COLOURS, PANELS, WIDTH
@@ -343,4 +344,17 @@ def maps(views: Mapping[str, np.ndarray], groups: Sequence[Any]) -> Figure:
         axes.bare(ax).set_title(title)
         ax.get_legend().remove()
     fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=5, markerscale=2)
+# --- chapter 6
+
+
+def framed(stack: np.ndarray, columns: int, labels: Sequence[str], frames: np.ndarray) -> Figure:
+    """Draw images (N, h, w) as `images` does, with a frame around those that `frames` (N,) says."""
+    fig = images(stack, columns, list(labels))
+    (ax,), (height, width) = fig.axes, np.array(stack.shape[1:]) + 1
+    room = WIDTH - 0.07 * max(map(len, labels))  # inches beside the names
+    fig.set_figheight(0.1 + room * len(stack) / columns**2 * height / width)
+    for number in np.flatnonzero(frames):
+        corner = width * (number % columns) - 1, height * (number // columns) - 1
+        ax.add_patch(Rectangle(corner, width, height, fill=False, color=COLOURS[1], lw=1.8,
+                               clip_on=False))  # fmt: skip
     return fig
