@@ -302,6 +302,8 @@ def bowl(paths: Mapping[str, np.ndarray], steepness: np.ndarray) -> Figure:
         ax.plot(0, 0, "+", color="black", ms=9, ls="None", label="lowest place")
         ax.set(xlim=(-reach[0], reach[0]), ylim=(-reach[1], reach[1]))
         label(ax, "weight 1", "weight 2" if ax is row[0, 0] else "", title)
+
+
 # --- chapter 4
 
 
@@ -319,6 +321,8 @@ def scatters(
         ax.set(**{f"{axis}scale": "log" for axis in log})
         label(ax, x_label, "" if ax is not row[0, 0] else y_label, title)
     fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=len(groups))
+
+
 # --- chapter 5
 
 
@@ -344,6 +348,8 @@ def maps(views: Mapping[str, np.ndarray], groups: Sequence[Any]) -> Figure:
         axes.bare(ax).set_title(title)
         ax.get_legend().remove()
     fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=5, markerscale=2)
+
+
 # --- chapter 6
 
 

@@ -121,10 +121,6 @@ def findings_04() -> Iterator[str]:
 # --- chapter 6
 
 
-FINDINGS: dict[str, Callable[[], Iterator[str]]] = {  # by chapter
-    "03": findings_03,
-}
-FINDINGS: dict[str, Callable[[], Iterator[str]]] = {"04": findings_04}  # by chapter
 def named_right(table: pd.DataFrame, file: str) -> np.ndarray:
     """Return which test images each row's net classifies rightly, (rows, N)."""
     answers, _ = load_tensors(ROOT / "data" / "results" / f"{file}.safetensors")
@@ -301,7 +297,11 @@ def tricks_and_companions(nets: pd.DataFrame) -> Iterator[str]:
     yield f"seven unlike nets together to {best['Fashion-MNIST']:.2f}% and {best['MNIST']:.2f}%"
 
 
-FINDINGS: dict[str, Callable[[], Iterator[str]]] = {"06": findings_06}
+FINDINGS: dict[str, Callable[[], Iterator[str]]] = {  # by chapter
+    "03": findings_03,
+    "04": findings_04,
+    "06": findings_06,
+}
 
 
 @pytest.mark.parametrize("chapter", FINDINGS)
