@@ -4,9 +4,11 @@ The flags of `nnlib train`, a run's config.json, a model file's metadata and the
 search varies all come from the fields of `TrainConfig`: a new setting is one new line here.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import partial
+from inspect import signature
 from typing import Any
 
 from nnlib import checks, layers, optim
@@ -17,9 +19,6 @@ from nnlib.images import make_scaling
 from nnlib.network import MLP
 from nnlib.runs import versions
 
-AUGMENTATION = ("flip", "shift", "rotate", "zoom", "shear", "elastic", "cutout")
-NET = ("activation", "dropout", "seed", "input_dropout", "batch_norm", "init", "init_scale")
-LOOP = ("epochs", "batch_size", "seed", "label_smoothing", "clip_norm", "average", "patience")
 _from_0, _from_1 = partial(checks.whole, least=0), partial(checks.whole, least=1)
 
 
@@ -58,7 +57,7 @@ class TrainConfig:
     epochs: int = _option(10, "passes over the training images", _from_1)
     batch_size: int = _option(64, "images a step", _from_1)
     lr: float = _option(0.1, "learning rate")
-    optimizer: str = _option("sgd", "how weights are updated", choices=("sgd", "adamw"))
+    optimizer: str = _option("sgd", "how weights are updated", choices=tuple(optim.OPTIMIZERS))
     momentum: float = _option(0.0, "of SGD")
     nesterov: bool = _option(False, "Nesterov's form of momentum")
     weight_decay: float = _option(0.0, "λ of ½ λ ‖W‖²; decoupled with adamw")
@@ -105,29 +104,23 @@ class TrainConfig:
 
     def make_optimizer(self) -> optim.Optimizer:
         """Return a new optimiser with these settings."""
-        if self.optimizer == "adamw":
-            return optim.AdamW(self.lr, self.weight_decay)
-        return optim.SGD(self.lr, self.momentum, self.weight_decay, self.nesterov)
+        kind = optim.OPTIMIZERS[self.optimizer]
+        return kind(**self.arguments(kind))
 
     @property
     def augmentation(self) -> Augment:
         """The random changes made to training images."""
-        return Augment(**self._only(AUGMENTATION))
+        return Augment(**self.arguments(Augment))
 
-    @property
-    def of_the_loop(self) -> dict[str, Any]:
-        """The settings that `Trainer` takes under the same names."""
-        return self._only(LOOP)
-
-    def _only(self, names: tuple[str, ...]) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in names}
+    def arguments(self, of: Callable) -> dict[str, Any]:
+        """Return the settings that a function or class takes as arguments of the same names."""
+        names = signature(of).parameters
+        return {name: value for name, value in vars(self).items() if name in names}
 
     def make_schedule(self, steps_per_epoch: int) -> optim.Schedule:
         """Return the learning rate as a function of the step."""
-        names = ("lr", "epochs", "decay", "decay_every", "warmup")
-        return optim.make_schedule(
-            self.schedule, steps_per_epoch=steps_per_epoch, **self._only(names)
-        )
+        more = self.arguments(optim.make_schedule)
+        return optim.make_schedule(self.schedule, steps_per_epoch=steps_per_epoch, **more)
 
     def load(self) -> Dataset:
         """Return the data set with the split that these settings ask for."""
@@ -135,12 +128,9 @@ class TrainConfig:
 
     def make_model(self, data: Dataset) -> MLP:
         """Return a new net for the images and classes of `data`, scaling included."""
-        height, width = data.image_shape
-        model = MLP(
-            [height * width, *self.hidden, len(data.classes)],
-            scaling=make_scaling(self.scale, data.train.images),
-            **self._only(NET),
-        )
+        sizes = [math.prod(data.image_shape), *self.hidden, len(data.classes)]
+        scaling = make_scaling(self.scale, data.train.images)
+        model = MLP(sizes, scaling=scaling, **self.arguments(MLP))
         model.info = {
             # the name of an official set; a folder's is marked, as it may be called the same
             "dataset": data.name if self.dataset in DATASETS else f"folder {data.name}",

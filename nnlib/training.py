@@ -86,16 +86,13 @@ def save_run(trainer: Trainer, folder: RunFolder, checkpoint: bool = True) -> No
 
 def make_trainer(config: TrainConfig, data: Dataset, threads: int | None = None) -> Trainer:
     """Return the loop that a `TrainConfig` describes, with a new model, before its first step."""
-    return Trainer(
-        config.make_model(data),
-        data.train,
-        data.val,
-        optimizer=config.make_optimizer(),
-        schedule=config.make_schedule(-(-len(data.train) // config.batch_size)),
-        augment=config.augmentation,
-        threads=threads,
-        **config.of_the_loop,
-    )
+    settings = config.arguments(Trainer) | {
+        "optimizer": config.make_optimizer(),
+        "schedule": config.make_schedule(-(-len(data.train) // config.batch_size)),
+        "augment": config.augmentation,
+        "threads": threads,
+    }
+    return Trainer(config.make_model(data), data.train, data.val, **settings)
 
 
 def save_settings(config: TrainConfig, trainer: Trainer, folder: RunFolder) -> None:
