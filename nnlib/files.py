@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import secrets
+import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -73,9 +74,7 @@ def make_folder(path: str | os.PathLike) -> Path:
     folder = Path(path)
     with _writing(folder, "to the folder"):
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{secrets.token_hex(4)}.tmp"
-        probe.touch()
-        probe.unlink()
+        tempfile.TemporaryFile(dir=folder).close()
     return folder
 
 
