@@ -159,18 +159,11 @@ def _add_report(verbs: Any) -> None:
                       metavar=("NAME", "VALUE"), help="set a notebook's parameter")  # fmt: skip
 
 
-def settings_of(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the settings that were given on the command line, and no others."""
-    names = [setting.name for setting in fields(TrainConfig)]
-    return {name: getattr(options, name) for name in names if hasattr(options, name)}
-
-
 def config_of(options: argparse.Namespace, or_else: str = "") -> TrainConfig:
     """Return the settings given, the rest by default; a data set must be among them."""
-    given = settings_of(options)
-    if "dataset" not in given:
+    if "dataset" not in options:
         raise InputError(f"no data set given: add --dataset fashion-mnist{or_else}")
-    return TrainConfig(**given)
+    return TrainConfig.from_dict(vars(options))
 
 
 def run_data(options: argparse.Namespace) -> None:
@@ -184,11 +177,12 @@ def run_train(options: argparse.Namespace) -> None:
     """Train a new run, or go on with one."""
     from nnlib import progress
 
-    given, watch = settings_of(options), progress.for_stderr()
+    watch = progress.for_stderr()
+    given = [setting.name for setting in fields(TrainConfig) if setting.name in options]
     if options.resume is None:
         run = training.train(config_of(options, ", or --resume DIR"), options.out, watch)
     elif given or options.out:
-        extra = next(iter(given), "out").replace("_", "-")
+        extra = [*given, "out"][0].replace("_", "-")
         raise InputError(f"--resume takes its settings from the run; leave out --{extra}")
     else:
         run = training.resume(options.resume, watch)

@@ -280,20 +280,19 @@ def _held_interrupt() -> Iterator[list]:
     """Note the first Ctrl-C in what is yielded, and raise it at the end; a second acts as ever."""
     held: list[int] = []
     usual = signal.default_int_handler
-    ours = threading.current_thread() is threading.main_thread()
-    if not ours or signal.getsignal(signal.SIGINT) is not usual:  # someone else cares for it
-        yield held
-        return
 
     def hold(number: int, frame: Any) -> None:
         held.append(number)
         signal.signal(signal.SIGINT, usual)
 
-    signal.signal(signal.SIGINT, hold)
+    ours = threading.current_thread() is threading.main_thread()
+    if ours and signal.getsignal(signal.SIGINT) is usual:  # else someone else cares for it
+        signal.signal(signal.SIGINT, hold)
     try:
         yield held
     finally:
-        signal.signal(signal.SIGINT, usual)
+        if signal.getsignal(signal.SIGINT) is hold:
+            signal.signal(signal.SIGINT, usual)
     if held:
         raise KeyboardInterrupt
 
