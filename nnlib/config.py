@@ -15,7 +15,7 @@ from nnlib import checks, layers, optim
 from nnlib.augment import Augment
 from nnlib.checks import InputError
 from nnlib.data import DATASETS, Dataset, load_dataset
-from nnlib.images import make_scaling
+from nnlib.images import SCALINGS, make_scaling
 from nnlib.network import MLP
 from nnlib.runs import versions
 
@@ -68,15 +68,13 @@ class TrainConfig:
     dropout: float = _option(0.0, "probability that a hidden unit is dropped", checks.fraction)
     input_dropout: float = _option(0.0, "probability that a pixel is dropped", checks.fraction)
     batch_norm: bool = _option(False, "batch normalisation before each activation")
-    label_smoothing: float = _option(0.0, "share of the target spread over all classes",
-                                     checks.fraction)  # fmt: skip
+    label_smoothing: float = _option(0.0, "share of the target for all classes", checks.fraction)
     clip_norm: float = _option(0.0, "largest norm of a gradient; 0: any", checks.not_negative)
     average: float = _option(0.0, "decay of the weights' moving average; 0: none", checks.fraction)
     patience: int = _option(0, "stop after so many epochs without a better one; 0: never", _from_0)
     init: str | None = _option(None, "of the weights", choices=tuple(layers.INITIALISERS))
     init_scale: float = _option(1.0, "factor on the initial weights", checks.positive)
-    scale: str = _option("unit", "pixels / 255, (p - mean) / sd, or as they are",
-                         choices=("unit", "standard", "none"))  # fmt: skip
+    scale: str = _option("unit", "pixels / 255, (p - mean) / sd, or as they are", choices=SCALINGS)
     flip: bool = _option(False, "augment: mirror left and right at random")
     shift: float = _option(0.0, "augment: pixels, at most, in each direction")
     rotate: float = _option(0.0, "augment: degrees, at most")

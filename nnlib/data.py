@@ -14,7 +14,6 @@ from nnlib.checks import InputError
 from nnlib.files import sha256
 from nnlib.images import Split
 from nnlib.sources import DATASETS as DATASETS
-from nnlib.sources import FILES as FILES
 from nnlib.sources import TEST_FILES, TRAIN_FILES, fetch, idx_header, read_idx
 from nnlib.sources import DownloadError as DownloadError
 

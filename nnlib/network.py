@@ -237,10 +237,9 @@ def check_tensors(
         odd = ", ".join(sorted(set(tensors) ^ set(shapes)))[:200]
         raise InputError(f"array names differ from the architecture's: {odd}")
     for name, array in tensors.items():
-        if array.shape != shapes[name] or array.dtype != dtype:
-            raise InputError(
-                f"array {name} is {array.dtype} {array.shape}, expected {dtype} {shapes[name]}"
-            )
+        found, expected = f"{array.dtype} {array.shape}", f"{dtype} {shapes[name]}"
+        if found != expected:
+            raise InputError(f"array {name} is {found}, expected {expected}")
         if not np.isfinite(array).all():
             raise InputError(f"array {name} holds values that are not finite")
 
