@@ -21,7 +21,7 @@ from nnlib.checks import InputError
 from nnlib.config import TrainConfig
 from nnlib.data import DATASETS, fetch, load_test_split
 from nnlib.evaluation import evaluate
-from nnlib.files import project_root
+from nnlib.files import project_root, without_nan
 from nnlib.network import MLP, load_model
 from nnlib.runs import RunFolder
 
@@ -314,11 +314,4 @@ def _literal(text: str) -> Any:
 
 def _answer(options: argparse.Namespace, values: dict[str, Any], text: str) -> None:
     """Print the result: JSON alone where asked for, words otherwise."""
-    print(json.dumps(_finite(values)) if options.json else text)
-
-
-def _finite(value: Any) -> Any:
-    """Replace what JSON cannot say, NaN, by None."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    print(json.dumps(without_nan(values)) if options.json else text)

@@ -51,6 +51,7 @@ class MLP:
         scaling: Scaling = UNIT,
     ) -> None:
         self.sizes = _checked_sizes(sizes)
+        self.shapes = list(pairwise(self.sizes))  # (inputs, outputs) of each linear layer
         self.dtype = np.dtype(checks.one_of("dtype", dtype, ("float32", "float64")))
         self.architecture = {  # the arguments that build this net again, before its weights
             "sizes": self.sizes,
@@ -85,11 +86,6 @@ class MLP:
             if made["dropout"]:
                 built.append(layers.Dropout(made["dropout"], self.rng))
         return built
-
-    @property
-    def shapes(self) -> list[tuple[int, int]]:
-        """The (inputs, outputs) of each linear layer."""
-        return list(pairwise(self.sizes))
 
     def _collect(self, kind: str) -> dict[str, np.ndarray]:
         """Return the layers' parameters, gradients or statistics as {"W1": …, "b1": …}."""

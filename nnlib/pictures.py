@@ -51,7 +51,8 @@ def fit_picture(grey: np.ndarray, shape: tuple[int, int], dataset: str = "") -> 
     if ink.shape == tuple(shape):
         return ink
     mnist = dataset == "mnist"
-    drawn = _trimmed(_without_ground(ink))
+    ground = np.uint8(_ground(ink))
+    drawn = _trimmed(np.maximum(ink, ground) - ground)  # grey or yellowish paper becomes black
     small = _full_contrast(_shrink(drawn, shape, DIGIT_BOX if mnist else 1.0))
     return _place(small, shape, weights=small if mnist else np.ones_like(small))
 
@@ -59,12 +60,6 @@ def fit_picture(grey: np.ndarray, shape: tuple[int, int], dataset: str = "") -> 
 def _ground(grey: np.ndarray) -> int:
     """Return the level of what nothing is drawn on: the border's median."""
     return int(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
-
-
-def _without_ground(ink: np.ndarray) -> np.ndarray:
-    """Make grey or yellowish paper black."""
-    ground = np.uint8(_ground(ink))
-    return np.maximum(ink, ground) - ground
 
 
 def _trimmed(ink: np.ndarray) -> np.ndarray:

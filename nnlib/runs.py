@@ -114,6 +114,7 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(path)
+        self.model = self.path / MODEL  # the best weights
 
     @classmethod
     def create(cls, path: str | os.PathLike) -> "RunFolder":
@@ -136,11 +137,6 @@ class RunFolder:
         """Tell whether any file of a run is there."""
         names = (CONFIG, HISTORY, MODEL, CHECKPOINT, PREVIOUS)
         return any((self.path / name).exists() for name in names)
-
-    @property
-    def model(self) -> Path:
-        """Where the best weights are."""
-        return self.path / MODEL
 
     def save_config(self, config: dict) -> None:
         """Write config.json."""

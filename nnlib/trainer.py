@@ -87,6 +87,7 @@ class Trainer:
         self.val = train.take(slice(0)) if val is None else val
         self.epochs = checks.whole("epochs", epochs, least=1)
         self.batch_size = checks.whole("batch size", batch_size, least=1)
+        self.steps_per_epoch = -(-len(train) // batch_size)  # the last batch perhaps smaller
         self.seed, self.patience = checks.whole("seed", seed), patience
         self.optimizer = optimizer or optim.SGD()
         self.schedule = schedule or optim.constant(self.optimizer.lr)
@@ -117,11 +118,6 @@ class Trainer:
     def epoch(self) -> int:
         """How many epochs are finished."""
         return len(self.history.rows)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches an epoch, the last one perhaps smaller."""
-        return -(-len(self.train) // self.batch_size)
 
     @property
     def finished(self) -> bool:

@@ -24,6 +24,7 @@ from nnlib import optim
 from nnlib.checks import InputError
 from nnlib.config import TrainConfig, layers_text
 from nnlib.data import Dataset
+from nnlib.files import without_nan
 from nnlib.images import Split
 from nnlib.network import MLP, save_model
 from nnlib.runs import History, Progress, RunFolder, default_folder, versions
@@ -74,8 +75,7 @@ def save_run(trainer: Trainer, folder: RunFolder, checkpoint: bool = True) -> No
     history, best = trainer.history, trainer.history.best
     newest = best is history.rows[-1]
     if newest or not checkpoint:
-        shown = {key: best[key] for key in ("epoch", "val_loss", "val_accuracy")}
-        known = {key: None if value != value else value for key, value in shown.items()}  # no NaN
+        known = without_nan({key: best[key] for key in ("epoch", "val_loss", "val_accuracy")})
         model = trainer.answering if newest else trainer.model  # which ends with the best weights
         model.info = trainer.model.info | {"best": known}
         save_model(model, folder.model)
