@@ -22,9 +22,8 @@ from IPython.utils.capture import capture_output
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from nnlib import Split, exercises, layers
+from nnlib import Split, exercises, layers, losses
 from nnlib.exercises import data, training, verdicts
-from nnlib.losses import softmax
 from nnlib.network import MLP
 from nnlib.report.document import Document
 from nnlib.report.execute import quick_values
@@ -218,7 +217,7 @@ def made(source: str, *faults: tuple[str, str], **names: Any) -> Any:
     for right, wrong in faults:
         assert right in source, right
         source = source.replace(right, wrong)
-    space = {"np": np, "softmax": softmax, "layers": layers} | names
+    space = {"np": np, "losses": losses, "layers": layers} | names
     exec(source, space)
     return list(space.values())[-1]
 
