@@ -174,7 +174,8 @@ def pattern_of(name: Any, values: pd.Series) -> str:
     """Return the format that suits a column's kind of number."""
     if pd.api.types.is_bool_dtype(values) or not pd.api.types.is_numeric_dtype(values):
         return "{}"
-    known = np.abs(values.dropna().astype(float))
+    known = np.abs(values.astype(float))
+    known = known[np.isfinite(known)]
     if str(name).replace("_", " ").split(" ")[-1] in SHARES and known.max() <= 1:
         return "{:.2%}"
     if (known % 1 == 0).all():

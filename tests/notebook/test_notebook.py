@@ -54,6 +54,7 @@ def test_table_cells_and_caption_have_it_too(shown):
         ("mean", [88.214, 99.5], ["88.21", "99.50"]),
         ("nothing", [math.nan, math.nan], ["–", "–"]),
         ("none", [], []),
+        ("overflow", [math.inf, 2.5], ["inf", "2.500"]),
         ("what", ["a", None], ["a", "–"]),
     ],
 )
