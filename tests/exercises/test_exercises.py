@@ -483,23 +483,6 @@ def test_rivals(mistakes: int):
     hint(judge([True], ours, made_up, tries, y), "True or False for each")
 
 
-def test_temperature():
-    rng = np.random.default_rng(2)
-    y = rng.integers(4, size=3000)
-    logits = 3 * (2 * np.eye(4)[y] + rng.normal(size=(3000, 4)))  # three times too sure, or so
-    first, second = slice(0, 1500), slice(1500, None)
-    both = (logits[first], y[first]), (logits[second] * 2, y[second])
-    best = exercises.results._best_temperature(*both[0])
-    judge = exercises.check_temperature.judge
-    assert judge(best, *both).kind == judge(1.01 * best, *both).kind == "right"
-    for answer, part in (
-        (exercises.results._best_temperature(*both[1]), "*test* images"),
-        (1 / best, "reciprocal"), (1, "nothing changes"), (2.5 * best, "smaller"),
-        (0.4 * best, "larger"), (-1, "more than 0"), ("1.5", "single number"),
-    ):  # fmt: skip
-        hint(judge(answer, *both), part)
-
-
 # ---------------------------------------------------------------- whatever the answer
 
 
@@ -507,7 +490,6 @@ def judged(check: str, answer: Any) -> verdicts.Verdict:
     """The verdict of a check on an answer given wherever one is asked for."""
     train, net = striped(400, 4, (6, 5), 1), MLP([30, 12, 4], seed=2)
     x, y = train.x, train.y
-    logits = net.forward(x)
     more = {
         "check_stratified": (y,), "check_leak": (train, 0),
         "check_zero_start": ([30, 12, 4], x, y), "check_stable_rate": (parabola,),
@@ -515,7 +497,7 @@ def judged(check: str, answer: Any) -> verdicts.Verdict:
         "check_shares": ((0.001, 1.0), 0.01, 3), "check_seeds": (1.0, 0.5),
          "check_permutation": (net, x),
         "check_contributions": (net, x, y, (y + 1) % 4),
-        "check_test_size": (0.9, 0.005), "check_temperature": ((logits, y), (logits, y)),
+        "check_test_size": (0.9, 0.005),
         "check_rivals": (*exercises.rivals(y, y, 0), y),
     }  # fmt: skip
     called = getattr(exercises, check)
