@@ -1,9 +1,8 @@
-"""Exercises of notebook 06: how many test images, which lead is real, a net that is too sure."""
+"""Exercises of notebook 06: how many test images, and which lead is real."""
 
 import numpy as np
 
 from nnlib.exercises.verdicts import check, compare, expect, number
-from nnlib.losses import softmax_cross_entropy
 
 Z = 1.96  # standard deviations: 95 % of a normal distribution
 LEVEL = 0.05  # p below which a lead counts as real
@@ -102,43 +101,3 @@ def _about_rival(lead: int, p: float, tries: int) -> str:
         return f"{often}. But {tries} coins were thrown, and the best was picked."
     disagree = f"a lead of {lead} images, but on how many do the two disagree?"
     return f"{disagree} Would you call a coin unfair for that?"
-
-
-# ---------------------------------------------------------------- too sure of itself
-
-
-@check("Put a temperature in place of `None`.")
-def check_temperature(temperature: float, judged: tuple, test: tuple) -> str:
-    """Judge the T for which softmax(z / T) has the lowest loss on validation images.
-
-    Both splits are given as logits (N, K) and labels (N,).
-    """
-    given = number(temperature, "The temperature")
-    expect(given > 0, f"A temperature is more than 0, got {given:g}.")
-    best, on_test = _best_temperature(*judged), _best_temperature(*test)
-    loss = _loss(given, *judged)
-    if loss > 1.0001 * _loss(best, *judged) + 1e-6:
-        mistakes = {
-            "That is the best temperature for the *test* images. They choose nothing.": on_test,
-            "That is the reciprocal: logits are *divided* by the temperature.": 1 / best,
-            "With T = 1 nothing changes.": 1.0,
-        }
-        way = "smaller" if given > best else "larger"
-        otherwise = f"The validation loss is {loss:.4f}, and a {way} temperature brings it down."
-        compare(given, best, mistakes, otherwise, 0.02)
-    return (
-        f"T = {best:.3g}. The loss on the test images goes from {_loss(1, *test):.4f} to "
-        f"{_loss(best, *test):.4f}, without a single answer changing. "
-        f"The net was too {'sure of itself' if best > 1 else 'modest'}."
-    )
-
-
-def _loss(temperature: float, logits: np.ndarray, y: np.ndarray) -> float:
-    return softmax_cross_entropy(logits.astype(np.float64) / temperature, y)[0]
-
-
-def _best_temperature(logits: np.ndarray, y: np.ndarray) -> float:
-    from scipy.optimize import minimize_scalar
-
-    found = minimize_scalar(lambda t: _loss(np.exp(t), logits, y), bounds=(-4, 4), method="bounded")
-    return float(np.exp(found.x))

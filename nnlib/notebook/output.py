@@ -109,7 +109,8 @@ def show_drawing(
 def rendered(fig: Any, kind: str) -> bytes:
     """Return a figure as SVG, the same bytes for the same drawing, or as PNG of 256 colours."""
     stream = io.BytesIO()
-    with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "nnlib"}):
+    kept = {"figure.constrained_layout.use": False}  # saving gives a figure without layout this one
+    with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "nnlib", **kept}):
         if kind == "svg":
             fig.savefig(stream, format="svg", metadata={"Date": None})
             # without a size of its own it fills a notebook's pane, as a PNG does

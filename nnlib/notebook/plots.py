@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from nnlib.notebook import axes
 from nnlib.notebook.axes import COLOURS, PANELS, WIDTH
@@ -284,6 +285,44 @@ def network(sizes: Sequence[int], names: Sequence[str]) -> Figure:
     return fig
 
 
+# --- chapter 3
+
+
+def bowl(paths: Mapping[str, np.ndarray], steepness: np.ndarray) -> Figure:
+    """Draw ways (T, 2) down the bowl ½ Σ a w², a = `steepness` (2,), from above, a panel each."""
+    fig, row = figure(2.2, 1, len(paths), sharex=True, sharey=True, squeeze=False)
+    reach = np.abs([path[0] for path in paths.values()]).max(axis=0) * (1.35, 2)  # (2,)
+    grid = np.meshgrid(*(np.linspace(-r, r, 101) for r in reach))
+    loss = sum(a * w**2 for a, w in zip(steepness, grid, strict=True)) / 2
+    levels = np.linspace(0, 1, 8)[1:] ** 2 * loss.max()
+    for ax, (title, path) in zip(row[0], paths.items(), strict=True):
+        ax.contour(*grid, loss, levels=levels, colors="#BBBBBB", linewidths=0.8)
+        way = np.clip(path, -2 * reach, 2 * reach).T
+        ax.plot(*way, ls="-", lw=1, marker="o", ms=3, label="the way")
+        ax.plot(0, 0, "+", color="black", ms=9, ls="None", label="lowest place")
+        ax.set(xlim=(-reach[0], reach[0]), ylim=(-reach[1], reach[1]))
+        label(ax, "weight 1", "weight 2" if ax is row[0, 0] else "", title)
+
+
+# --- chapter 4
+
+
+def scatters(
+    panels: Mapping[str, Mapping[str, Any]], x_label: str, y_label: str, log: str = ""
+) -> Figure:
+    """Draw points (x, y) of named groups, a panel each beside one another, with one y axis.
+
+    Every panel has the same groups. `log` names the logarithmic axes, "x", "y" or "xy".
+    """
+    fig, row = figure(2.6, 1, len(panels), sharey=True, squeeze=False)
+    for ax, (title, groups) in zip(row[0], panels.items(), strict=True):
+        for number, (name, (x, y)) in enumerate(groups.items()):
+            ax.scatter(x, y, s=16, marker="os^D"[number], color=COLOURS[number], label=name)
+        ax.set(**{f"{axis}scale": "log" for axis in log})
+        label(ax, x_label, "" if ax is not row[0, 0] else y_label, title)
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=len(groups))
+
+
 # --- chapter 5
 
 
@@ -309,4 +348,19 @@ def maps(views: Mapping[str, np.ndarray], groups: Sequence[Any]) -> Figure:
         axes.bare(ax).set_title(title)
         ax.get_legend().remove()
     fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=5, markerscale=2)
+
+
+# --- chapter 6
+
+
+def framed(stack: np.ndarray, columns: int, labels: Sequence[str], frames: np.ndarray) -> Figure:
+    """Draw images (N, h, w) as `images` does, with a frame around those that `frames` (N,) says."""
+    fig = images(stack, columns, list(labels))
+    (ax,), (height, width) = fig.axes, np.array(stack.shape[1:]) + 1
+    room = WIDTH - 0.07 * max(map(len, labels))  # inches beside the names
+    fig.set_figheight(0.1 + room * len(stack) / columns**2 * height / width)
+    for number in np.flatnonzero(frames):
+        corner = width * (number % columns) - 1, height * (number // columns) - 1
+        ax.add_patch(Rectangle(corner, width, height, fill=False, color=COLOURS[1], lw=1.8,
+                               clip_on=False))  # fmt: skip
     return fig

@@ -30,7 +30,6 @@ from nnlib.report.document import Document
 from nnlib.report.execute import quick_values
 from nnlib.report.exporter import tags_of
 from nnlib.report.page import Page
-from nnlib.search.space import Range
 
 ROOT = Path(__file__).parents[2]
 PATHS = sorted((ROOT / "notebooks").glob("0[1-6]_*.ipynb"))
@@ -430,32 +429,6 @@ def test_shares():
     hint(judge((1 - 0.3) / 0.9, uncut, (0.1, 1.0), 0.9, 3), "outside")
 
 
-RATES = np.geomspace(1e-4, 10, 21)
-HILL = 0.9 - 0.1 * np.log10(RATES / 0.05) ** 2  # best at 0.05
-
-
-@pytest.mark.parametrize(
-    ("space", "part"),
-    [
-        (Range(0.0001, 0.01, log=True), "rising for higher rates"),
-        (Range(0.1, 10.0), "rising for lower rates"),
-        (Range(0.03, 0.08, log=True), "rising for lower rates"),
-        (Range(0.001, 10.0), "uniform scale"),
-        (Range(0.00001, 1.0, log=True), "stay within"),
-        ((0.01, 0.2), "Give a `Range`"),
-    ],
-)
-def test_range(space: Any, part: str):
-    hint(exercises.check_range.judge(space, RATES, HILL), part)
-
-
-def test_range_of_good_and_too_great_width():
-    judge = exercises.check_range.judge
-    assert judge(Range(0.01, 0.3, log=True), RATES, HILL).kind == "right"
-    steep = 0.9 - 2 * np.log10(RATES / 0.05) ** 2
-    hint(judge(Range(0.0001, 10.0, log=True), RATES, steep), "so wide")
-
-
 def test_seeds():
     judge = exercises.check_seeds.judge  # sd 1, difference 0.5: 2 · (2 · 2)² = 32
     assert judge(32, 1.0, 0.5).kind == judge(33, 1.0, 0.5).kind == "right"
@@ -510,23 +483,6 @@ def test_rivals(mistakes: int):
     hint(judge([True], ours, made_up, tries, y), "True or False for each")
 
 
-def test_temperature():
-    rng = np.random.default_rng(2)
-    y = rng.integers(4, size=3000)
-    logits = 3 * (2 * np.eye(4)[y] + rng.normal(size=(3000, 4)))  # three times too sure, or so
-    first, second = slice(0, 1500), slice(1500, None)
-    both = (logits[first], y[first]), (logits[second] * 2, y[second])
-    best = exercises.results._best_temperature(*both[0])
-    judge = exercises.check_temperature.judge
-    assert judge(best, *both).kind == judge(1.01 * best, *both).kind == "right"
-    for answer, part in (
-        (exercises.results._best_temperature(*both[1]), "*test* images"),
-        (1 / best, "reciprocal"), (1, "nothing changes"), (2.5 * best, "smaller"),
-        (0.4 * best, "larger"), (-1, "more than 0"), ("1.5", "single number"),
-    ):  # fmt: skip
-        hint(judge(answer, *both), part)
-
-
 # ---------------------------------------------------------------- whatever the answer
 
 
@@ -534,15 +490,14 @@ def judged(check: str, answer: Any) -> verdicts.Verdict:
     """The verdict of a check on an answer given wherever one is asked for."""
     train, net = striped(400, 4, (6, 5), 1), MLP([30, 12, 4], seed=2)
     x, y = train.x, train.y
-    logits = net.forward(x)
     more = {
         "check_stratified": (y,), "check_leak": (train, 0),
         "check_zero_start": ([30, 12, 4], x, y), "check_stable_rate": (parabola,),
         "check_patients": (0,), "check_schedule": (50, 5, 0.1),
-        "check_shares": ((0.001, 1.0), 0.01, 3), "check_range": (RATES, HILL),
-        "check_seeds": (1.0, 0.5), "check_permutation": (net, x),
+        "check_shares": ((0.001, 1.0), 0.01, 3), "check_seeds": (1.0, 0.5),
+         "check_permutation": (net, x),
         "check_contributions": (net, x, y, (y + 1) % 4),
-        "check_test_size": (0.9, 0.005), "check_temperature": ((logits, y), (logits, y)),
+        "check_test_size": (0.9, 0.005),
         "check_rivals": (*exercises.rivals(y, y, 0), y),
     }  # fmt: skip
     called = getattr(exercises, check)

@@ -72,6 +72,15 @@ def test_a_signed_map_is_white_at_zero():
     assert [text.get_text() for text in ax.texts] == ["1", "-2", "0", "0"]
 
 
+def test_a_way_down_a_bowl_stays_in_sight():
+    ways = {"in": np.array([[4.0, 1.0], [0.0, 0.0]]), "out": np.array([[4.0, 1.0], [4.0, -90.0]])}
+    first, second = plots.bowl(ways, np.array([1.0, 9.0])).axes
+    np.testing.assert_array_equal(first.lines[0].get_xydata(), ways["in"])
+    assert first.get_ylim() == second.get_ylim() == (-2, 2)
+    assert np.abs(second.lines[0].get_ydata()).max() == 4, "what leaves the bowl is cut off"
+    assert (first.get_title(loc="left"), second.get_ylabel()) == ("in", "")
+
+
 # --- in words
 
 
