@@ -348,6 +348,7 @@ def maps(views: Mapping[str, np.ndarray], groups: Sequence[Any]) -> Figure:
         axes.bare(ax).set_title(title)
         ax.get_legend().remove()
     fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=5, markerscale=2)
+    return fig
 
 
 # --- chapter 6
