@@ -219,23 +219,6 @@ def _as_markdown(text: pd.DataFrame, numeric: list[bool]) -> str:
 # --- where it all comes from
 
 
-def shapes(model: Any) -> pd.DataFrame:
-    """Return the table of a net's layers: kind, output (N examples), arrays, parameters."""
-    rows, width = [], model.sizes[0]
-    for layer in model.layers:
-        width = layer.parameters["W"].shape[1] if "W" in layer.parameters else width
-        arrays = {name: array.shape for name, array in layer.parameters.items()}
-        rows.append(
-            {
-                "layer": type(layer).__name__,
-                "output": f"(N, {width})",
-                "shapes": ", ".join(f"{name} {shape}" for name, shape in arrays.items()),
-                "parameters": sum(array.size for array in layer.parameters.values()),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
 def provenance(data: Any = None, **more: Any) -> None:
     """Show the line that ends a notebook: versions, BLAS, threads, data hash, seed, time."""
     from threadpoolctl import threadpool_info
