@@ -184,7 +184,7 @@ def framed(stack: np.ndarray, columns: int, labels: Sequence[str], frames: np.nd
 def layers(nets: Mapping[str, Any]) -> Figure:
     """Draw every weight matrix of some nets of one shape: a row a net, a scale a layer."""
     names = list(next(iter(nets.values())).weight_matrices)
-    fig, grid = figure(4.2, len(nets), len(names), squeeze=False)
+    fig, grid = figure(3.6, len(nets), len(names), squeeze=False)
     for column, name in zip(grid.T, names, strict=True):
         matrices = [net.parameters[name] for net in nets.values()]
         limit = float(np.percentile(np.abs(np.concatenate(matrices)), 99))
@@ -294,7 +294,7 @@ def scatters(
 
 def maps(views: Mapping[str, np.ndarray], groups: Sequence[Any]) -> Figure:
     """Draw flat maps (N, 2) of the same points, two a row, a colour and a marker for each group."""
-    fig, grid = figure(0.6 + 2.9 * math.ceil(len(views) / 2), math.ceil(len(views) / 2), 2)
+    fig, grid = figure(0.6 + 2.3 * math.ceil(len(views) / 2), math.ceil(len(views) / 2), 2)
     order = np.argsort(groups, kind="stable")
     for ax, (title, places) in zip(grid.flat, views.items(), strict=True):
         axes.points(ax, *places[order].T, np.asarray(groups)[order], size=8)
