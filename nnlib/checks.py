@@ -5,7 +5,7 @@ the thing, the value and what would do.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -15,37 +15,34 @@ class InputError(ValueError):
     """A mistake in what the user gave; its message is one line and says what to do."""
 
 
-def _is_number(value: Any) -> bool:
+def _number(name: str, value: Any, within: Callable[[float], bool], what: str) -> float:
     numeric = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    return numeric and math.isfinite(value)
+    if not (numeric and math.isfinite(value) and within(value)):
+        raise InputError(f"{name} must be {what}, got {value!r}")
+    return float(value)
 
 
 def positive(name: str, value: float) -> float:
     """Return a finite number > 0."""
-    if not _is_number(value) or value <= 0:
-        raise InputError(f"{name} must be > 0, got {value!r}")
-    return float(value)
+    return _number(name, value, lambda v: v > 0, "> 0")
 
 
 def not_negative(name: str, value: float) -> float:
     """Return a finite number >= 0."""
-    if not _is_number(value) or value < 0:
-        raise InputError(f"{name} must be >= 0, got {value!r}")
-    return float(value)
+    return _number(name, value, lambda v: v >= 0, ">= 0")
 
 
 def fraction(name: str, value: float) -> float:
     """Return a number in [0, 1)."""
-    if not _is_number(value) or not 0 <= value < 1:
-        raise InputError(f"{name} must be at least 0 and below 1, got {value!r}")
-    return float(value)
+    return _number(name, value, lambda v: 0 <= v < 1, "at least 0 and below 1")
 
 
-def whole(name: str, value: int, least: int = 0) -> int:
-    """Return a whole number >= least."""
+def whole(name: str, value: int, least: int = 0, most: int | None = None) -> int:
+    """Return a whole number >= least, and <= most where there is one."""
     integral = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not integral or value < least:
-        raise InputError(f"{name} must be a whole number >= {least}, got {value!r}")
+    if not integral or value < least or (most is not None and value > most):
+        what = f">= {least}" if most is None else f"from {least} to {most}"
+        raise InputError(f"{name} must be a whole number {what}, got {value!r}")
     return int(value)
 
 

@@ -10,7 +10,6 @@ import json
 import math
 import subprocess
 import sys
-import types
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, fields
@@ -22,9 +21,11 @@ from nnlib.checks import InputError
 from nnlib.config import TrainConfig
 from nnlib.data import DATASETS, fetch, load_test_split
 from nnlib.evaluation import evaluate
-from nnlib.files import project_root
+from nnlib.files import project_root, without_nan
 from nnlib.network import MLP, load_model
 from nnlib.runs import RunFolder
+
+METAVARS: dict[Any, str] = {int: "N", float: "X", str: "NAME"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -70,13 +71,22 @@ def make_parser() -> Parser:
     """Return the parser of the whole command, a subparser for each verb."""
     parser = Parser(prog="nnlib", description="A multi-layer perceptron in NumPy, and its report.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
-    _add_data(verbs)
-    _add_train(verbs)
-    _add_test(verbs)
-    _add_predict(verbs)
+    data = _verb(verbs, "data", run_data, "download and verify data sets", json_flag=False)
+    data.add_argument("names", nargs="*", metavar="NAME", help=", ".join(DATASETS))
+    train = _verb(verbs, "train", run_train, "train a net and keep its best weights")
+    train.add_argument("--out", metavar="DIR", help="a new folder; by default one under runs/")
+    train.add_argument("--resume", metavar="DIR", help="go on from the last checkpoint in DIR")
+    _add_settings(train)
+    test = _verb(verbs, "test", run_test, "print a saved model's accuracy on the test images")
+    predict = _verb(verbs, "predict", run_predict, "say what a picture shows")
+    for verb in (test, predict):
+        verb.add_argument("model", metavar="MODEL", help="a run's folder or a .safetensors file")
+    test.add_argument("--dataset", metavar="NAME", help="by default the one it was trained on")
+    predict.add_argument("images", nargs="+", metavar="IMAGE", help="any picture file")
     _add_search(verbs)
     _add_report(verbs)
-    _add_bench(verbs)
+    bench = _verb(verbs, "bench", run_bench, "measure training beside other libraries")
+    bench.add_argument("--rounds", type=int, default=7, metavar="N", help="epochs of each [7]")
     return parser
 
 
@@ -89,37 +99,22 @@ def _verb(verbs: Any, name: str, run: Callable, text: str, json_flag: bool = Tru
     return verb
 
 
-def _add_data(verbs: Any) -> None:
-    verb = _verb(verbs, "data", run_data, "download and verify data sets", json_flag=False)
-    verb.add_argument("names", nargs="*", metavar="NAME", help=", ".join(DATASETS))
-
-
-def _add_train(verbs: Any) -> None:
-    verb = _verb(verbs, "train", run_train, "train a net and keep its best weights")
-    verb.add_argument("--out", metavar="DIR", help="a new folder; by default one under runs/")
-    verb.add_argument("--resume", metavar="DIR", help="go on from the last checkpoint in DIR")
-    add_settings(verb)
-
-
-def add_settings(verb: argparse.ArgumentParser, leave_out: Sequence[str] = ()) -> None:
+def _add_settings(verb: argparse.ArgumentParser, leave_out: Sequence[str] = ()) -> None:
     """Give a subcommand one flag for each field of `TrainConfig`."""
     group = verb.add_argument_group("settings")
-    kinds = typing.get_type_hints(TrainConfig)
-    for setting in fields(TrainConfig):
-        if setting.name not in leave_out:
-            flag, how = "--" + setting.name.replace("_", "-"), _how(setting, kinds[setting.name])
-            group.add_argument(flag, default=argparse.SUPPRESS, help=_help(setting), **how)
+    for setting in (each for each in fields(TrainConfig) if each.name not in leave_out):
+        flag = "--" + setting.name.replace("_", "-")
+        group.add_argument(flag, default=argparse.SUPPRESS, help=_help(setting), **_how(setting))
 
 
-def _how(setting: Field, kind: Any) -> dict[str, Any]:
+def _how(setting: Field) -> dict[str, Any]:
     """Say to argparse what a field's type means on the command line."""
-    if kind is bool:
+    if setting.type is bool:
         return {"action": argparse.BooleanOptionalAction}
-    if setting.name == "hidden":
-        return {"nargs": "+", "type": int, "metavar": "N"}
-    inner = next((t for t in typing.get_args(kind) if t is not types.NoneType), kind)
-    metavar = {int: "N", float: "X", str: "NAME"}[inner]
-    return {"type": inner, "metavar": "|".join(setting.metadata.get("choices", ())) or metavar}
+    kind, *others = typing.get_args(setting.type) or [setting.type]  # of int | None, int
+    metavar = "|".join(setting.metadata.get("choices", ())) or METAVARS[kind]
+    several = {"nargs": "+"} if ... in others else {}  # of tuple[int, ...]
+    return {"type": kind, "metavar": metavar} | several
 
 
 def _help(setting: Field) -> str:
@@ -129,18 +124,6 @@ def _help(setting: Field) -> str:
         return text
     shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
     return f"{text} [{shown}]"
-
-
-def _add_test(verbs: Any) -> None:
-    verb = _verb(verbs, "test", run_test, "print a saved model's accuracy on the test images")
-    verb.add_argument("model", metavar="MODEL", help="a run's folder or a .safetensors file")
-    verb.add_argument("--dataset", metavar="NAME", help="by default the one it was trained on")
-
-
-def _add_predict(verbs: Any) -> None:
-    verb = _verb(verbs, "predict", run_predict, "say what a picture shows")
-    verb.add_argument("model", metavar="MODEL", help="a run's folder or a .safetensors file")
-    verb.add_argument("images", nargs="+", metavar="IMAGE", help="any picture file")
 
 
 def _add_search(verbs: Any) -> None:
@@ -160,7 +143,7 @@ def _add_search(verbs: Any) -> None:
     verb.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster to train on")
     verb.add_argument("--seed", type=int, default=0, metavar="S", help="of the search [0]")
     verb.add_argument("--out", metavar="DIR", help="its folder; by default one under runs/")
-    add_settings(verb, leave_out=("seed",))
+    _add_settings(verb, leave_out=("seed",))
 
 
 def _add_report(verbs: Any) -> None:
@@ -176,23 +159,11 @@ def _add_report(verbs: Any) -> None:
                       metavar=("NAME", "VALUE"), help="set a notebook's parameter")  # fmt: skip
 
 
-def _add_bench(verbs: Any) -> None:
-    verb = _verb(verbs, "bench", run_bench, "measure training beside other libraries")
-    verb.add_argument("--rounds", type=int, default=7, metavar="N", help="epochs of each [7]")
-
-
-def settings_of(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the settings that were given on the command line, and no others."""
-    names = [setting.name for setting in fields(TrainConfig)]
-    return {name: getattr(options, name) for name in names if hasattr(options, name)}
-
-
 def config_of(options: argparse.Namespace, or_else: str = "") -> TrainConfig:
     """Return the settings given, the rest by default; a data set must be among them."""
-    given = settings_of(options)
-    if "dataset" not in given:
+    if "dataset" not in options:
         raise InputError(f"no data set given: add --dataset fashion-mnist{or_else}")
-    return TrainConfig(**given)
+    return TrainConfig.from_dict(vars(options))
 
 
 def run_data(options: argparse.Namespace) -> None:
@@ -206,11 +177,12 @@ def run_train(options: argparse.Namespace) -> None:
     """Train a new run, or go on with one."""
     from nnlib import progress
 
-    given, watch = settings_of(options), progress.for_stderr()
+    watch = progress.for_stderr()
+    given = [setting.name for setting in fields(TrainConfig) if setting.name in options]
     if options.resume is None:
         run = training.train(config_of(options, ", or --resume DIR"), options.out, watch)
     elif given or options.out:
-        extra = next(iter(given), "out").replace("_", "-")
+        extra = [*given, "out"][0].replace("_", "-")
         raise InputError(f"--resume takes its settings from the run; leave out --{extra}")
     else:
         run = training.resume(options.resume, watch)
@@ -342,11 +314,4 @@ def _literal(text: str) -> Any:
 
 def _answer(options: argparse.Namespace, values: dict[str, Any], text: str) -> None:
     """Print the result: JSON alone where asked for, words otherwise."""
-    print(json.dumps(_finite(values)) if options.json else text)
-
-
-def _finite(value: Any) -> Any:
-    """Replace what JSON cannot say, NaN, by None."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    print(json.dumps(without_nan(values)) if options.json else text)

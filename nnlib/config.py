@@ -4,22 +4,21 @@ The flags of `nnlib train`, a run's config.json, a model file's metadata and the
 search varies all come from the fields of `TrainConfig`: a new setting is one new line here.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import partial
+from inspect import signature
 from typing import Any
 
 from nnlib import checks, layers, optim
 from nnlib.augment import Augment
 from nnlib.checks import InputError
 from nnlib.data import DATASETS, Dataset, load_dataset
-from nnlib.images import make_scaling
+from nnlib.images import SCALINGS, make_scaling
 from nnlib.network import MLP
 from nnlib.runs import versions
 
-AUGMENTATION = ("flip", "shift", "rotate", "zoom", "shear", "elastic", "cutout")
-NET = ("activation", "dropout", "seed", "input_dropout", "batch_norm", "init", "init_scale")
-LOOP = ("epochs", "batch_size", "seed", "label_smoothing", "clip_norm", "average", "patience")
 _from_0, _from_1 = partial(checks.whole, least=0), partial(checks.whole, least=1)
 
 
@@ -58,7 +57,7 @@ class TrainConfig:
     epochs: int = _option(10, "passes over the training images", _from_1)
     batch_size: int = _option(64, "images a step", _from_1)
     lr: float = _option(0.1, "learning rate")
-    optimizer: str = _option("sgd", "how weights are updated", choices=("sgd", "adamw"))
+    optimizer: str = _option("sgd", "how weights are updated", choices=tuple(optim.OPTIMIZERS))
     momentum: float = _option(0.0, "of SGD")
     nesterov: bool = _option(False, "Nesterov's form of momentum")
     weight_decay: float = _option(0.0, "λ of ½ λ ‖W‖²; decoupled with adamw")
@@ -69,15 +68,13 @@ class TrainConfig:
     dropout: float = _option(0.0, "probability that a hidden unit is dropped", checks.fraction)
     input_dropout: float = _option(0.0, "probability that a pixel is dropped", checks.fraction)
     batch_norm: bool = _option(False, "batch normalisation before each activation")
-    label_smoothing: float = _option(0.0, "share of the target spread over all classes",
-                                     checks.fraction)  # fmt: skip
+    label_smoothing: float = _option(0.0, "share of the target for all classes", checks.fraction)
     clip_norm: float = _option(0.0, "largest norm of a gradient; 0: any", checks.not_negative)
     average: float = _option(0.0, "decay of the weights' moving average; 0: none", checks.fraction)
     patience: int = _option(0, "stop after so many epochs without a better one; 0: never", _from_0)
     init: str | None = _option(None, "of the weights", choices=tuple(layers.INITIALISERS))
     init_scale: float = _option(1.0, "factor on the initial weights", checks.positive)
-    scale: str = _option("unit", "pixels / 255, (p - mean) / sd, or as they are",
-                         choices=("unit", "standard", "none"))  # fmt: skip
+    scale: str = _option("unit", "pixels / 255, (p - mean) / sd, or as they are", choices=SCALINGS)
     flip: bool = _option(False, "augment: mirror left and right at random")
     shift: float = _option(0.0, "augment: pixels, at most, in each direction")
     rotate: float = _option(0.0, "augment: degrees, at most")
@@ -105,29 +102,23 @@ class TrainConfig:
 
     def make_optimizer(self) -> optim.Optimizer:
         """Return a new optimiser with these settings."""
-        if self.optimizer == "adamw":
-            return optim.AdamW(self.lr, self.weight_decay)
-        return optim.SGD(self.lr, self.momentum, self.weight_decay, self.nesterov)
+        kind = optim.OPTIMIZERS[self.optimizer]
+        return kind(**self.arguments(kind))
 
     @property
     def augmentation(self) -> Augment:
         """The random changes made to training images."""
-        return Augment(**self._only(AUGMENTATION))
+        return Augment(**self.arguments(Augment))
 
-    @property
-    def of_the_loop(self) -> dict[str, Any]:
-        """The settings that `Trainer` takes under the same names."""
-        return self._only(LOOP)
-
-    def _only(self, names: tuple[str, ...]) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in names}
+    def arguments(self, of: Callable) -> dict[str, Any]:
+        """Return the settings that a function or class takes as arguments of the same names."""
+        names = signature(of).parameters
+        return {name: value for name, value in vars(self).items() if name in names}
 
     def make_schedule(self, steps_per_epoch: int) -> optim.Schedule:
         """Return the learning rate as a function of the step."""
-        names = ("lr", "epochs", "decay", "decay_every", "warmup")
-        return optim.make_schedule(
-            self.schedule, steps_per_epoch=steps_per_epoch, **self._only(names)
-        )
+        more = self.arguments(optim.make_schedule)
+        return optim.make_schedule(self.schedule, steps_per_epoch=steps_per_epoch, **more)
 
     def load(self) -> Dataset:
         """Return the data set with the split that these settings ask for."""
@@ -135,12 +126,9 @@ class TrainConfig:
 
     def make_model(self, data: Dataset) -> MLP:
         """Return a new net for the images and classes of `data`, scaling included."""
-        height, width = data.image_shape
-        model = MLP(
-            [height * width, *self.hidden, len(data.classes)],
-            scaling=make_scaling(self.scale, data.train.images),
-            **self._only(NET),
-        )
+        sizes = [math.prod(data.image_shape), *self.hidden, len(data.classes)]
+        scaling = make_scaling(self.scale, data.train.images)
+        model = MLP(sizes, scaling=scaling, **self.arguments(MLP))
         model.info = {
             # the name of an official set; a folder's is marked, as it may be called the same
             "dataset": data.name if self.dataset in DATASETS else f"folder {data.name}",

@@ -15,7 +15,6 @@ from nnlib.checks import InputError
 from nnlib.files import sha256
 from nnlib.images import Split
 from nnlib.sources import DATASETS as DATASETS
-from nnlib.sources import FILES as FILES
 from nnlib.sources import TEST_FILES, TRAIN_FILES, fetch, idx_header, read_idx
 from nnlib.sources import DownloadError as DownloadError
 
@@ -138,8 +137,10 @@ def _split_rows(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows for training and for validation, ascending: (N,) -> (T,), (V,)."""
     n = len(y)
-    val_size = _size("validation size", val_size, n // 12, 0, n - 1)
-    train_size = _size("training size", train_size, n - val_size, 1, n - val_size)
+    given = n // 12 if val_size is None else val_size
+    val_size = checks.whole("validation size", given, 0, n - 1)
+    given = n - val_size if train_size is None else train_size
+    train_size = checks.whole("training size", given, 1, n - val_size)
     rng = np.random.default_rng(checks.whole("seed", seed))
     val_rows = _draw(y, val_size, rng)
     rest_rows = np.setdiff1d(np.arange(n), val_rows, assume_unique=True)
@@ -154,12 +155,3 @@ def _draw(y: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
     shares[largest] += 1
     rows = [rng.permutation(np.flatnonzero(y == k))[:share] for k, share in enumerate(shares)]
     return np.sort(np.concatenate(rows))
-
-
-def _size(what: str, value: int | None, default: int, least: int, most: int) -> int:
-    """Return how many rows are wanted, of which there must be enough."""
-    value = default if value is None else value
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or not least <= value <= most:
-        raise InputError(f"{what} must be a whole number from {least} to {most}, got {value!r}")
-    return int(value)

@@ -22,10 +22,8 @@ def must_suit(model: MLP, split: Split) -> None:
     """Raise InputError for images of another size than the model takes, and labels it lacks."""
     inputs = math.prod(split.images.shape[1:])
     if inputs != model.sizes[0]:
-        raise InputError(
-            f"the model takes {model.sizes[0]} inputs but these images have {inputs} pixels: "
-            "name the data set it was trained on"
-        )
+        unlike = f"the model takes {model.sizes[0]} inputs but these images have {inputs} pixels"
+        raise InputError(f"{unlike}: name the data set it was trained on")
     if len(split) and split.y.max() >= model.sizes[-1]:
         raise InputError(f"label {split.y.max()} but the model has {model.sizes[-1]} classes")
 

@@ -7,8 +7,10 @@ safetensors with JSON metadata, never pickles, because a pickle is a program.
 
 import hashlib
 import json
+import math
 import os
 import secrets
+import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -73,9 +75,7 @@ def make_folder(path: str | os.PathLike) -> Path:
     folder = Path(path)
     with _writing(folder, "to the folder"):
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{secrets.token_hex(4)}.tmp"
-        probe.touch()
-        probe.unlink()
+        tempfile.TemporaryFile(dir=folder).close()
     return folder
 
 
@@ -91,6 +91,13 @@ def read_json(path: str | os.PathLike) -> Any:
         return json.loads(raw.decode())
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON ({error}); restore or delete it") from error
+
+
+def without_nan(value: Any) -> Any:
+    """Replace what JSON cannot say, a number that is not finite, by None, in tables as well."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def save_tensors(path: str | os.PathLike, tensors: dict[str, np.ndarray], metadata: dict) -> None:

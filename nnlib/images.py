@@ -42,6 +42,7 @@ class Scaling:
 
 
 UNIT = Scaling(0.0, 1 / 255)
+SCALINGS = ("unit", "standard", "none")
 
 
 def make_scaling(kind: str, images: np.ndarray) -> Scaling:

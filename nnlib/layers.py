@@ -232,7 +232,5 @@ def initial_weights(
     he: s² = 2 / inputs (He et al. 2015); glorot: s² = 2 / (inputs + outputs) (Glorot and Bengio
     2010); normal: s = 1. `scale` multiplies s, so `normal` with scale 0.001 is 1e-3 · N(0, 1).
     """
-    deviation = scale * INITIALISERS[checks.one_of("initialiser", init, INITIALISERS)](
-        inputs, outputs
-    )
-    return rng.normal(0.0, deviation, size=(inputs, outputs))  # (D, H)
+    deviation = INITIALISERS[checks.one_of("initialiser", init, INITIALISERS)](inputs, outputs)
+    return rng.normal(0.0, scale * deviation, size=(inputs, outputs))  # (D, H)

@@ -9,6 +9,7 @@ again as readable JSON inside; `load_model` believes nothing in such a file befo
 import os
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ class MLP:
         scaling: Scaling = UNIT,
     ) -> None:
         self.sizes = _checked_sizes(sizes)
+        self.shapes = list(pairwise(self.sizes))  # (inputs, outputs) of each linear layer
         self.dtype = np.dtype(checks.one_of("dtype", dtype, ("float32", "float64")))
         self.architecture = {  # the arguments that build this net again, before its weights
             "sizes": self.sizes,
@@ -84,11 +86,6 @@ class MLP:
             if made["dropout"]:
                 built.append(layers.Dropout(made["dropout"], self.rng))
         return built
-
-    @property
-    def shapes(self) -> list[tuple[int, int]]:
-        """The (inputs, outputs) of each linear layer."""
-        return list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
 
     def _collect(self, kind: str) -> dict[str, np.ndarray]:
         """Return the layers' parameters, gradients or statistics as {"W1": …, "b1": …}."""
@@ -219,17 +216,13 @@ def _assemble(tensors: dict[str, np.ndarray], metadata: dict) -> MLP:
     if not isinstance(info, dict):
         raise InputError(f"its info must be a table, got {type(info).__name__}")
     sizes = _checked_sizes(architecture["sizes"])
-    for inputs, outputs, weights in zip(sizes, sizes[1:], _in_order(tensors, sizes), strict=False):
-        if weights.shape != (inputs, outputs):  # before the net is built: sizes may lie
-            raise InputError(f"a weight matrix is {weights.shape}, expected {(inputs, outputs)}")
+    for number, shape in enumerate(pairwise(sizes), start=1):
+        if (found := tensors[f"W{number}"].shape) != shape:  # before it is built: sizes may lie
+            raise InputError(f"weight matrix W{number} is {found}, expected {shape}")
     model = MLP(**architecture, scaling=Scaling(**metadata["scaling"]))
     model.load_state(tensors)
     model.info = info
     return model
-
-
-def _in_order(tensors: dict[str, np.ndarray], sizes: list[int]) -> list[np.ndarray]:
-    return [tensors[f"W{number}"] for number in range(1, len(sizes))]
 
 
 def check_tensors(
@@ -240,10 +233,9 @@ def check_tensors(
         odd = ", ".join(sorted(set(tensors) ^ set(shapes)))[:200]
         raise InputError(f"array names differ from the architecture's: {odd}")
     for name, array in tensors.items():
-        if array.shape != shapes[name] or array.dtype != dtype:
-            raise InputError(
-                f"array {name} is {array.dtype} {array.shape}, expected {dtype} {shapes[name]}"
-            )
+        found, expected = f"{array.dtype} {array.shape}", f"{dtype} {shapes[name]}"
+        if found != expected:
+            raise InputError(f"array {name} is {found}, expected {expected}")
         if not np.isfinite(array).all():
             raise InputError(f"array {name} holds values that are not finite")
 

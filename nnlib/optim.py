@@ -119,6 +119,9 @@ class AdamW(Optimizer):
         w -= w.dtype.type(lr / (1 - beta1**self.steps)) * (m / root)
 
 
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "adamw": AdamW}
+
+
 class Average:
     """Exponential moving average of the weights: a ← d a + (1 - d) w after every step.
 

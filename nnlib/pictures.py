@@ -8,7 +8,7 @@ scaled and centred the way the makers of the set did it.
 import os
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from nnlib.checks import InputError
 
@@ -26,10 +26,8 @@ def load_picture(path: str | os.PathLike, shape: tuple[int, int], dataset: str =
             return fit_picture(_grey(image), shape, dataset)
     except FileNotFoundError:
         raise InputError(f"picture {path} does not exist: name a PNG or JPEG file") from None
-    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
+    except (OSError, Image.DecompressionBombError, SyntaxError) as error:
         raise InputError(f"cannot read {path} as a picture ({error}); name a PNG or JPEG") from None
-    except OSError as error:
-        raise InputError(f"cannot read {path} as a picture: {error}; name another") from None
     except InputError as error:
         raise InputError(f"picture {path}: {error}") from None
 
@@ -49,29 +47,19 @@ def fit_picture(grey: np.ndarray, shape: tuple[int, int], dataset: str = "") -> 
     Fashion-MNIST (Xiao et al. 2017) and digits were made. The brightest pixel becomes 255. A
     picture that has the set's size is left as it is, but for its sign.
     """
-    ink = _light_on_black(grey)
+    ink = 255 - grey if _ground(grey) > 127 else grey
     if ink.shape == tuple(shape):
         return ink
     mnist = dataset == "mnist"
-    drawn = _trimmed(_without_ground(ink))
+    ground = np.uint8(_ground(ink))
+    drawn = _trimmed(np.maximum(ink, ground) - ground)  # grey or yellowish paper becomes black
     small = _full_contrast(_shrink(drawn, shape, DIGIT_BOX if mnist else 1.0))
     return _place(small, shape, weights=small if mnist else np.ones_like(small))
-
-
-def _light_on_black(grey: np.ndarray) -> np.ndarray:
-    """Turn the grey values round if the ground is light."""
-    return 255 - grey if _ground(grey) > 127 else grey
 
 
 def _ground(grey: np.ndarray) -> int:
     """Return the level of what nothing is drawn on: the border's median."""
     return int(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
-
-
-def _without_ground(ink: np.ndarray) -> np.ndarray:
-    """Make grey or yellowish paper black."""
-    ground = np.uint8(_ground(ink))
-    return np.maximum(ink, ground) - ground
 
 
 def _trimmed(ink: np.ndarray) -> np.ndarray:

@@ -103,26 +103,6 @@ def versions() -> dict[str, str]:
     return {"nnlib": VERSION, "numpy": np.__version__, "python": platform.python_version()}
 
 
-def load_history(path: str | os.PathLike) -> History:
-    """Read the history of a saved run from its folder; InputError where there is none."""
-    folder = Path(path)
-    return History(*(_read_table(folder / name) for name in (HISTORY, DIAGNOSTICS)))
-
-
-def _read_table(path: Path) -> list[dict]:
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            return [{k: _number(v) for k, v in row.items()} for row in csv.DictReader(stream)]
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}; name a run's folder") from None
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path} is not a table of numbers ({error}); restore it") from None
-
-
-def _number(text: str) -> float:
-    return int(text) if text.lstrip("-").isdigit() else float(text)
-
-
 def default_folder(*words: str) -> Path:
     """Return a new name under runs/: the words, the date and a random part."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -134,6 +114,7 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(path)
+        self.model = self.path / MODEL  # the best weights
 
     @classmethod
     def create(cls, path: str | os.PathLike) -> "RunFolder":
@@ -156,11 +137,6 @@ class RunFolder:
         """Tell whether any file of a run is there."""
         names = (CONFIG, HISTORY, MODEL, CHECKPOINT, PREVIOUS)
         return any((self.path / name).exists() for name in names)
-
-    @property
-    def model(self) -> Path:
-        """Where the best weights are."""
-        return self.path / MODEL
 
     def save_config(self, config: dict) -> None:
         """Write config.json."""

@@ -29,7 +29,6 @@ FILES = TRAIN_FILES + TEST_FILES
 MAX_IDX_BYTES = 800_000_000  # pixels of one file; larger ones would not fit beside the training
 MAX_DOWNLOAD = 2**26  # bytes; the largest official file has 26 million
 DEFLATE_RATIO = 1032  # no gzip file unpacks to more than this many times its size
-CHUNK = 2**20  # bytes read at a time
 TIMEOUT = (5.0, 10.0)  # seconds: to connect, and between two pieces of an answer
 
 
@@ -258,16 +257,12 @@ def _parse_idx(stream: io.BufferedIOBase, ndim: int, capacity: int) -> np.ndarra
         raise ValueError(f"{described}, more than the file can hold")
     if size > MAX_IDX_BYTES:
         raise ValueError(f"{described}, more than the limit of {MAX_IDX_BYTES:,}")
-    array, read = np.empty(size, dtype=np.uint8), 0
-    while piece := stream.readinto(
-        array.data[read : read + CHUNK]
-    ):  # unpacking needs no second copy
-        read += piece
-    if read < size:
-        raise ValueError(f"it ends after {read:,} of {size:,} bytes of data")
-    if stream.read(1):  # for gzip, this compares the checksum too
+    data = stream.read(size + 1)  # for gzip, to look for one more compares the checksum too
+    if len(data) < size:
+        raise ValueError(f"it ends after {len(data):,} of {size:,} bytes of data")
+    if len(data) > size:
         raise ValueError(f"{described}, but more follow")
-    return array.reshape(shape)
+    return np.frombuffer(data, np.uint8).reshape(shape)
 
 
 def idx_header(array: np.ndarray) -> bytes:

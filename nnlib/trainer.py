@@ -87,6 +87,7 @@ class Trainer:
         self.val = train.take(slice(0)) if val is None else val
         self.epochs = checks.whole("epochs", epochs, least=1)
         self.batch_size = checks.whole("batch size", batch_size, least=1)
+        self.steps_per_epoch = -(-len(train) // batch_size)  # the last batch perhaps smaller
         self.seed, self.patience = checks.whole("seed", seed), patience
         self.optimizer = optimizer or optim.SGD()
         self.schedule = schedule or optim.constant(self.optimizer.lr)
@@ -117,11 +118,6 @@ class Trainer:
     def epoch(self) -> int:
         """How many epochs are finished."""
         return len(self.history.rows)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches an epoch, the last one perhaps smaller."""
-        return -(-len(self.train) // self.batch_size)
 
     @property
     def finished(self) -> bool:
@@ -170,10 +166,8 @@ class Trainer:
 
     def _gathered(self, rows: np.ndarray) -> np.ndarray:
         """Return those images (n, h, w), in a buffer that the next chunk overwrites."""
-        images = self.train.images
-        if len(self.pixels) < len(rows):  # made once: fresh memory costs more than the copying
-            self.pixels = np.empty((len(rows), *images.shape[1:]), images.dtype)
-        return np.take(images, rows, axis=0, out=self.pixels[: len(rows)], mode="clip")
+        self.pixels = _grown(self.pixels, len(rows))
+        return np.take(self.train.images, rows, axis=0, out=self.pixels[: len(rows)], mode="clip")
 
     def _augmented(
         self, augment: Augment, chunks: Iterator[np.ndarray]
@@ -184,8 +178,7 @@ class Trainer:
 
     def _scaled(self, images: np.ndarray) -> np.ndarray:
         """Return images as inputs (n, D), in a buffer that the next chunk overwrites."""
-        if len(self.inputs) < len(images):
-            self.inputs = np.empty((len(images), self.model.sizes[0]), self.model.dtype)
+        self.inputs = _grown(self.inputs, len(images))
         return self.model.scaling(images, out=self.inputs[: len(images)])
 
     # ------------------------------------------------------------ learning
@@ -245,31 +238,20 @@ class Trainer:
     def _progress(
         self, step: int, totals: np.ndarray, recent: np.ndarray, row: dict | None = None
     ) -> Progress:
-        loss, hits, n = totals.tolist()
-        recent_loss, recent_hits, recent_n = recent.tolist()
-        return Progress(
-            epoch=-(-step // self.steps_per_epoch),
-            epochs=self.epochs,
-            step=step,
-            steps=self.epochs * self.steps_per_epoch,
-            lr=self._lr(step - 1),
-            loss=loss / n,
-            accuracy=hits / n,
-            recent_loss=recent_loss / recent_n,
-            recent_accuracy=recent_hits / recent_n,
-            row=row,
-        )
+        epoch, steps = -(-step // self.steps_per_epoch), self.epochs * self.steps_per_epoch
+        place = epoch, self.epochs, step, steps, self._lr(step - 1)
+        return Progress(*place, *_means(totals), *_means(recent), row)
 
     def _close_epoch(self, step: int, totals: np.ndarray, start: float) -> dict:
         if not all(np.isfinite(array).all() for array in self.model.state().values()):
             raise self._error(step - 1, "a weight is not finite", self.probe)
-        loss, hits, n = totals.tolist()
+        loss, accuracy = _means(totals)
         val = evaluate(self.answering, self.val)  # NaN where there are no images
         row = {
             "epoch": self.epoch + 1,
             "lr": self._lr(step - 1),
-            "train_loss": loss / n,
-            "train_accuracy": hits / n,
+            "train_loss": loss,
+            "train_accuracy": accuracy,
             "val_loss": val.loss,
             "val_accuracy": val.accuracy,
             "gradient_norm": self.history.mean_gradient_norm(self.epoch + 1),
@@ -326,3 +308,14 @@ class Trainer:
         self.history.rows[:], self.history.samples[:] = values["rows"], values["samples"]
         self.model.rng.bit_generator.state = values["dropout_rng"]
         self.lr_factor = values["lr_factor"]
+
+
+def _grown(buffer: np.ndarray, rows: int) -> np.ndarray:
+    """Return a buffer of at least so many rows: the same, for fresh memory costs more than work."""
+    return buffer if len(buffer) >= rows else np.empty((rows, *buffer.shape[1:]), buffer.dtype)
+
+
+def _means(totals: np.ndarray) -> tuple[float, float]:
+    """Return the mean loss and the accuracy of (loss · n, hits, n)."""
+    loss, hits, n = totals.tolist()
+    return loss / n, hits / n

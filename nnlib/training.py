@@ -24,6 +24,7 @@ from nnlib import optim
 from nnlib.checks import InputError
 from nnlib.config import TrainConfig, layers_text
 from nnlib.data import Dataset
+from nnlib.files import without_nan
 from nnlib.images import Split
 from nnlib.network import MLP, save_model
 from nnlib.runs import History, Progress, RunFolder, default_folder, versions
@@ -74,8 +75,7 @@ def save_run(trainer: Trainer, folder: RunFolder, checkpoint: bool = True) -> No
     history, best = trainer.history, trainer.history.best
     newest = best is history.rows[-1]
     if newest or not checkpoint:
-        shown = {key: best[key] for key in ("epoch", "val_loss", "val_accuracy")}
-        known = {key: None if value != value else value for key, value in shown.items()}  # no NaN
+        known = without_nan({key: best[key] for key in ("epoch", "val_loss", "val_accuracy")})
         model = trainer.answering if newest else trainer.model  # which ends with the best weights
         model.info = trainer.model.info | {"best": known}
         save_model(model, folder.model)
@@ -86,16 +86,13 @@ def save_run(trainer: Trainer, folder: RunFolder, checkpoint: bool = True) -> No
 
 def make_trainer(config: TrainConfig, data: Dataset, threads: int | None = None) -> Trainer:
     """Return the loop that a `TrainConfig` describes, with a new model, before its first step."""
-    return Trainer(
-        config.make_model(data),
-        data.train,
-        data.val,
-        optimizer=config.make_optimizer(),
-        schedule=config.make_schedule(-(-len(data.train) // config.batch_size)),
-        augment=config.augmentation,
-        threads=threads,
-        **config.of_the_loop,
-    )
+    settings = config.arguments(Trainer) | {
+        "optimizer": config.make_optimizer(),
+        "schedule": config.make_schedule(-(-len(data.train) // config.batch_size)),
+        "augment": config.augmentation,
+        "threads": threads,
+    }
+    return Trainer(config.make_model(data), data.train, data.val, **settings)
 
 
 def save_settings(config: TrainConfig, trainer: Trainer, folder: RunFolder) -> None:
@@ -283,20 +280,19 @@ def _held_interrupt() -> Iterator[list]:
     """Note the first Ctrl-C in what is yielded, and raise it at the end; a second acts as ever."""
     held: list[int] = []
     usual = signal.default_int_handler
-    ours = threading.current_thread() is threading.main_thread()
-    if not ours or signal.getsignal(signal.SIGINT) is not usual:  # someone else cares for it
-        yield held
-        return
 
     def hold(number: int, frame: Any) -> None:
         held.append(number)
         signal.signal(signal.SIGINT, usual)
 
-    signal.signal(signal.SIGINT, hold)
+    ours = threading.current_thread() is threading.main_thread()
+    if ours and signal.getsignal(signal.SIGINT) is usual:  # else someone else cares for it
+        signal.signal(signal.SIGINT, hold)
     try:
         yield held
     finally:
-        signal.signal(signal.SIGINT, usual)
+        if signal.getsignal(signal.SIGINT) is hold:
+            signal.signal(signal.SIGINT, usual)
     if held:
         raise KeyboardInterrupt
 

@@ -14,7 +14,6 @@ from nnlib.exercises.network import check_zero_start as check_zero_start
 from nnlib.exercises.results import check_rivals as check_rivals
 from nnlib.exercises.results import check_test_size as check_test_size
 from nnlib.exercises.results import rivals as rivals
-from nnlib.exercises.search import check_range as check_range
 from nnlib.exercises.search import check_seeds as check_seeds
 from nnlib.exercises.search import check_shares as check_shares
 from nnlib.exercises.training import check_patients as check_patients

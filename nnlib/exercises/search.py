@@ -1,4 +1,4 @@
-"""Exercises of notebook 04: logarithmic or not, a range around the best, seeds against chance."""
+"""Exercises of notebook 04: logarithmic or not, seeds against chance."""
 
 import math
 from statistics import NormalDist
@@ -6,12 +6,7 @@ from statistics import NormalDist
 import numpy as np
 
 from nnlib.exercises.verdicts import check, compare, expect, near, number
-from nnlib.search.space import Range
 
-DRAWS = 20  # trials that the check draws from a reader's range
-EDGE = 0.02  # how much worse than the best both ends must be, in accuracy
-GOOD = 0.05  # a trial within so much of the best counts as good
-SHARE = 0.25  # of the trials that should be good
 SCALES = {"uniform": np.asarray, "log": np.log}
 
 
@@ -47,37 +42,6 @@ def check_shares(
 
 def _shares(zone: np.ndarray, bounds: tuple[float, float]) -> dict[str, float]:
     return {kind: np.ptp(scale(zone)) / np.ptp(scale(bounds)) for kind, scale in SCALES.items()}
-
-
-# ---------------------------------------------------------------- a range around the best
-
-
-@check("Put a `Range` in place of `None`.")
-def check_range(space: Range, rates: np.ndarray, accuracies: np.ndarray) -> str:
-    """Judge a range of learning rates by what trials drawn from it would reach.
-
-    `accuracies` are those measured at `rates`, ascending; between them it is interpolated.
-    """
-    example = "`Range(0.01, 0.1, log=True)`"
-    expect(isinstance(space, Range), f"Give a `Range`, as in {example}, not `{space!r}`.")
-    within = rates[0] <= space.low and space.high <= rates[-1]
-    expect(within, f"Measured are rates from {rates[0]:.0e} to {rates[-1]:g}; stay within.")
-    drawn = np.array([space.at((i + 0.5) / DRAWS) for i in range(DRAWS)])
-    ends = np.array([space.low, space.high])
-    reached, outer = (np.interp(np.log(r), np.log(rates), accuracies) for r in (drawn, ends))
-    best, good = reached.max(), int((reached > reached.max() - GOOD).sum())
-    told = f"The best of {DRAWS} trials, {best:.1%}, is at a rate of {drawn[reached.argmax()]:.2g}."
-    for end, at_end, way in zip(ends, outer, ("lower", "higher"), strict=True):
-        but = f"But at the {way} end, {end:.2g}, it is {at_end:.1%}, as good or nearly so."
-        hint = f"{told} {but} Who says that it would not go on rising for {way} rates?"
-        expect(at_end <= best - EDGE, hint)
-    spent = "the range is so wide" if space.log else "on a uniform scale large rates take the room"
-    plenty = best >= accuracies.max() - GOOD and good >= SHARE * DRAWS
-    expect(plenty, f"{told} Both ends are worse, but only {good} trials are good: {spent}.")
-    return (
-        f"{told} At both ends it is clearly worse ({outer[0]:.1%} and {outer[1]:.1%}), so the best "
-        f"is inside, and {good} of {DRAWS} trials come within {100 * GOOD:.0f} points of it."
-    )
 
 
 # ---------------------------------------------------------------- how many seeds

@@ -109,7 +109,8 @@ def show_drawing(
 def rendered(fig: Any, kind: str) -> bytes:
     """Return a figure as SVG, the same bytes for the same drawing, or as PNG of 256 colours."""
     stream = io.BytesIO()
-    with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "nnlib"}):
+    kept = {"figure.constrained_layout.use": False}  # saving gives a figure without layout this one
+    with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "nnlib", **kept}):
         if kind == "svg":
             fig.savefig(stream, format="svg", metadata={"Date": None})
             # without a size of its own it fills a notebook's pane, as a PNG does
@@ -216,23 +217,6 @@ def _as_markdown(text: pd.DataFrame, numeric: list[bool]) -> str:
 
 
 # --- where it all comes from
-
-
-def shapes(model: Any) -> pd.DataFrame:
-    """Return the table of a net's layers: kind, output (N examples), arrays, parameters."""
-    rows, width = [], model.sizes[0]
-    for layer in model.layers:
-        width = layer.parameters["W"].shape[1] if "W" in layer.parameters else width
-        arrays = {name: array.shape for name, array in layer.parameters.items()}
-        rows.append(
-            {
-                "layer": type(layer).__name__,
-                "output": f"(N, {width})",
-                "shapes": ", ".join(f"{name} {shape}" for name, shape in arrays.items()),
-                "parameters": sum(array.size for array in layer.parameters.values()),
-            }
-        )
-    return pd.DataFrame(rows)
 
 
 def provenance(data: Any = None, **more: Any) -> None:

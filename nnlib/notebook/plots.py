@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -41,17 +42,14 @@ def run(history: Any, extra: Mapping[str, Values] | None = None, extra_label: st
     `extra` fills a third panel with series of one value an epoch.
     """
     fig, row = figure(2.6, 1, 3 if extra else 2)
-    epochs = history.column("epoch")
-    for ax, (what, factor, unit) in zip(row, PANELS, strict=False):
-        for split, name in (("train", "training"), ("val", "validation")):
-            ax.plot(epochs, np.array(history.column(f"{split}_{what}")) * factor, label=name)
+    for ax, (what, _, unit) in zip(row, PANELS, strict=False):
+        splits = {"training": f"train_{what}", "validation": f"val_{what}"}
+        _by_epoch(ax, {name: (history, column) for name, column in splits.items()})
         ax.axvline(history.best["epoch"], color="#999999", lw=0.8, ls=":")
         label(ax, "epoch", f"{what} ({unit})").legend()
     for name, values in (extra or {}).items():
-        row[2].plot(epochs, values, label=name)
+        row[2].plot(history.column("epoch"), values, label=name)
         label(row[2], "epoch", extra_label).legend()
-    for ax in row:
-        ax.xaxis.get_major_locator().set_params(integer=True)
     return fig
 
 
@@ -61,32 +59,32 @@ def runs(histories: Mapping[str, Any], chance: float | None = None) -> Figure:
     `chance` is the loss of a net that knows nothing; of what lies far above it nothing is seen.
     """
     fig, row = figure(2.8, 1, 2)
-    columns = [("train_loss", 1, "training loss (nats)"), ("val_accuracy", 100, "accuracy (%)")]
-    for ax, (column, factor, text) in zip(row, columns, strict=True):
-        for name, history in histories.items():
-            values = np.array(history.column(column)) * factor
-            ax.plot(history.column("epoch"), values, label=name, marker="." * (len(values) == 1))
-        ax.xaxis.get_major_locator().set_params(integer=True)
-        label(ax, "epoch", text.replace("accuracy", "validation accuracy"))
-    row[1].legend()
+    for ax, column in zip(row, ("train_loss", "val_accuracy"), strict=True):
+        _by_epoch(ax, {name: (history, column) for name, history in histories.items()})
+    label(row[0], "epoch", "training loss (nats)")
+    label(row[1], "epoch", "validation accuracy (%)").legend()
     if chance:
         row[0].axhline(chance, color="#666666", ls=":", lw=1)
         row[0].set_ylim(0, min(row[0].get_ylim()[1], 2 * chance))
     return fig
 
 
+def _by_epoch(ax: Axes, series: Mapping[str, tuple[Any, str]]) -> None:
+    """Draw columns of histories, accuracies in percent; one epoch alone is a point."""
+    for name, (history, column) in series.items():
+        values = np.array(history.column(column)) * (100 if "accuracy" in column else 1)
+        ax.plot(history.column("epoch"), values, label=name, marker="." * (len(values) == 1))
+    ax.xaxis.get_major_locator().set_params(integer=True)
+
+
 def steps(losses: Values, chance: float | None = None) -> Figure:
     """Draw the loss of each batch, step by step, and its running mean."""
-    fig, ax = figure(2.6)
     window = max(1, len(losses) // 10)
-    mean = np.convolve(losses, np.ones(window) / window, mode="valid")
-    ax.plot(losses, color="#9EC9E2", ls="-", lw=0.9, label="each batch")
-    ax.plot(np.arange(window - 1, len(losses)), mean, color=COLOURS[1], ls="-",
-            label=f"mean of the last {window}")  # fmt: skip
-    if chance:
-        ax.axhline(chance, color="#666666", ls=":", lw=1, label="knows nothing")
-    ax.set_ylim(bottom=0)
-    label(ax, "step", "loss (nats)").legend()
+    series = pd.DataFrame({"each batch": losses})
+    series[f"mean of the last {window}"] = series["each batch"].rolling(window).mean()
+    fig = lines(series.index, series, "step", "loss (nats)", level=chance)
+    fig.axes[0].lines[0].set(color="#9EC9E2", linewidth=0.9)
+    fig.axes[0].set_ylim(bottom=0)
     return fig
 
 
@@ -169,6 +167,32 @@ def weights(
     )  # fmt: skip
 
 
+def framed(stack: np.ndarray, columns: int, labels: Sequence[str], frames: np.ndarray) -> Figure:
+    """Draw images (N, h, w) as `images` does, with a frame around those that `frames` (N,) says."""
+    fig = images(stack, columns, list(labels))
+    (ax,), (height, width) = fig.axes, np.array(stack.shape[1:]) + 1
+    room = WIDTH - 0.25 - 0.07 * max(map(len, labels))  # inches beside the names
+    fig.set_figheight(min(0.1 + room * len(stack) / columns**2 * height / width, 9))
+    for number in np.flatnonzero(frames):
+        corner = width * (number % columns) - 1, height * (number // columns) - 1
+        ax.add_patch(Rectangle(corner, width, height, fill=False, color=COLOURS[1], lw=1.8,
+                               clip_on=False))  # fmt: skip
+    return fig
+
+
+def layers(nets: Mapping[str, Any]) -> Figure:
+    """Draw every weight matrix of some nets of one shape: a row a net, a scale a layer."""
+    names = list(next(iter(nets.values())).weight_matrices)
+    fig, grid = figure(4.2, len(nets), len(names), squeeze=False)
+    for column, name in zip(grid.T, names, strict=True):
+        matrices = [net.parameters[name] for net in nets.values()]
+        limit = float(np.percentile(np.abs(np.concatenate(matrices)), 99))
+        for ax, matrix, when in zip(column, matrices, nets, strict=True):
+            axes.signed_image(ax, matrix, limit, aspect="auto")
+            ax.set_title(f"{name} {when}, {matrix.shape[0]} × {matrix.shape[1]}")
+    return fig
+
+
 # --- charts
 
 
@@ -200,14 +224,6 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     """Draw a confusion matrix (K, K): which share of a true class (row) gets which answer."""
     fig, ax = figure(4.4)
     axes.mistakes(ax, counts, classes)
-    return fig
-
-
-def bars(values: Mapping[str, float], unit: str, numbers: str = "{:.1f}") -> Figure:
-    """Draw a horizontal bar for each named value, first on top, with its number."""
-    fig, ax = figure(0.6 + 0.22 * len(values))
-    axes.bars(ax, list(values), list(values.values()), numbers=numbers)
-    label(ax, unit)
     return fig
 
 
@@ -258,15 +274,32 @@ def violins(groups: Mapping[str, Any], unit: str) -> Figure:
     return _panels(groups, 2.7, draw, Mapping)
 
 
-def points(
-    x: np.ndarray, y: np.ndarray, groups: Sequence[Any] | None, x_label: str, y_label: str
+def scatters(
+    panels: Mapping[str, Mapping[str, Any]], x_label: str, y_label: str, log: str = ""
 ) -> Figure:
-    """Draw points (N,), a colour and a marker for each group."""
-    fig, ax = figure(3.6)
-    label(axes.points(ax, x, y, groups), x_label, y_label)
-    if legend := ax.get_legend():
-        legend.remove()
-        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=1.5)
+    """Draw points (x, y) of named groups, a panel each beside one another, with one y axis.
+
+    Every panel has the same groups. `log` names the logarithmic axes, "x", "y" or "xy".
+    """
+    fig, row = figure(2.6, 1, len(panels), sharey=True, squeeze=False)
+    for ax, (title, groups) in zip(row[0], panels.items(), strict=True):
+        for number, (name, (x, y)) in enumerate(groups.items()):
+            ax.scatter(x, y, s=16, marker="os^D"[number], color=COLOURS[number], label=name)
+        ax.set(**{f"{axis}scale": "log" for axis in log})
+        label(ax, x_label, "" if ax is not row[0, 0] else y_label, title)
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=len(groups))
+    return fig
+
+
+def maps(views: Mapping[str, np.ndarray], groups: Sequence[Any]) -> Figure:
+    """Draw flat maps (N, 2) of the same points, two a row, a colour and a marker for each group."""
+    fig, grid = figure(0.6 + 2.9 * math.ceil(len(views) / 2), math.ceil(len(views) / 2), 2)
+    order = np.argsort(groups, kind="stable")
+    for ax, (title, places) in zip(grid.flat, views.items(), strict=True):
+        axes.points(ax, *places[order].T, np.asarray(groups)[order], size=8)
+        axes.bare(ax).set_title(title)
+        ax.get_legend().remove()
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=5, markerscale=2)
     return fig
 
 
@@ -285,17 +318,18 @@ def network(sizes: Sequence[int], names: Sequence[str]) -> Figure:
     return fig
 
 
-# --- chapter 6
-
-
-def framed(stack: np.ndarray, columns: int, labels: Sequence[str], frames: np.ndarray) -> Figure:
-    """Draw images (N, h, w) as `images` does, with a frame around those that `frames` (N,) says."""
-    fig = images(stack, columns, list(labels))
-    (ax,), (height, width) = fig.axes, np.array(stack.shape[1:]) + 1
-    room = WIDTH - 0.25 - 0.07 * max(map(len, labels))  # inches beside the names
-    fig.set_figheight(min(0.1 + room * len(stack) / columns**2 * height / width, 9))
-    for number in np.flatnonzero(frames):
-        corner = width * (number % columns) - 1, height * (number // columns) - 1
-        ax.add_patch(Rectangle(corner, width, height, fill=False, color=COLOURS[1], lw=1.8,
-                               clip_on=False))  # fmt: skip
+def bowl(paths: Mapping[str, np.ndarray], steepness: np.ndarray) -> Figure:
+    """Draw ways (T, 2) down the bowl ½ Σ a w², a = `steepness` (2,), from above, a panel each."""
+    fig, row = figure(2.2, 1, len(paths), sharex=True, sharey=True, squeeze=False)
+    reach = np.abs([path[0] for path in paths.values()]).max(axis=0) * (1.35, 2)  # (2,)
+    grid = np.meshgrid(*(np.linspace(-r, r, 101) for r in reach))
+    loss = sum(a * w**2 for a, w in zip(steepness, grid, strict=True)) / 2
+    levels = np.linspace(0, 1, 8)[1:] ** 2 * loss.max()
+    for ax, (title, path) in zip(row[0], paths.items(), strict=True):
+        ax.contour(*grid, loss, levels=levels, colors="#BBBBBB", linewidths=0.8)
+        way = np.clip(path, -2 * reach, 2 * reach).T
+        ax.plot(*way, ls="-", lw=1, marker="o", ms=3, label="the way")
+        ax.plot(0, 0, "+", color="black", ms=9, ls="None", label="lowest place")
+        ax.set(xlim=(-reach[0], reach[0]), ylim=(-reach[1], reach[1]))
+        label(ax, "weight 1", "weight 2" if ax is row[0, 0] else "", title)
     return fig

@@ -30,7 +30,6 @@ from nnlib.report.document import Document
 from nnlib.report.execute import quick_values
 from nnlib.report.exporter import tags_of
 from nnlib.report.page import Page
-from nnlib.search.space import Range
 
 ROOT = Path(__file__).parents[2]
 PATHS = sorted((ROOT / "notebooks").glob("0[1-6]_*.ipynb"))
@@ -430,32 +429,6 @@ def test_shares():
     hint(judge((1 - 0.3) / 0.9, uncut, (0.1, 1.0), 0.9, 3), "outside")
 
 
-RATES = np.geomspace(1e-4, 10, 21)
-HILL = 0.9 - 0.1 * np.log10(RATES / 0.05) ** 2  # best at 0.05
-
-
-@pytest.mark.parametrize(
-    ("space", "part"),
-    [
-        (Range(0.0001, 0.01, log=True), "rising for higher rates"),
-        (Range(0.1, 10.0), "rising for lower rates"),
-        (Range(0.03, 0.08, log=True), "rising for lower rates"),
-        (Range(0.001, 10.0), "uniform scale"),
-        (Range(0.00001, 1.0, log=True), "stay within"),
-        ((0.01, 0.2), "Give a `Range`"),
-    ],
-)
-def test_range(space: Any, part: str):
-    hint(exercises.check_range.judge(space, RATES, HILL), part)
-
-
-def test_range_of_good_and_too_great_width():
-    judge = exercises.check_range.judge
-    assert judge(Range(0.01, 0.3, log=True), RATES, HILL).kind == "right"
-    steep = 0.9 - 2 * np.log10(RATES / 0.05) ** 2
-    hint(judge(Range(0.0001, 10.0, log=True), RATES, steep), "so wide")
-
-
 def test_seeds():
     judge = exercises.check_seeds.judge  # sd 1, difference 0.5: 2 · (2 · 2)² = 32
     assert judge(32, 1.0, 0.5).kind == judge(33, 1.0, 0.5).kind == "right"
@@ -521,8 +494,8 @@ def judged(check: str, answer: Any) -> verdicts.Verdict:
         "check_stratified": (y,), "check_leak": (train, 0),
         "check_zero_start": ([30, 12, 4], x, y), "check_stable_rate": (parabola,),
         "check_patients": (0,), "check_schedule": (50, 5, 0.1),
-        "check_shares": ((0.001, 1.0), 0.01, 3), "check_range": (RATES, HILL),
-        "check_seeds": (1.0, 0.5), "check_permutation": (net, x),
+        "check_shares": ((0.001, 1.0), 0.01, 3), "check_seeds": (1.0, 0.5),
+         "check_permutation": (net, x),
         "check_contributions": (net, x, y, (y + 1) % 4),
         "check_test_size": (0.9, 0.005),
         "check_rivals": (*exercises.rivals(y, y, 0), y),

@@ -2,11 +2,11 @@
 
 import math
 
+import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
 
-from nnlib import MLP
 from nnlib.notebook import output as notebook
-from nnlib.notebook import shapes
 
 
 @pytest.fixture
@@ -40,9 +40,43 @@ def test_table_cells_and_caption_have_it_too(shown):
     assert "<caption>From −1 on.</caption>" in data["text/html"]
 
 
-def test_summary_counts_every_parameter() -> None:
-    rows = shapes(MLP([784, 128, 10], batch_norm=True, dropout=0.5)).to_dict("records")
-    kinds = [row["layer"] for row in rows]
-    assert kinds == ["Linear", "BatchNorm", "ReLU", "Dropout", "Linear"]
-    assert [row["parameters"] for row in rows] == [100_480, 256, 0, 0, 1_290]
-    assert rows[0]["shapes"] == "W (784, 128), b (128,)"
+@pytest.mark.parametrize(
+    ("name", "values", "written"),
+    [
+        ("val_accuracy", [0.8812, None], ["88.12%", "–"]),
+        ("share", [0.5, 1.5], ["0.500", "1.500"]),  # beyond 1 it is no share
+        ("images", [12000, 5], ["12,000", "5"]),
+        ("lr", [0.001, 10.0], ["0.001", "10"]),
+        ("loss", [2.302585, 0.41], ["2.303", "0.410"]),
+        ("change", [-0.25, 0.5], ["−0.2500", "0.5000"]),
+        ("λ", [1e-5, 1e-3], ["1e-05", "0.001"]),
+        ("whole", [3.0, math.nan], ["3", "–"]),
+        ("mean", [88.214, 99.5], ["88.21", "99.50"]),
+        ("nothing", [math.nan, math.nan], ["–", "–"]),
+        ("none", [], []),
+        ("what", ["a", None], ["a", "–"]),
+    ],
+)
+def test_a_column_is_written_as_its_kind_of_number_asks(shown, name, values, written):
+    notebook.table([{name: value} for value in values], "A caption for a table.")
+    rows = shown[0]["text/markdown"].splitlines()[2:]
+    assert [row.strip("| ") for row in rows] == written
+
+
+def test_a_named_index_is_shown_and_names_are_words(shown):
+    frame = pd.DataFrame({"val_loss": [1.5]}, pd.Index(["shoe"], name="class_name"))
+    notebook.table(frame, "A caption for a table.")
+    assert "| class name | val loss |" in shown[0]["text/markdown"]
+    notebook.table(frame["val_loss"].reset_index(drop=True), "A caption for a table.")
+    assert "class" not in shown[1]["text/markdown"]
+
+
+def test_a_figure_of_ones_own_is_shown_once_in_both_forms(shown):
+    _, ax = plt.subplots()
+    ax.plot([1, 2], [3, 5], label="mine")
+    notebook.show(ax, "my-own", "What I drew.")
+    assert plt.get_fignums() == [], "the inline backend has nothing left to show"
+    figure, caption = shown
+    assert {"image/png", "image/svg+xml"} < set(figure)
+    assert "mine goes from 3 to 5" in figure["text/plain"]
+    assert caption == {"text/markdown": "*What I drew.*"}

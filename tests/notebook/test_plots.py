@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from nnlib.notebook import plots
+from nnlib.notebook import axes, plots
 from nnlib.notebook.words import describe
 from nnlib.runs import History
 
@@ -39,8 +39,9 @@ def test_runs_hide_what_lies_far_above_chance():
 
 def test_steps_have_their_running_mean():
     (ax,) = plots.steps([4.0, 2.0] * 10, chance=2.3).axes
-    np.testing.assert_allclose(ax.lines[1].get_ydata(), 3.0)
-    assert len(ax.lines[1].get_ydata()) == 19
+    mean = np.asarray(ax.lines[1].get_ydata())
+    np.testing.assert_allclose(mean[1:], 3.0)
+    assert np.isnan(mean[0])
 
 
 def test_lines_in_one_panel_or_in_several():
@@ -80,6 +81,15 @@ def test_a_signed_map_is_white_at_zero():
     assert [text.get_text() for text in ax.texts] == ["1", "-2", "0", "0"]
 
 
+def test_a_way_down_a_bowl_stays_in_sight():
+    ways = {"in": np.array([[4.0, 1.0], [0.0, 0.0]]), "out": np.array([[4.0, 1.0], [4.0, -90.0]])}
+    first, second = plots.bowl(ways, np.array([1.0, 9.0])).axes
+    np.testing.assert_array_equal(first.lines[0].get_xydata(), ways["in"])
+    assert first.get_ylim() == second.get_ylim() == (-2, 2)
+    assert np.abs(second.lines[0].get_ydata()).max() == 4, "what leaves the bowl is cut off"
+    assert (first.get_title(loc="left"), second.get_ylabel()) == ("in", "")
+
+
 # --- in words
 
 
@@ -89,14 +99,15 @@ def test_a_signed_map_is_white_at_zero():
         (lambda: plots.run(RUN), ["Panel 1: loss (nats) against epoch: training goes from 1 to",
                                   "validation goes from 88 to 88, highest 90 at 2"]),
         (lambda: plots.lines([1, 2, 3], {"flat": [2, 2, 2]}, "x", "y"), ["y against x: flat at 2"]),
-        (lambda: plots.bars({"hat": 1.0, "shoe": 3.5}, "points"), ["points: hat 1; shoe 3.5"]),
+        (lambda: axes.bars(plots.figure()[1], ["hat", "shoe"], [1.0, 3.5]).figure,
+         ["hat 1; shoe 3.5"]),
         (lambda: plots.dots({"A": (88, 1), "B": (89, 1)}, "%", {"B": 89.5}, "published"),
          ["published at 89.5", "A 88; B 89"]),
         (lambda: plots.histograms(np.array([0.0, 1, 1]), "w", [0, 0.5, 1]),
          ["how many against w: 2 bars, the highest 2 at 0.5"]),
         (lambda: plots.violins({"W1": np.array([-1.0, 0, 2])}, "weight"), ["W1 from -1 to 2"]),
-        (lambda: plots.points(np.arange(3), np.arange(3), ["a", "b", "a"], "x", "y"),
-         ["y against x: 2 points of a; 1 points of b"]),
+        (lambda: plots.scatters({"p": {"a": ([1, 2], [3, 4]), "b": ([1], [2])}}, "x", "y"),
+         ["p: y against x: 2 points of a; 1 points of b"]),
         (lambda: plots.images(BYTES, 4), ["a picture of 9 by 15, from 0 to 255"]),
         (lambda: plots.gallery(list(BYTES), [f"shoe\n{n}" for n in range(7)], 4),
          ["7 pictures: shoe, 0; shoe, 1"]),

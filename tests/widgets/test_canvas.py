@@ -283,10 +283,10 @@ def hands() -> Iterator[tuple[str, np.ndarray]]:
 def notebook_net(dataset: str) -> nnlib.MLP:
     """Return the net of the notebook, trained by the notebook's own cells on quick values."""
     nb = nbformat.read(PLAYGROUND, as_version=4)
-    imports, parameters, *others = [c for c in nb.cells if c.cell_type == "code"]
+    parameters, imports, *others = [c for c in nb.cells if c.cell_type == "code"]
     (training,) = [c for c in others if "reader = " in c.source]
     space: dict = {}
-    for source in (imports.source, parameters.source):
+    for source in (parameters.source, imports.source):
         exec(source, space)
     space |= quick_values(nb) | {"dataset": dataset}
     exec(training.source, space)
