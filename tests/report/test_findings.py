@@ -7,7 +7,6 @@ must hold it, word for word, whatever its line breaks.
 import json
 import re
 from collections.abc import Callable, Iterator
-
 from itertools import combinations, pairwise, permutations
 from pathlib import Path
 
@@ -15,7 +14,6 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-
 from scipy.stats import binomtest, spearmanr, ttest_ind
 from sklearn.metrics import confusion_matrix
 
