@@ -172,8 +172,8 @@ def framed(stack: np.ndarray, columns: int, labels: Sequence[str], frames: np.nd
     """Draw images (N, h, w) as `images` does, with a frame around those that `frames` (N,) says."""
     fig = images(stack, columns, list(labels))
     (ax,), (height, width) = fig.axes, np.array(stack.shape[1:]) + 1
-    room = WIDTH - 0.07 * max(map(len, labels))  # inches beside the names
-    fig.set_figheight(0.1 + room * len(stack) / columns**2 * height / width)
+    room = WIDTH - 0.25 - 0.07 * max(map(len, labels))  # inches beside the names
+    fig.set_figheight(min(0.1 + room * len(stack) / columns**2 * height / width, 9))
     for number in np.flatnonzero(frames):
         corner = width * (number % columns) - 1, height * (number // columns) - 1
         ax.add_patch(Rectangle(corner, width, height, fill=False, color=COLOURS[1], lw=1.8,

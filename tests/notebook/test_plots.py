@@ -62,6 +62,14 @@ def test_dots_and_marks_stand_at_their_names():
     assert (list(marks.get_xdata()), list(marks.get_ydata())) == ([89.5], [1])
 
 
+def test_frames_stand_around_what_they_mark():
+    stack = np.zeros((6, 8, 9), np.uint8)
+    (ax,) = plots.framed(stack, 3, ["one", "two"], np.array([0, 1, 0, 0, 0, 1])).axes
+    corners = [(patch.get_x(), patch.get_y()) for patch in ax.patches]
+    assert corners == [(9, -1), (19, 8)]  # image 1 and image 5, a gap of one pixel between images
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["one", "two"]
+
+
 def test_panels_of_weights_share_one_scale():
     before, after, *_ = plots.weights({"before": W, "after": 2 * W}, (1, 2), columns=2).axes
     assert before.images[0].get_clim() == after.images[0].get_clim()

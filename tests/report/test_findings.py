@@ -7,16 +7,14 @@ must hold it, word for word, whatever its line breaks.
 import json
 import re
 from collections.abc import Callable, Iterator
-from itertools import pairwise
-from itertools import combinations, permutations
+from itertools import combinations, pairwise, permutations
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import spearmanr
-from scipy.stats import binomtest, ttest_ind
+from scipy.stats import binomtest, spearmanr, ttest_ind
 from sklearn.metrics import confusion_matrix
 
 from nnlib.files import load_tensors, read_json
@@ -155,6 +153,10 @@ def mean_of(table: pd.DataFrame) -> float:
 def findings_06() -> Iterator[str]:
     """Yield what chapter 6 says about stored runs, in its order."""
     everything = stored("frontier").query("held_out == 0 and reading == 'as trained'")
+    near = 0.89 * 0.11
+    difference = 100 * (near / 5_000 + near / 10_000) ** 0.5
+    yield f"the difference has a standard error of {difference:.2f} points"
+    yield f"10,000 images give it a standard error of {100 * (near / 10_000) ** 0.5:.2f} points"
     yield from who_is_confused(everything)
     yield from is_one_better(everything)
     yield from how_good(everything.query("group == 'best'"))
@@ -189,6 +191,7 @@ def is_one_better(nets: pd.DataFrame) -> Iterator[str]:
     best = nets.query("group == 'best' and minutes == 20")
     fashion, digits = (best[best["data"] == name] for name in ("Fashion-MNIST", "MNIST"))
     told = disagreements(named_right(fashion, "frontier-answers"))
+    assert int(told.split()[0]) > 2 * 104  # "on more than twice as many"
     yield f"Even our three best nets disagree on {told}."
     yield f"our three best disagree on {disagreements(named_right(digits, 'frontier-answers'))} images"
 
