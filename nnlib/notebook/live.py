@@ -175,7 +175,7 @@ class SearchTable:
         varied = {
             self.names.get(name, name): _number_if_digits(trial[name]) for name in result.plan.space
         }
-        columns = {"accuracy": "val_accuracy", "epoch of it": "best_epoch", "seconds": "seconds"}
+        columns = {"accuracy": "val_accuracy", "best epoch": "best_epoch", "seconds": "seconds"}
         state = {} if result.plan.pruner == "none" else {"state": trial["state"]}
         return varied | {title: trial[name] for title, name in columns.items()} | state
 

@@ -244,7 +244,7 @@ def dots(
     if marks:
         ax.plot(list(marks.values()), [places[name] for name in marks], "D", color=COLOURS[1],
                 mfc="none", label=mark_label)  # fmt: skip
-        ax.legend()
+        fig.legend(loc="outside upper left", ncols=2)
     ax.set_yticks(list(places.values()), names)
     ax.set_ylim(len(rows) - 0.5, -0.5)
     label(ax, unit)
