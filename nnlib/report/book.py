@@ -27,7 +27,7 @@ from nnlib.report.page import Page
 TITLE = "A neural network from nothing but NumPy"
 SUBTITLE = (
     "A multi-layer perceptron built by hand, trained, searched, opened up and measured. "
-    "Every number of ours comes from a run: of these pages, or of a longer one stored beside them."
+    "Every number that we call ours was measured: on these pages, or in longer runs stored with them."
 )
 BANNER = (
     "Fashion-MNIST was neither at hand nor reachable when this report was computed: "
