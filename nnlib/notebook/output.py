@@ -100,10 +100,15 @@ def show_drawing(
     bundle = {**drawn, **(instead or {}), "text/plain": about["alt"]}
     display(bundle, raw=True, metadata=dict.fromkeys(drawn, about), **place)
     if instead is None:
-        if place:
-            place["display_id"] += "-caption"
-        caption = {"text/markdown": f"*{about['caption']}*"}
-        display(caption, raw=True, metadata={"nnlib": "caption"}, **place)
+        _show_caption(about["caption"], place)
+
+
+def _show_caption(caption: str, place: Mapping[str, Any]) -> None:
+    """Show a caption in the open notebook, as wide as its text asks; exports set their own."""
+    if place:
+        place = {**place, "display_id": place["display_id"] + "-caption"}
+    text = {"text/markdown": f"*{caption}*"}
+    display(text, raw=True, metadata={"nnlib": "caption"}, **place)
 
 
 def rendered(fig: Any, kind: str) -> bytes:
@@ -134,7 +139,7 @@ def _keep(data: bytes, file: str) -> None:
 
 
 def table(data: Any, caption: str, formats: Mapping[str, str] | None = None) -> None:
-    """Show a DataFrame, a Series or rows with a caption, as HTML and as Markdown.
+    """Show a DataFrame, a Series or rows below a caption, as HTML and as Markdown.
 
     Numbers are written as their kind asks: shares (see SHARES) in percent, whole numbers in
     thousands, a column of others with as many decimals as leave its largest four digits.
@@ -158,9 +163,10 @@ def show_table(
         }
     )
     numeric = [pd.api.types.is_numeric_dtype(kind) for kind in frame.dtypes]
+    _show_caption(caption, place)
     display(
         {
-            "text/html": _as_html(text, numeric, caption),
+            "text/html": _as_html(text, numeric),
             "text/markdown": _as_markdown(text, numeric),
             "text/plain": text.to_string(index=False),
         },
@@ -191,7 +197,7 @@ def _formatted(value: Any, pattern: str) -> str:
     return "–" if missing else _with_minus(pattern.format(value))
 
 
-def _as_html(text: pd.DataFrame, numeric: list[bool], caption: str) -> str:
+def _as_html(text: pd.DataFrame, numeric: list[bool]) -> str:
     sides = ["right" if number else "left" for number in numeric]
 
     def row(tag: str, cells: Iterable[Any]) -> str:
@@ -203,10 +209,7 @@ def _as_html(text: pd.DataFrame, numeric: list[bool], caption: str) -> str:
 
     head = row('th scope="col"', text.columns)
     body = "\n".join(row("td", cells) for cells in text.itertuples(index=False))
-    return (
-        f"<table><caption>{html.escape(caption)}</caption>\n<thead>{head}"
-        f"</thead>\n<tbody>\n{body}\n</tbody></table>"
-    )
+    return f"<table>\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody></table>"
 
 
 def _as_markdown(text: pd.DataFrame, numeric: list[bool]) -> str:
