@@ -127,7 +127,7 @@ def test_front_page_shows_abstract_picture_headline_and_contents(published: Path
     assert page.h1.get_text() == page.title.get_text() == book.TITLE
     assert "88.9 %" in page.main.find("strong").get_text()
     assert "quick profile" in page.main.get_text()
-    assert page.main.find("img")["alt"] == 'A curve rising from -1 to "1" & flat at both ends'
+    assert page.main.find("img")["alt"] == 'A curve rising from −1 to "1" & flat at both ends'
     assert [row.td.get_text() for row in page.main.tbody.find_all("tr")][1] == "Trouser"
     entries = page.select("ol.contents li")
     assert [entry.a["href"] for entry in entries] == [f"{name}.html" for name in NAMES]
@@ -238,7 +238,7 @@ def test_pdf_is_tagged_and_its_text_can_be_read(published: Path):
     assert "Contents" in shown
     assert "Figure 1.1. The hyperbolic tangent saturates" in shown
     assert "Table 1.1. Every class" in shown
-    assert re.search(r"T-shirt/top 6000 10\.0%", shown)
+    assert re.search(r"T-shirt/top 6,000 10\.0%", shown)
     assert "Chapter 6 The results" in shown
     assert "Solution It is the sum" in shown
     assert "key number 11" in shown  # the end of a long line
