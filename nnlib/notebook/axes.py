@@ -45,6 +45,7 @@ STYLE: dict[str, Any] = {
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.6,
     "axes.prop_cycle": mpl.cycler(color=COLOURS, linestyle=DASHES),
+    "axes.formatter.min_exponent": 5,  # a logarithmic axis says 100, not 10²
     "image.cmap": "gray",
     "image.interpolation": "nearest",  # pixels stay pixels, and files small
     "svg.fonttype": "none",  # text stays text: small files, and readable by machines
@@ -79,6 +80,12 @@ def tile(images: np.ndarray, columns: int, gap: int = 1, fill: float = np.nan) -
     return canvas
 
 
+def _sheet(images: np.ndarray, columns: int, rows: Sequence[str] = ()) -> str:
+    """Say what a sheet of images (N, h, w) holds, for those who cannot see it."""
+    names = f": {', '.join(rows)}" if rows else ""
+    return "{} pictures of {} by {}, {} a row".format(*images.shape, columns) + names
+
+
 def bare(ax: Axes) -> Axes:
     """Take ticks, grid and frame away: for pictures."""
     ax.set(xticks=[], yticks=[])
@@ -92,7 +99,8 @@ def images(ax: Axes, stack: np.ndarray, columns: int, row_labels: Sequence[str] 
 
     `row_labels` names the rows at their left.
     """
-    ax.imshow(tile(stack, columns, fill=0.0), cmap="gray_r", vmin=0, vmax=255)
+    drawn = ax.imshow(tile(stack, columns, fill=0.0), cmap="gray_r", vmin=0, vmax=255)
+    drawn.set_label(_sheet(stack, columns, row_labels))
     bare(ax)
     if row_labels:
         pitch = stack.shape[1] + 1
@@ -111,8 +119,9 @@ def weight_images(
     the 99.5th percentile of |w|. A colour bar says so, in `unit`.
     """
     limit = limit or float(np.percentile(np.abs(weights), 99.5)) or 1.0
-    sheet = tile(weights.T.reshape(-1, *shape), columns)
-    drawn = ax.imshow(sheet, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    stack = weights.T.reshape(-1, *shape)
+    drawn = ax.imshow(tile(stack, columns), cmap="RdBu_r", vmin=-limit, vmax=limit)
+    drawn.set_label(_sheet(stack, columns))
     ax.figure.colorbar(drawn, ax=ax, shrink=0.8, label=unit)
     return bare(ax)
 

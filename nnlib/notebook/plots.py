@@ -107,6 +107,8 @@ def lines(
         if level is not None:
             ax.axhline(level, color="#666666", ls=":", lw=1)
         ax.set(**{f"{axis}scale": "log" for axis in log})
+        if "x" not in log and np.issubdtype(np.asarray(x).dtype, np.integer):
+            ax.xaxis.get_major_locator().set_params(integer=True)
         label(ax, x_label, y_label)
         if len(named) > 1:
             ax.legend()
@@ -121,8 +123,10 @@ def images(stack: Any, columns: int = 10, labels: Sequence[str] = ()) -> Figure:
     """Draw images (N, h, w) of bytes as a sheet, ink on white, a panel each; `labels` name rows."""
     sheets = list(stack.values()) if isinstance(stack, Mapping) else [stack]
     rows = max(math.ceil(len(sheet) / columns) for sheet in sheets)
-    cell = min(0.8, WIDTH / len(sheets) / columns)
-    height = 0.35 + rows * cell * sheets[0].shape[1] / sheets[0].shape[2]
+    # a name takes 0.05 inches a letter, or more; a sheet lower than its width allows would cut it
+    cell = min(0.8, (WIDTH / len(sheets) - 0.05 * max(map(len, labels), default=0)) / columns)
+    heading = 0.35 if isinstance(stack, Mapping) else 0.1
+    height = heading + rows * cell * sheets[0].shape[1] / sheets[0].shape[2]
     return _panels(
         stack, height, lambda ax, sheet: axes.images(ax, sheet, columns, labels), np.ndarray
     )

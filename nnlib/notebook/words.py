@@ -109,9 +109,8 @@ def _maps(ax: Axes) -> Iterator[str]:
     drawn = [*ax.images, *(each for each in ax.collections if isinstance(each, QuadMesh))]
     for each in drawn:
         values = np.ma.compressed(np.ma.masked_invalid(each.get_array()))
-        rows, columns = (
-            each.get_array().shape[:2] if each.get_array().ndim > 1 else (1, len(values))
-        )
+        shape = each.get_array().shape if each.get_array().ndim > 1 else (1, len(values))
         if values.size:
-            kind = "a picture" if each in ax.images else "a map"
-            yield f"{kind} of {rows} by {columns}, from {values.min():.3g} to {values.max():.3g}"
+            kind = f"{'a picture' if each in ax.images else 'a map'} of {shape[0]} by {shape[1]}"
+            kind = kind if _nameless(each) else each.get_label()  # a sheet says what it holds
+            yield f"{kind}, from {values.min():.3g} to {values.max():.3g}"

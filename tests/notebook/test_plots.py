@@ -1,5 +1,7 @@
 """Whole figures: what each panel shows, and what `words` tells those who cannot see it."""
 
+import re
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -52,6 +54,28 @@ def test_lines_in_one_panel_or_in_several():
     two = plots.lines([1, 2], {"p": {"a": [3, 4]}, "q": {"b": [5, 6]}}, "x", "y", log="x").axes
     assert [ax.get_title(loc="left") or ax.get_title() for ax in two] == ["p", "q"]
     assert [ax.get_xscale() for ax in two] == ["log", "log"]
+
+
+def test_axes_of_epochs_have_whole_numbers_and_logarithmic_ones_plain_numbers():
+    def numbers(x, log):
+        (ax,) = plots.lines(x, {"a": x}, "epoch", "y", log=log).axes
+        ax.figure.draw_without_rendering()
+        return [tick.get_text() for tick in ax.get_xticklabels()]
+
+    assert {"1", "2", "3"} <= set(numbers([1, 2, 3], "")) <= {str(n) for n in range(5)}
+    assert {"1", "10", "100", "1000"} <= {re.sub(r"[^\d]", "", n) for n in numbers([1, 900], "x")}
+
+
+def test_a_sheet_is_as_high_as_its_rows_and_their_names_stay_inside():
+    stack = np.zeros((36, 28, 28), np.uint8)
+    bare, named = plots.images(stack, 12), plots.images(stack, 12, ["T-shirt/top"] * 3)
+    for fig in bare, named:
+        fig.draw_without_rendering()
+        (ax,) = fig.axes
+        sheet = ax.get_window_extent()
+        assert sheet.height > 0.85 * fig.bbox.height, "no blank margins above and below"
+        assert ax.get_tightbbox().x0 >= 0
+    assert named.get_figheight() < bare.get_figheight()
 
 
 def test_dots_and_marks_stand_at_their_names():
@@ -108,10 +132,11 @@ def test_a_way_down_a_bowl_stays_in_sight():
         (lambda: plots.violins({"W1": np.array([-1.0, 0, 2])}, "weight"), ["W1 from -1 to 2"]),
         (lambda: plots.scatters({"p": {"a": ([1, 2], [3, 4]), "b": ([1], [2])}}, "x", "y"),
          ["p: y against x: 2 points of a; 1 points of b"]),
-        (lambda: plots.images(BYTES, 4), ["a picture of 9 by 15, from 0 to 255"]),
+        (lambda: plots.images(BYTES, 4), ["7 pictures of 4 by 3, 4 a row, from"]),
+        (lambda: plots.images(BYTES, 4, ["hat", "shoe"]), ["4 a row: hat, shoe, from"]),
         (lambda: plots.gallery(list(BYTES), [f"shoe\n{n}" for n in range(7)], 4),
          ["7 pictures: shoe, 0; shoe, 1"]),
-        (lambda: plots.weights({"before": W, "after": W}, (1, 2)), ["Panel 2: after: a picture"]),
+        (lambda: plots.weights({"before": W, "after": W}, (1, 2)), ["Panel 2: after: 2 pictures"]),
         (lambda: plots.heatmaps(W, "ab", "cd"), ["a map of 2 by 2, from -2 to 1"]),
         (lambda: plots.confusion(np.array([[9, 1], [2, 8]]), ["cat", "dog"]),
          ["true class against answer of the net: a picture of 2 by 2, from 0 to 20"]),
