@@ -280,17 +280,20 @@ def _course_limits(loss: Axes, accuracy: Axes, traces: Sequence[Any], ceiling: f
 def mistakes(ax: Axes, counts: np.ndarray, classes: Sequence[str]) -> Axes:
     """Draw a confusion matrix (K, K) of counts in little room: what share of a class goes where.
 
-    Rows are the truth, columns the net's answer, right answers left white; errors are in percent
-    of their row, and those of 5 % or more have their number. Beyond 20 classes names are left out.
+    Rows are the truth, columns the net's answer, right answers left grey; errors are in percent of
+    their row, and those of 3 % or more have their number. The largest is darkest, if it is 5 % or
+    more. Beyond 20 classes names are left out.
     """
-    errors = 100 * counts * (1.0 - np.eye(len(counts)))
-    errors /= np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    ax.imshow(errors, cmap="Oranges", vmin=0, vmax=40)
+    errors = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    np.fill_diagonal(errors, 0)
+    top = max(errors.max(), 5)
+    ax.imshow(np.ma.array(errors, mask=np.eye(len(counts))), cmap="Oranges", vmin=0, vmax=top)
+    ax.set_facecolor("#DDDDDD")  # seen where nothing is drawn: on the diagonal
     ax.grid(False)
     if len(classes) > 20:
         return label(bare(ax), "answer of the net", "true class")
-    for row, column in np.argwhere(errors >= 4.5):
-        ink = "white" if errors[row, column] > 25 else "black"
+    for row, column in np.argwhere(errors >= 2.5):
+        ink = "white" if errors[row, column] > 0.6 * top else "black"
         ax.text(column, row, f"{errors[row, column]:.0f}", ha="center", va="center", fontsize=8,
                 color=ink)  # fmt: skip
     names, places = [name[:11] for name in classes], range(len(classes))
