@@ -29,7 +29,7 @@ def check_stable_rate(rate: float, descent: Callable[[float], list[float]]) -> s
     expect(late is not None, f"It may be larger: at {more:.3g}, too, the loss never rises.")
     return (
         f"At {less:.3g} the loss falls at every step, at {more:.3g} it does not: below the edge "
-        "each step overshoots the valley by less than it came, above it by more."
+        "each step lands lower than it began, above it higher."
     )
 
 
