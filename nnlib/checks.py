@@ -4,7 +4,7 @@ Every check returns the value it was given, in its plain Python type, or raises 
 the thing, the value and what would do.
 """
 
-import math
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -16,10 +16,30 @@ class InputError(ValueError):
 
 
 def _number(name: str, value: Any, within: Callable[[float], bool], what: str) -> float:
-    numeric = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not (numeric and math.isfinite(value) and within(value)):
+    numeric = isinstance(value, int | float | np.integer | np.floating)
+    bounded = numeric and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    if not (bounded and within(value)):
         raise InputError(f"{name} must be {what}, got {value!r}")
     return float(value)
+
+
+def plain(value: Any) -> Any:
+    """Return NumPy's numbers, texts and arrays as Python's own, anything else as it is."""
+    if isinstance(value, np.floating):
+        return float(value)
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
+
+
+def flag(name: str, value: bool) -> bool:
+    """Return True or False; a text is neither, for "false" would count as true."""
+    if not isinstance(value, bool | np.bool_):
+        raise InputError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def finite(name: str, value: float) -> float:
+    """Return a number that is neither infinite nor NaN."""
+    return _number(name, value, lambda v: True, "a finite number")
 
 
 def positive(name: str, value: float) -> float:

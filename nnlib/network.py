@@ -58,7 +58,7 @@ class MLP:
             "activation": activation,
             "dropout": checks.fraction("dropout", dropout),
             "input_dropout": checks.fraction("input dropout", input_dropout),
-            "batch_norm": bool(batch_norm),
+            "batch_norm": checks.flag("batch norm", batch_norm),
             "dtype": self.dtype.name,
         }
         self.scaling = scaling

@@ -75,7 +75,7 @@ class SGD(Optimizer):
     ) -> None:
         super().__init__(lr, weight_decay)
         self.momentum = checks.fraction("momentum", momentum)
-        self.nesterov = bool(nesterov)
+        self.nesterov = checks.flag("nesterov", nesterov)
         if self.nesterov and not self.momentum:
             raise checks.InputError("nesterov needs momentum > 0, got 0; set momentum, 0.9 say")
 
