@@ -42,6 +42,14 @@ def finite(name: str, value: float) -> float:
     return _number(name, value, lambda v: True, "a finite number")
 
 
+def instance(name: str, value: Any, kind: type) -> Any:
+    """Return an object of the kind that is wanted."""
+    if not isinstance(value, kind):
+        shown = " ".join(repr(value).split())[:80]
+        raise InputError(f"{name} must be of type {kind.__name__}, got {shown}")
+    return value
+
+
 def positive(name: str, value: float) -> float:
     """Return a finite number > 0."""
     return _number(name, value, lambda v: v > 0, "> 0")

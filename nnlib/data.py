@@ -15,8 +15,9 @@ from nnlib.checks import InputError
 from nnlib.files import sha256
 from nnlib.images import Split
 from nnlib.sources import DATASETS as DATASETS
-from nnlib.sources import TEST_FILES, TRAIN_FILES, fetch, full_name, idx_header, read_idx
+from nnlib.sources import TEST_FILES, TRAIN_FILES, fetch, idx_header, read_idx
 from nnlib.sources import DownloadError as DownloadError
+from nnlib.sources import full_name as full_name
 
 DIGITS_TEST = 297  # of scikit-learn's 1,797 images, the last ones
 

@@ -197,7 +197,7 @@ def load_model(path: str | os.PathLike) -> MLP:
     Raises InputError where the file is missing or damaged, its arrays do not fit its
     architecture, or a value is not finite.
     """
-    path = Path(path)
+    path = Path(os.path.expanduser(path))
     path = path / "model.safetensors" if path.is_dir() else path
     tensors, metadata = load_tensors(path)
     try:

@@ -122,6 +122,13 @@ class AdamW(Optimizer):
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "adamw": AdamW}
 
 
+def make_optimizer(optimizer: Optimizer | str) -> Optimizer:
+    """Return an optimiser as it is, one that is named with its defaults; InputError for others."""
+    if isinstance(optimizer, str):
+        return OPTIMIZERS[checks.one_of("optimizer", optimizer, OPTIMIZERS)]()
+    return checks.instance("optimizer", optimizer, Optimizer)
+
+
 class Average:
     """Exponential moving average of the weights: a ← d a + (1 - d) w after every step.
 
@@ -201,7 +208,8 @@ def warm_up(schedule: Schedule, steps: int) -> Schedule:
     return lambda step: schedule(step) * min(1.0, step / steps) if steps else schedule(step)
 
 
-SCHEDULES = ("constant", "step", "exponential", "cosine", "one-cycle")
+WHOLE_RUN = ("cosine", "one-cycle")  # schedules that span the run, however long it is
+SCHEDULES = ("constant", "step", "exponential", *WHOLE_RUN)
 
 
 def make_schedule(
@@ -211,7 +219,7 @@ def make_schedule(
     epochs: int,
     steps_per_epoch: int,
     decay: float = 0.95,
-    decay_every: int = 1,
+    decay_every: int = 10,
     warmup: int = 0,
 ) -> Schedule:
     """Return the schedule of that name for a run of epochs · steps_per_epoch steps.

@@ -51,9 +51,8 @@ class KnownSet:
 
     title: str  # as its makers write it
     classes: tuple[str, ...]
-    sums: tuple[str, ...] = ()  # SHA-256 of the four `FILES`
+    sums: tuple[str, ...] = ()  # SHA-256 of the four `FILES`, then of what is packed in them
     mirrors: tuple[str, ...] = ()  # addresses of the folders that hold them, the first one first
-    unpacked: tuple[str, ...] = ()  # SHA-256 of what is in the four files
 
 
 CLOTHES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
@@ -66,16 +65,14 @@ DATASETS = {
             "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
             "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
             "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
-        ),
-        (
-            "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
-            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-        ),
-        (
             "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
             "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
             "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
             "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        ),
+        (
+            "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         ),
     ),
     "mnist": KnownSet(
@@ -86,16 +83,14 @@ DATASETS = {
             "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
             "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
             "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-        ),
-        (
-            "https://ossci-datasets.s3.amazonaws.com/mnist/",
-            "https://storage.googleapis.com/cvdf-datasets/mnist/",
-        ),
-        (
             "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
             "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
             "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
             "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        ),
+        (
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
         ),
     ),
     "digits": KnownSet("digits", tuple("0123456789")),
@@ -131,15 +126,9 @@ def fetch(name: str | os.PathLike, files: Sequence[str] = FILES) -> dict[str, Pa
     if name not in DATASETS:
         found = _own_files(name)
         return {file: found[file] for file in files}
-    mirrors = list(DATASETS[name].mirrors)
-    sums = {file: _sums(name, file) for file in files}  # none for digits
+    known, mirrors = DATASETS[name], list(DATASETS[name].mirrors)  # none of either for digits
+    sums = {file: known.sums[FILES.index(file) :: len(FILES)] for file in files}
     return {file: _official_file(name, file, sums[file], mirrors) for file in files if sums[file]}
-
-
-def _sums(name: str, file: str) -> list[str]:
-    """Return the SHA-256 of an official file, packed and, where that is known, unpacked."""
-    known, place = DATASETS[name], FILES.index(file)
-    return [sums[place] for sums in (known.sums, known.unpacked) if sums]
 
 
 def _named_files(folder: Path) -> list[tuple[tuple[Path, str], str, Path]]:
@@ -159,7 +148,6 @@ def _named_files(folder: Path) -> list[tuple[tuple[Path, str], str, Path]]:
 
 
 def _oddness(path: Path) -> tuple[bool, bool, str]:
-    """Sort names as the makers wrote them before others, packed before unpacked."""
     plain = path.name.removesuffix(".gz")
     return plain not in FILES, plain == path.name, path.name
 
@@ -188,7 +176,7 @@ def _own_files(name: str) -> dict[str, Path]:
     raise InputError(f"{folder} lacks {lacking} (.gz or not){seen}; rename or add what is missing")
 
 
-def _official_file(name: str, file: str, sums: list[str], mirrors: list[str]) -> Path:
+def _official_file(name: str, file: str, sums: tuple[str, ...], mirrors: list[str]) -> Path:
     """Return a verified file of a known set, downloading it where it is missing or damaged."""
     given, folder = os.environ.get("NNLIB_DATA"), project_root() / "data" / name
     path = _given_file(Path(os.path.expanduser(given)), name, file, sums) if given else None
@@ -199,21 +187,18 @@ def _official_file(name: str, file: str, sums: list[str], mirrors: list[str]) ->
     return path
 
 
-def _given_file(folder: Path, name: str, file: str, sums: list[str]) -> Path | None:
+def _given_file(folder: Path, name: str, file: str, sums: tuple[str, ...]) -> Path | None:
     """Return the file where it is below NNLIB_DATA; InputError for another in its place."""
     places = [path for path in folder.glob("*") if _letters(path.name) == _letters(name)]
-    for place in [*sorted(places, key=lambda path: path.name != name), folder]:
+    for place in (*places, folder):
         if path := _first_right(place, file, sums):
             return path
-    for place in places:
-        for _, seen, path in _named_files(place):
-            if seen == file:
-                wrong = f"its SHA-256 is {_sum_of(path)}, not {sums[0]} of {name}/{file}.gz"
-                raise InputError(f"{path} is damaged: {wrong}; replace it, or unset NNLIB_DATA")
-        for path in place.glob("[!.]*"):
-            close = difflib.get_close_matches(path.name.lower(), FILES, n=1)
-            if close == [file] and not NAMED.fullmatch(path.name):
-                raise InputError(f"{path} is not used: unpack it or name it {file}.gz")
+    for path in (path for place in places for path in _called(file, place)):
+        wrong = f"its SHA-256 is {_sum_of(path)}, not {sums[0]} of {name}/{file}.gz"
+        raise InputError(f"{path} is damaged: {wrong}; replace it, or unset NNLIB_DATA")
+    for path in (path for place in places for path in place.glob("[!.]*")):
+        if difflib.get_close_matches(path.name.lower(), FILES, n=1) == [file]:
+            raise InputError(f"{path} is not used: unpack it or name it {file}.gz")
     return None
 
 
@@ -221,10 +206,14 @@ def _letters(text: str) -> str:
     return re.sub("[^a-z]", "", text.lower())
 
 
-def _first_right(folder: Path, file: str, sums: list[str]) -> Path | None:
+def _called(file: str, folder: Path) -> list[Path]:
+    return [path for _, seen, path in _named_files(folder) if seen == file]
+
+
+def _first_right(folder: Path, file: str, sums: tuple[str, ...]) -> Path | None:
     """Return the first path in a folder that goes by the file's name and has its content."""
-    for _, seen, path in _named_files(folder):
-        if seen == file and (_sum_of(path) == sums[0] or _sum_of(path, unpack=True) in sums[1:]):
+    for path in _called(file, folder):
+        if _sum_of(path) == sums[0] or _sum_of(path, unpack=True) in sums:
             return path
     return None
 
@@ -357,9 +346,9 @@ def _parse_idx(stream: io.BufferedIOBase, ndim: int, capacity: int) -> np.ndarra
     if len(header) < 4 * axes:
         raise ValueError("it ends within its header")
     shape = tuple(int(n) for n in np.frombuffer(header, ">u4"))
-    size = math.prod(shape) * kind.itemsize  # Python's integers: no overflow
-    unit = "bytes" if kind.itemsize == 1 else f"numbers of {kind.itemsize} bytes"
-    described = f"its header claims {' × '.join(map(str, shape))} {unit}"
+    extent = shape if kind.itemsize == 1 else (*shape, kind.itemsize)
+    size = math.prod(extent)  # Python's integers: no overflow
+    described = f"its header claims {' × '.join(map(str, extent))} bytes"
     if size == 0:
         raise ValueError(f"{described}, which is nothing")
     if size > capacity - len(start + header):
