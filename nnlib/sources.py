@@ -31,8 +31,8 @@ TEST_FILES = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 FILES = TRAIN_FILES + TEST_FILES
 COPY = r"(?:[ ._-]*(?:copy|副本|\(?\d+\)?))*"  # what a second download or a copy adds to a name
 NAMED = re.compile(  # train-images.idx3-ubyte, emnist-letters-test-labels-idx1-ubyte (1).gz, …
-    rf"(|.*[-_. ])(train|t10k|test)[-_. ]?(images|labels)[-_. ]?idx\d[-_. ]?(?:ubyte|int){COPY}"
-    rf"(?:\.gz)?{COPY}",
+    r"(|.*[-_. ])(train|t10k|test)[-_. ]?(images|labels)(?:[-_. ]?idx\d[-_. ]?(?:ubyte|int))?"
+    rf"{COPY}(?:\.gz)?{COPY}(.*)",
     re.IGNORECASE,
 )
 GZIP = b"\x1f\x8b"  # how every gzip file begins
@@ -131,19 +131,21 @@ def fetch(name: str | os.PathLike, files: Sequence[str] = FILES) -> dict[str, Pa
     return {file: _official_file(name, file, sums[file], mirrors) for file in files if sums[file]}
 
 
-def _named_files(folder: Path) -> list[tuple[tuple[Path, str], str, Path]]:
-    """Return ((place, prefix), file, path) for all that goes by a name of one of the four files.
+def _named_files(folder: Path) -> list[tuple[tuple[Path, str, str], str, Path]]:
+    """Return ((place, before, behind), file, path) for all that is called as one of the four files.
 
     Places are the folder and torchvision's raw/ in it or below; the makers' own names come first.
+    `before` and `behind` are what the name has beside that, in emnist-letters-… or ….gz.part.
     """
     found = []
     for place in (folder, folder / "raw", *sorted(folder.glob("*/raw"))):
         for path in sorted(place.glob("[!.]*"), key=_oddness):
             if named := NAMED.fullmatch(path.name):
-                prefix, part, what = named.group(1, 2, 3)
+                before, part, what, behind = named.groups()
                 file = FILES[2 * (part.lower() != "train") + (what.lower() == "labels")]
                 inside = path / path.name  # some archives unpack so
-                found.append(((place, prefix), file, inside if inside.is_file() else path))
+                group = place, before, behind
+                found.append((group, file, inside if inside.is_file() else path))
     return found
 
 
@@ -164,8 +166,8 @@ def _own_files(name: str) -> dict[str, Path]:
     for group, file, path in _named_files(folder):
         sets.setdefault(group, {}).setdefault(file, path)
     whole = {group: found for group, found in sets.items() if len(found) == len(FILES)}
-    if (folder, "") in whole or len(whole) == 1:
-        return whole.get((folder, "")) or whole.popitem()[1]
+    if (folder, "", "") in whole or len(whole) == 1:
+        return whole.get((folder, "", "")) or whole.popitem()[1]
     if whole:
         several = ", ".join(str(found[FILES[0]].relative_to(folder)) for found in whole.values())
         raise InputError(f"{folder} holds several sets ({several}); name a folder with one of them")
@@ -193,12 +195,10 @@ def _given_file(folder: Path, name: str, file: str, sums: tuple[str, ...]) -> Pa
     for place in (*places, folder):
         if path := _first_right(place, file, sums):
             return path
-    for path in (path for place in places for path in _called(file, place)):
-        wrong = f"its SHA-256 is {_sum_of(path)}, not {sums[0]} of {name}/{file}.gz"
-        raise InputError(f"{path} is damaged: {wrong}; replace it, or unset NNLIB_DATA")
-    for path in (path for place in places for path in place.glob("[!.]*")):
-        if difflib.get_close_matches(path.name.lower(), FILES, n=1) == [file]:
-            raise InputError(f"{path} is not used: unpack it or name it {file}.gz")
+    for _, seen, path in (named for place in places for named in _named_files(place)):
+        if seen == file:
+            wrong = f"its SHA-256 is {_sum_of(path)}, not {sums[0]} of {name}/{file}.gz"
+            raise InputError(f"{path} is damaged: {wrong}; replace it, or unset NNLIB_DATA")
     return None
 
 
@@ -206,14 +206,10 @@ def _letters(text: str) -> str:
     return re.sub("[^a-z]", "", text.lower())
 
 
-def _called(file: str, folder: Path) -> list[Path]:
-    return [path for _, seen, path in _named_files(folder) if seen == file]
-
-
 def _first_right(folder: Path, file: str, sums: tuple[str, ...]) -> Path | None:
     """Return the first path in a folder that goes by the file's name and has its content."""
-    for path in _called(file, folder):
-        if _sum_of(path) == sums[0] or _sum_of(path, unpack=True) in sums:
+    for _, seen, path in _named_files(folder):
+        if seen == file and (_sum_of(path) == sums[0] or _sum_of(path, unpack=True) in sums):
             return path
     return None
 
