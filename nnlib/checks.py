@@ -16,9 +16,9 @@ class InputError(ValueError):
 
 
 def _number(name: str, value: Any, within: Callable[[float], bool], what: str) -> float:
-    numeric = isinstance(value, int | float | np.integer | np.floating)
-    bounded = numeric and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-    if not (bounded and within(value)):
+    value = plain(value)
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (numeric and abs(value) <= sys.float_info.max and within(value)):
         raise InputError(f"{name} must be {what}, got {value!r}")
     return float(value)
 
@@ -67,11 +67,12 @@ def fraction(name: str, value: float) -> float:
 
 def whole(name: str, value: int, least: int = 0, most: int | None = None) -> int:
     """Return a whole number >= least, and <= most where there is one."""
-    integral = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    value = plain(value)
+    integral = isinstance(value, int) and not isinstance(value, bool)
     if not integral or value < least or (most is not None and value > most):
         what = f">= {least}" if most is None else f"from {least} to {most}"
         raise InputError(f"{name} must be a whole number {what}, got {value!r}")
-    return int(value)
+    return value
 
 
 def one_of(name: str, value: Any, known: Iterable[Any]) -> Any:
