@@ -122,13 +122,6 @@ class AdamW(Optimizer):
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "adamw": AdamW}
 
 
-def make_optimizer(optimizer: Optimizer | str) -> Optimizer:
-    """Return an optimiser as it is, one that is named with its defaults; InputError for others."""
-    if isinstance(optimizer, str):
-        return OPTIMIZERS[checks.one_of("optimizer", optimizer, OPTIMIZERS)]()
-    return checks.instance("optimizer", optimizer, Optimizer)
-
-
 class Average:
     """Exponential moving average of the weights: a ← d a + (1 - d) w after every step.
 

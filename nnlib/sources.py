@@ -14,7 +14,7 @@ import math
 import os
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -139,24 +139,23 @@ def _named_files(folder: Path) -> list[tuple[tuple[Path, str, str], str, Path]]:
     """
     found = []
     for place in (folder, folder / "raw", *sorted(folder.glob("*/raw"))):
-        for path in sorted(place.glob("[!.]*"), key=_oddness):
+        for path in sorted(place.glob("[!.]*"), key=_as_made, reverse=True):
             if named := NAMED.fullmatch(path.name):
                 before, part, what, behind = named.groups()
                 file = FILES[2 * (part.lower() != "train") + (what.lower() == "labels")]
                 inside = path / path.name  # some archives unpack so
-                group = place, before, behind
-                found.append((group, file, inside if inside.is_file() else path))
+                path = inside if inside.is_file() else path
+                found.append(((place, before, behind), file, path))
     return found
 
 
-def _oddness(path: Path) -> tuple[bool, bool, str]:
-    plain = path.name.removesuffix(".gz")
-    return plain not in FILES, plain == path.name, path.name
+def _as_made(path: Path) -> tuple[bool, str]:
+    return path.name.removesuffix(".gz") in FILES, path.name
 
 
 def _own_files(name: str) -> dict[str, Path]:
     """Find the four files in a folder of one's own, packed or not, as long as it holds one set."""
-    if not (name and os.path.isdir(name)):
+    if not os.path.isdir(name):
         close = difflib.get_close_matches(name.lower(), DATASETS, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         hint = "; if it has moved, say where it is with --dataset" if os.path.isabs(name) else hint
@@ -169,8 +168,9 @@ def _own_files(name: str) -> dict[str, Path]:
     if (folder, "", "") in whole or len(whole) == 1:
         return whole.get((folder, "", "")) or whole.popitem()[1]
     if whole:
-        several = ", ".join(str(found[FILES[0]].relative_to(folder)) for found in whole.values())
-        raise InputError(f"{folder} holds several sets ({several}); name a folder with one of them")
+        several = sorted(str(found[FILES[0]].relative_to(folder)) for found in whole.values())
+        which = ", ".join(several)
+        raise InputError(f"{folder} holds several sets ({which}); name a folder with one of them")
     best = max(sets.values(), key=len, default={})
     lacking = ", ".join(file for file in FILES if file not in best)
     others = sorted(path.name for path in folder.glob("[!.]*") if path not in best.values())
@@ -191,25 +191,25 @@ def _official_file(name: str, file: str, sums: tuple[str, ...], mirrors: list[st
 
 def _given_file(folder: Path, name: str, file: str, sums: tuple[str, ...]) -> Path | None:
     """Return the file where it is below NNLIB_DATA; InputError for another in its place."""
-    places = [path for path in folder.glob("*") if _letters(path.name) == _letters(name)]
+    letters = name.replace("-", "")  # FashionMNIST, Fashion-MNIST, …
+    places = [p for p in folder.glob("*") if re.sub("[^a-z]", "", p.name.lower()) == letters]
     for place in (*places, folder):
         if path := _first_right(place, file, sums):
             return path
-    for _, seen, path in (named for place in places for named in _named_files(place)):
-        if seen == file:
-            wrong = f"its SHA-256 is {_sum_of(path)}, not {sums[0]} of {name}/{file}.gz"
-            raise InputError(f"{path} is damaged: {wrong}; replace it, or unset NNLIB_DATA")
+    for path in (path for place in places for path in _called(file, place)):
+        wrong = f"its SHA-256 is {_sum_of(path)}, not {sums[0]} of {name}/{file}.gz"
+        raise InputError(f"{path} is damaged: {wrong}; replace it, or unset NNLIB_DATA")
     return None
 
 
-def _letters(text: str) -> str:
-    return re.sub("[^a-z]", "", text.lower())
+def _called(file: str, folder: Path) -> Iterator[Path]:
+    return (path for _, seen, path in _named_files(folder) if seen == file)
 
 
 def _first_right(folder: Path, file: str, sums: tuple[str, ...]) -> Path | None:
     """Return the first path in a folder that goes by the file's name and has its content."""
-    for _, seen, path in _named_files(folder):
-        if seen == file and (_sum_of(path) == sums[0] or _sum_of(path, unpack=True) in sums):
+    for path in _called(file, folder):
+        if _sum_of(path) == sums[0] or _sum_of(path, unpack=True) in sums:
             return path
     return None
 

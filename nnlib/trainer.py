@@ -93,7 +93,10 @@ class Trainer:
         self.batch_size = checks.whole("batch size", batch_size, least=1)
         self.steps_per_epoch = -(-len(train) // self.batch_size)  # the last batch perhaps smaller
         self.seed, self.patience = checks.whole("seed", seed), checks.whole("patience", patience)
-        self.optimizer = optim.make_optimizer(optimizer or "sgd")
+        optimizer = optimizer or "sgd"
+        if isinstance(optimizer, str):
+            optimizer = optim.OPTIMIZERS[checks.one_of("optimizer", optimizer, optim.OPTIMIZERS)]()
+        self.optimizer = checks.instance("optimizer", optimizer, optim.Optimizer)
         schedule = schedule or "constant"
         if isinstance(schedule, str):
             run = {"epochs": self.epochs, "steps_per_epoch": self.steps_per_epoch}
