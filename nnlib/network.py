@@ -65,6 +65,7 @@ class MLP:
         self.info: dict[str, Any] = {}
         self.rng = np.random.default_rng([checks.whole("seed", seed), 1])  # for dropout's masks
         init = init or layers.default_initialiser(activation)
+        init_scale = checks.positive("init scale", init_scale)
         self.layers = self._build(init, init_scale, np.random.default_rng([seed, 0]))
         self.parameters = self._collect("parameters")
         self.statistics = self._collect("statistics")
