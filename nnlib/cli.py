@@ -198,8 +198,7 @@ def run_train(options: argparse.Namespace) -> None:
         flag = extra[0].replace("_", "-")
         raise InputError(f"--resume takes its settings from the run; leave out --{flag}")
     else:
-        changed = {name: getattr(options, name) for name in given}
-        run = training.resume(options.resume, watch, **changed)
+        run = training.resume(options.resume, watch, **{n: getattr(options, n) for n in given})
     best = run.history.best
     summary = {
         "epochs": len(run.history.rows),

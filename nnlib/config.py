@@ -62,9 +62,7 @@ class TrainConfig:
     Raises InputError, naming the thing and the value, for any setting out of range.
     """
 
-    dataset: str = _option(
-        MISSING, "fashion-mnist, mnist, digits, or a folder of IDX files", _dataset
-    )
+    dataset: str = _option(MISSING, "fashion-mnist, mnist, digits, or a folder of files", _dataset)
     hidden: tuple[int, ...] = _option((128,), "units of each hidden layer, or linear", _hidden)
     activation: str = _option("relu", "of the hidden layers", choices=tuple(layers.ACTIVATIONS))
     epochs: int = _option(10, "passes over the training images", _from_1)
@@ -73,7 +71,7 @@ class TrainConfig:
     optimizer: str = _option("sgd", "how weights are updated", choices=tuple(optim.OPTIMIZERS))
     momentum: float = _option(0.0, "of SGD")
     nesterov: bool = _option(False, "Nesterov's form of momentum", checks.flag)
-    weight_decay: float = _option(0.0, "times half the sum of W^2; decoupled with adamw")
+    weight_decay: float = _option(0.0, "L2, times half the sum of W^2; decoupled with adamw")
     schedule: str = _option("constant", "learning rate over time", choices=optim.SCHEDULES)
     decay: float = _option(0.95, "factor of the step and exponential schedules", checks.positive)
     decay_every: int = _option(10, "epochs between two steps of the step schedule", _from_1)

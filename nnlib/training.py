@@ -280,10 +280,8 @@ def _check_epochs(before: TrainConfig, config: TrainConfig, done: int) -> None:
     """Refuse a number of epochs with which those that are done would have been others."""
     checks.whole(f"epochs of a run that has done {done}", config.epochs, least=done)
     if config.epochs != before.epochs and config.schedule in optim.WHOLE_RUN:
-        raise InputError(
-            f"the {config.schedule} schedule spans {before.epochs} epochs, so epochs must stay "
-            f"that, got {config.epochs}; train a new run"
-        )
+        spans = f"the {config.schedule} schedule spans {before.epochs} epochs"
+        raise InputError(f"{spans}, which must stay so, got {config.epochs}; train a new run")
 
 
 def _change(config: TrainConfig, trainer: Trainer, folder: RunFolder) -> None:
