@@ -80,8 +80,7 @@ class Augment:
     cutout: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.flip, bool | np.bool_):
-            raise InputError(f"flip must be True or False, got {self.flip!r}")
+        checks.flag("flip", self.flip)
         checks.not_negative("shift", self.shift)
         checks.fraction("zoom", self.zoom)
         checks.fraction("shear", self.shear)

@@ -4,7 +4,7 @@ Every check returns the value it was given, in its plain Python type, or raises 
 the thing, the value and what would do.
 """
 
-import math
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -16,10 +16,38 @@ class InputError(ValueError):
 
 
 def _number(name: str, value: Any, within: Callable[[float], bool], what: str) -> float:
-    numeric = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not (numeric and math.isfinite(value) and within(value)):
+    value = plain(value)
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (numeric and abs(value) <= sys.float_info.max and within(value)):
         raise InputError(f"{name} must be {what}, got {value!r}")
     return float(value)
+
+
+def plain(value: Any) -> Any:
+    """Return NumPy's numbers, texts and arrays as Python's own, anything else as it is."""
+    if isinstance(value, np.floating):
+        return float(value)
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
+
+
+def flag(name: str, value: bool) -> bool:
+    """Return True or False; a text is neither, for "false" would count as true."""
+    if not isinstance(value, bool | np.bool_):
+        raise InputError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def finite(name: str, value: float) -> float:
+    """Return a number that is neither infinite nor NaN."""
+    return _number(name, value, lambda v: True, "a finite number")
+
+
+def instance(name: str, value: Any, kind: type) -> Any:
+    """Return an object of the kind that is wanted."""
+    if not isinstance(value, kind):
+        shown = " ".join(repr(value).split())[:80]
+        raise InputError(f"{name} must be of type {kind.__name__}, got {shown}")
+    return value
 
 
 def positive(name: str, value: float) -> float:
@@ -39,11 +67,12 @@ def fraction(name: str, value: float) -> float:
 
 def whole(name: str, value: int, least: int = 0, most: int | None = None) -> int:
     """Return a whole number >= least, and <= most where there is one."""
-    integral = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    value = plain(value)
+    integral = isinstance(value, int) and not isinstance(value, bool)
     if not integral or value < least or (most is not None and value > most):
         what = f">= {least}" if most is None else f"from {least} to {most}"
         raise InputError(f"{name} must be a whole number {what}, got {value!r}")
-    return int(value)
+    return value
 
 
 def one_of(name: str, value: Any, known: Iterable[Any]) -> Any:

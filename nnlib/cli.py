@@ -8,12 +8,12 @@ the fields of `TrainConfig`; no setting is named twice.
 import argparse
 import json
 import math
+import os
 import subprocess
 import sys
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, fields
-from pathlib import Path
 from typing import Any, NoReturn
 
 from nnlib import checks, training
@@ -23,7 +23,7 @@ from nnlib.data import DATASETS, fetch, load_test_split
 from nnlib.evaluation import evaluate
 from nnlib.files import project_root, without_nan
 from nnlib.network import MLP, load_model
-from nnlib.runs import RunFolder
+from nnlib.runs import VERSION, RunFolder
 
 METAVARS: dict[Any, str] = {int: "N", float: "X", str: "NAME"}
 
@@ -38,6 +38,9 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="replace")  # of a terminal that lacks a letter
     options = make_parser().parse_args(arguments)
     try:
         options.run(options)
@@ -70,6 +73,7 @@ def _missing(verb: str, error: ModuleNotFoundError) -> str:
 def make_parser() -> Parser:
     """Return the parser of the whole command, a subparser for each verb."""
     parser = Parser(prog="nnlib", description="A multi-layer perceptron in NumPy, and its report.")
+    parser.add_argument("--version", action="version", version=f"nnlib {VERSION}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
     data = _verb(verbs, "data", run_data, "download and verify data sets", json_flag=False)
     data.add_argument("names", nargs="*", metavar="NAME", help=", ".join(DATASETS))
@@ -113,8 +117,17 @@ def _how(setting: Field) -> dict[str, Any]:
         return {"action": argparse.BooleanOptionalAction}
     kind, *others = typing.get_args(setting.type) or [setting.type]  # of int | None, int
     metavar = "|".join(setting.metadata.get("choices", ())) or METAVARS[kind]
-    several = {"nargs": "+"} if ... in others else {}  # of tuple[int, ...]
+    several = {"nargs": "+", "type": _layer} if ... in others else {}  # of tuple[int, ...]
     return {"type": kind, "metavar": metavar} | several
+
+
+def _layer(text: str) -> int | str:
+    """Read the width of a layer; texts for whole nets are for `TrainConfig`."""
+    try:
+        return int(text) if text != "linear" and "x" not in text else text
+    except ValueError:
+        why = f"invalid int value: {text!r}; write 128, or linear for no hidden layer"
+        raise argparse.ArgumentTypeError(why) from None
 
 
 def _help(setting: Field) -> str:
@@ -181,11 +194,11 @@ def run_train(options: argparse.Namespace) -> None:
     given = [setting.name for setting in fields(TrainConfig) if setting.name in options]
     if options.resume is None:
         run = training.train(config_of(options, ", or --resume DIR"), options.out, watch)
-    elif given or options.out:
-        extra = [*given, "out"][0].replace("_", "-")
-        raise InputError(f"--resume takes its settings from the run; leave out --{extra}")
+    elif extra := [n for n in given if n not in ("dataset", "epochs")] or (options.out and ["out"]):
+        flag = extra[0].replace("_", "-")
+        raise InputError(f"--resume takes its settings from the run; leave out --{flag}")
     else:
-        run = training.resume(options.resume, watch)
+        run = training.resume(options.resume, watch, **{n: getattr(options, n) for n in given})
     best = run.history.best
     summary = {
         "epochs": len(run.history.rows),
@@ -196,6 +209,8 @@ def run_train(options: argparse.Namespace) -> None:
         "model": str(run.folder.model),
     }
     text = f"best epoch {best['epoch']}: validation accuracy {best['val_accuracy']:.2%}"
+    if math.isnan(best["val_accuracy"]):
+        text = f"weights of the last epoch, {best['epoch']}: without validation none is best"
     _answer(options, summary, f"{text}\n{run.folder.model}")
 
 
@@ -211,7 +226,8 @@ def run_test(options: argparse.Namespace) -> None:
 
 def trained_on(path: str, model: MLP) -> str:
     """Return the data set of a run's folder or model file; InputError where it does not say."""
-    folder = RunFolder(path if Path(path).is_dir() else Path(path).parent)
+    folder = RunFolder(path)
+    folder = folder if folder.path.is_dir() else RunFolder(folder.path.parent)
     if folder.holds_a_run() and (name := folder.load_config().get("dataset")):
         return name
     if (name := model.info.get("dataset")) in DATASETS:
@@ -225,7 +241,8 @@ def run_predict(options: argparse.Namespace) -> None:
 
     model = load_model(options.model)
     shape, dataset = picture_format(model)
-    answers = [_ranked(path, model, load_picture(path, shape, dataset)) for path in options.images]
+    images = map(os.path.expanduser, options.images)
+    answers = [_ranked(path, model, load_picture(path, shape, dataset)) for path in images]
     lines = [
         f"{a['image']}: " + ", ".join(f"{p['label']} {p['probability']:.1%}" for p in a["top"])
         for a in answers
@@ -267,8 +284,10 @@ def run_search(options: argparse.Namespace) -> None:
     more = {name: getattr(options, name) for name in names}
     result = search.run_search(config, space, options.trials, **more, on_trial=print_trial)
     answer = {"best": result.best, "trials": len(result.rows), "seconds": result.seconds}
-    head = result.table.head(10).drop(columns="reason", errors="ignore")
-    text = f"{head.to_string(index=False)}\n{result.folder / 'trials.csv'}"
+    text = "no trial has finished; give the same command to go on"
+    if result.rows:
+        text = result.table.head(10).drop(columns="reason").to_string(index=False)
+    text = f"{text}\n{result.folder / 'trials.csv'}"
     _answer(options, answer | {"folder": str(result.folder)}, text)
 
 
@@ -290,8 +309,8 @@ def run_report(options: argparse.Namespace) -> None:
         report.refresh(options.profile)
         return
     parameters = {name: _literal(value) for name, value in options.parameters}
-    out = Path(options.out)
-    print(report.publish(options.profile, options.dataset, out, parameters, options.solutions))
+    more = options.dataset, options.out, parameters, options.solutions
+    print(report.publish(options.profile, *more))
 
 
 def run_bench(options: argparse.Namespace) -> None:

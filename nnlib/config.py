@@ -5,7 +5,8 @@ search varies all come from the fields of `TrainConfig`: a new setting is one ne
 """
 
 import math
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import partial
 from inspect import signature
@@ -14,7 +15,7 @@ from typing import Any
 from nnlib import checks, layers, optim
 from nnlib.augment import Augment
 from nnlib.checks import InputError
-from nnlib.data import DATASETS, Dataset, load_dataset
+from nnlib.data import DATASETS, Dataset, full_name, load_dataset
 from nnlib.images import SCALINGS, make_scaling
 from nnlib.network import MLP
 from nnlib.runs import versions
@@ -35,13 +36,23 @@ def read_layers(text: str) -> tuple[int, ...]:
     """Read layer sizes written as 128x64, or linear."""
     parts = [] if text == "linear" else text.split("x")
     if not all(part.isdecimal() for part in parts):
-        raise InputError(f"cannot read layers {text!r}: write 128 or 128x64")
+        raise InputError(f"cannot read layers {text!r}: write 128 or 128x64, or linear for none")
     return tuple(map(int, parts))
 
 
 def _hidden(name: str, sizes: Any) -> tuple[int, ...]:
-    sizes = read_layers(str(sizes)) if isinstance(sizes, str | int) else sizes
+    """Return layer sizes given one by one, alone, or as a text."""
+    sizes = sizes[0] if isinstance(sizes, list | tuple) and len(sizes) == 1 else sizes
+    sizes = read_layers(sizes) if isinstance(sizes, str) else sizes
+    sizes = sizes if isinstance(sizes, Iterable) else [sizes]
     return tuple(checks.whole("hidden size", size, least=1) for size in sizes)
+
+
+def _dataset(name: str, value: Any) -> str:
+    """Return the name of a data set; that of a folder as its full path, good from anywhere."""
+    if not isinstance(value, str | os.PathLike):
+        raise InputError(f"dataset must be a name, got {value!r}")
+    return full_name(value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,23 +62,23 @@ class TrainConfig:
     Raises InputError, naming the thing and the value, for any setting out of range.
     """
 
-    dataset: str = _option(MISSING, "fashion-mnist, mnist, digits, or a folder of four IDX files")
-    hidden: tuple[int, ...] = _option((128,), "units of each hidden layer", _hidden)
+    dataset: str = _option(MISSING, "fashion-mnist, mnist, digits, or a folder of files", _dataset)
+    hidden: tuple[int, ...] = _option((128,), "units of each hidden layer, or linear", _hidden)
     activation: str = _option("relu", "of the hidden layers", choices=tuple(layers.ACTIVATIONS))
     epochs: int = _option(10, "passes over the training images", _from_1)
     batch_size: int = _option(64, "images a step", _from_1)
     lr: float = _option(0.1, "learning rate")
     optimizer: str = _option("sgd", "how weights are updated", choices=tuple(optim.OPTIMIZERS))
     momentum: float = _option(0.0, "of SGD")
-    nesterov: bool = _option(False, "Nesterov's form of momentum")
-    weight_decay: float = _option(0.0, "λ of ½ λ ‖W‖²; decoupled with adamw")
+    nesterov: bool = _option(False, "Nesterov's form of momentum", checks.flag)
+    weight_decay: float = _option(0.0, "L2, times half the sum of W^2; decoupled with adamw")
     schedule: str = _option("constant", "learning rate over time", choices=optim.SCHEDULES)
     decay: float = _option(0.95, "factor of the step and exponential schedules", checks.positive)
     decay_every: int = _option(10, "epochs between two steps of the step schedule", _from_1)
     warmup: int = _option(0, "steps in which the learning rate grows from 0", _from_0)
     dropout: float = _option(0.0, "probability that a hidden unit is dropped", checks.fraction)
     input_dropout: float = _option(0.0, "probability that a pixel is dropped", checks.fraction)
-    batch_norm: bool = _option(False, "batch normalisation before each activation")
+    batch_norm: bool = _option(False, "batch normalisation before each activation", checks.flag)
     label_smoothing: float = _option(0.0, "share of the target for all classes", checks.fraction)
     clip_norm: float = _option(0.0, "largest norm of a gradient; 0: any", checks.not_negative)
     average: float = _option(0.0, "decay of the weights' moving average; 0: none", checks.fraction)
@@ -75,28 +86,27 @@ class TrainConfig:
     init: str | None = _option(None, "of the weights", choices=tuple(layers.INITIALISERS))
     init_scale: float = _option(1.0, "factor on the initial weights", checks.positive)
     scale: str = _option("unit", "pixels / 255, (p - mean) / sd, or as they are", choices=SCALINGS)
-    flip: bool = _option(False, "augment: mirror left and right at random")
+    flip: bool = _option(False, "augment: mirror left and right at random", checks.flag)
     shift: float = _option(0.0, "augment: pixels, at most, in each direction")
     rotate: float = _option(0.0, "augment: degrees, at most")
     zoom: float = _option(0.0, "augment: fraction, at most, larger or smaller")
     shear: float = _option(0.0, "augment: sideways pixels a row, at most")
     elastic: float = _option(0.0, "augment: elastic warp, root-mean-square pixels")
     cutout: int = _option(0, "augment: side in pixels of a blanked square")
-    val_size: int | None = _option(None, "validation images; one twelfth by default")
-    train_size: int | None = _option(None, "training images; all by default")
+    val_size: int | None = _option(None, "validation images; one twelfth by default", _from_0)
+    train_size: int | None = _option(None, "training images; all by default", _from_1)
     split_seed: int = _option(0, "seed of the validation split", _from_0)
     seed: int = _option(0, "seed of weights, order, dropout and augmentation", _from_0)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.dataset, str):
-            raise InputError(f"dataset must be a name, got {self.dataset!r}")
         for item in fields(self):
-            value, rule = getattr(self, item.name), item.metadata
-            if rule.get("choices") and value is not None:
-                checks.one_of(item.name, value, rule["choices"])
-            if check := rule.get("check"):
-                checked = check(item.name.replace("_", " "), value)
-                object.__setattr__(self, item.name, checked)
+            value, rule = checks.plain(getattr(self, item.name)), item.metadata
+            if value is not None or item.default is not None:
+                if rule.get("choices"):
+                    checks.one_of(item.name, value, rule["choices"])
+                if check := rule.get("check"):
+                    value = check(item.name.replace("_", " "), value)
+            object.__setattr__(self, item.name, value)
         self.make_optimizer()
         self.augmentation  # noqa: B018  (raises for what it cannot do)
 

@@ -17,6 +17,7 @@ from nnlib.images import Split
 from nnlib.sources import DATASETS as DATASETS
 from nnlib.sources import TEST_FILES, TRAIN_FILES, fetch, idx_header, read_idx
 from nnlib.sources import DownloadError as DownloadError
+from nnlib.sources import full_name as full_name
 
 DIGITS_TEST = 297  # of scikit-learn's 1,797 images, the last ones
 
@@ -62,7 +63,7 @@ def load_dataset(
     """Load the training files of a data set and split off validation images by seed.
 
     name: fashion-mnist, mnist, digits, or else (`./mnist`, say) a folder holding four IDX files
-    of the official names, `.gz` or not, with images of any size. `val_size` images
+    by their official names or nearly so, `.gz` or not, with images of any size. `val_size` images
     (None: one twelfth of all) are drawn class by class, so that both parts keep the proportions;
     `train_size` keeps that many of the rest, likewise. Rows stay in the file's order. The test
     files are not opened. Raises InputError for bad arguments and damaged files, DownloadError
@@ -72,7 +73,7 @@ def load_dataset(
     y = labels.astype(np.int64)  # (N,)
     train_rows, val_rows = _split_rows(y, val_size, seed, train_size)
     return Dataset(
-        name=str(name) if name in DATASETS else Path(source).name or "data",
+        name=str(name) if name in DATASETS else Path(full_name(name)).resolve().name or "data",
         train=Split(images[train_rows], y[train_rows]),
         val=Split(images[val_rows], y[val_rows]),
         classes=classes,

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from nnlib import checks
 from nnlib.checks import InputError
 from nnlib.images import Split
 from nnlib.losses import softmax_cross_entropy
@@ -20,7 +21,7 @@ class Evaluation:
 
 def must_suit(model: MLP, split: Split) -> None:
     """Raise InputError for images of another size than the model takes, and labels it lacks."""
-    inputs = math.prod(split.images.shape[1:])
+    inputs = math.prod(checks.instance("images with their labels", split, Split).images.shape[1:])
     if inputs != model.sizes[0]:
         unlike = f"the model takes {model.sizes[0]} inputs but these images have {inputs} pixels"
         raise InputError(f"{unlike}: name the data set it was trained on")

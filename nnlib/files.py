@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from nnlib import checks
 from nnlib.checks import InputError
 
 MAX_TENSOR_FILE = 2**29  # bytes; a net of this library's size is a hundred times smaller
@@ -27,6 +28,17 @@ def project_root() -> Path:
     """Return the folder of the project: above the package, or the current one if installed."""
     above = Path(__file__).resolve().parent.parent
     return above if (above / "pyproject.toml").is_file() else Path.cwd()
+
+
+def to_json(value: Any, **more: Any) -> str:
+    """Return JSON of plain values and NumPy's; InputError for anything else."""
+
+    def known(odd: Any) -> Any:
+        if (value := checks.plain(odd)) is odd:
+            raise InputError(f"cannot save {odd!r}: give a number, a text, a list or a table")
+        return value
+
+    return json.dumps(value, default=known, **more)
 
 
 @contextmanager
@@ -45,7 +57,7 @@ def write_atomic(path: str | os.PathLike, data: bytes | str) -> None:
     A crash at any moment leaves the old file or the new one, never a mixture. Text is UTF-8.
     Raises InputError where the folder cannot be written.
     """
-    path = Path(path)
+    path = Path(os.path.expanduser(path))
     raw = data.encode() if isinstance(data, str) else data
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     with _writing(path, "the file"):
@@ -72,7 +84,7 @@ def _sync_folder(folder: Path) -> None:
 
 def make_folder(path: str | os.PathLike) -> Path:
     """Create a folder and those above it, and check that it can be written."""
-    folder = Path(path)
+    folder = Path(os.path.expanduser(path))
     with _writing(folder, "to the folder"):
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
@@ -81,7 +93,7 @@ def make_folder(path: str | os.PathLike) -> Path:
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
-    write_atomic(path, json.dumps(value, indent=2) + "\n")
+    write_atomic(path, to_json(value, indent=2) + "\n")
 
 
 def read_json(path: str | os.PathLike) -> Any:
@@ -109,7 +121,7 @@ def save_tensors(path: str | os.PathLike, tensors: dict[str, np.ndarray], metada
     from safetensors.numpy import save
 
     contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    write_atomic(path, save(contiguous, {METADATA_KEY: json.dumps(metadata)}))
+    write_atomic(path, save(contiguous, {METADATA_KEY: to_json(metadata)}))
 
 
 def load_tensors(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict]:
@@ -138,7 +150,7 @@ def load_tensors(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict]:
 
 def read_bytes(path: str | os.PathLike) -> bytes:
     """Read a whole file that must exist and be of sane size; InputError otherwise."""
-    path = Path(path)
+    path = Path(os.path.expanduser(path))
     try:
         size = path.stat().st_size
         if size > MAX_TENSOR_FILE:

@@ -31,23 +31,6 @@ def numerical_gradient(
     return gradient
 
 
-def complex_step_gradient(
-    f: Callable[[np.ndarray], complex], x: np.ndarray, step: float = 1e-30
-) -> np.ndarray:
-    """Return ∂f/∂x of a smooth real function as Im f(x + ih) / h.
-
-    No subtraction, hence no cancellation: exact to rounding for any tiny h (Squire and Trapp
-    1998). f must be analytic: tanh, exp and products are; max and abs are not. x any shape.
-    """
-    _must_be(x, np.float64)
-    gradient = np.zeros_like(x)
-    for index in np.ndindex(x.shape):
-        moved = x.astype(np.complex128)
-        moved[index] += 1j * step
-        gradient[index] = np.imag(f(moved)) / step
-    return gradient
-
-
 def relative_error(a: np.ndarray, b: np.ndarray) -> float:
     """Return max |a - b| / max(|a|, |b|), the largest entry of each: 0 equal, 2 opposite.
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nnlib import checks
 from nnlib.checks import InputError
 
 PIECE = 2**20  # bytes counted at a time
@@ -28,9 +29,8 @@ class Scaling:
     factor: float
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise InputError(f"scaling {name} must be a finite number, got {value!r}")
+        for name, value in list(vars(self).items()):
+            object.__setattr__(self, name, checks.finite(f"scaling {name}", value))
 
     def __call__(self, images: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Return the scaled pixels, (N, h, w) or (N, D) -> float32 (N, D)."""

@@ -186,7 +186,7 @@ class BatchNorm(Layer):
         """Move the running statistics towards those of a batch of n, the variance unbiased."""
         for name, value in (("mean", mean), ("variance", variance * (n / max(n - 1, 1)))):
             running = self.statistics[name]
-            running += running.dtype.type(self.MOMENTUM) * (value.real - running)
+            running += running.dtype.type(self.MOMENTUM) * (value - running)
 
     def backward(self, gradient: Array) -> Array:
         """Return ∂x = γ/√(σ²+ε) · (g - mean(g) - x̂ mean(g x̂)); the means only in training."""

@@ -58,13 +58,14 @@ class MLP:
             "activation": activation,
             "dropout": checks.fraction("dropout", dropout),
             "input_dropout": checks.fraction("input dropout", input_dropout),
-            "batch_norm": bool(batch_norm),
+            "batch_norm": checks.flag("batch norm", batch_norm),
             "dtype": self.dtype.name,
         }
         self.scaling = scaling
         self.info: dict[str, Any] = {}
         self.rng = np.random.default_rng([checks.whole("seed", seed), 1])  # for dropout's masks
         init = init or layers.default_initialiser(activation)
+        init_scale = checks.positive("init scale", init_scale)
         self.layers = self._build(init, init_scale, np.random.default_rng([seed, 0]))
         self.parameters = self._collect("parameters")
         self.statistics = self._collect("statistics")
@@ -197,7 +198,7 @@ def load_model(path: str | os.PathLike) -> MLP:
     Raises InputError where the file is missing or damaged, its arrays do not fit its
     architecture, or a value is not finite.
     """
-    path = Path(path)
+    path = Path(os.path.expanduser(path))
     path = path / "model.safetensors" if path.is_dir() else path
     tensors, metadata = load_tensors(path)
     try:

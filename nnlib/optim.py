@@ -75,7 +75,7 @@ class SGD(Optimizer):
     ) -> None:
         super().__init__(lr, weight_decay)
         self.momentum = checks.fraction("momentum", momentum)
-        self.nesterov = bool(nesterov)
+        self.nesterov = checks.flag("nesterov", nesterov)
         if self.nesterov and not self.momentum:
             raise checks.InputError("nesterov needs momentum > 0, got 0; set momentum, 0.9 say")
 
@@ -201,7 +201,8 @@ def warm_up(schedule: Schedule, steps: int) -> Schedule:
     return lambda step: schedule(step) * min(1.0, step / steps) if steps else schedule(step)
 
 
-SCHEDULES = ("constant", "step", "exponential", "cosine", "one-cycle")
+WHOLE_RUN = ("cosine", "one-cycle")  # schedules that span the run, however long it is
+SCHEDULES = ("constant", "step", "exponential", *WHOLE_RUN)
 
 
 def make_schedule(
@@ -211,7 +212,7 @@ def make_schedule(
     epochs: int,
     steps_per_epoch: int,
     decay: float = 0.95,
-    decay_every: int = 1,
+    decay_every: int = 10,
     warmup: int = 0,
 ) -> Schedule:
     """Return the schedule of that name for a run of epochs · steps_per_epoch steps.

@@ -4,6 +4,7 @@ Whoever is given to `on_progress` is called at every yield of the loop. It may h
 `close`, which is called when training ends, however it ends.
 """
 
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -15,11 +16,12 @@ from nnlib.runs import Progress
 
 def epoch_line(row: dict[str, Any], epochs: int) -> str:
     """Return the line of a finished epoch, given its row of the history."""
+    validation = f"  validation {row['val_loss']:.4f} {row['val_accuracy']:7.2%}"
     return (
         f"epoch {row['epoch']:>3}/{epochs}"
         f"  lr {row['lr']:<8.4g}"
         f"  train {row['train_loss']:.4f} {row['train_accuracy']:7.2%}"
-        f"  validation {row['val_loss']:.4f} {row['val_accuracy']:7.2%}"
+        f"{'' if math.isnan(row['val_accuracy']) else validation}"
         f"  {row['seconds']:.2f} s"
     )
 

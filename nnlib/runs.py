@@ -113,7 +113,7 @@ class RunFolder:
     """The files of one run. `create` starts a new one, `open` finds an existing one."""
 
     def __init__(self, path: str | os.PathLike) -> None:
-        self.path = Path(path)
+        self.path = Path(os.path.expanduser(path))
         self.model = self.path / MODEL  # the best weights
 
     @classmethod

@@ -2,6 +2,8 @@
 
 Fashion-MNIST and MNIST use the same file names and the same shapes, so one taken for the other
 trains without complaint: every official file is checked by SHA-256 before anything reads it.
+Unpacking, packing anew, browsers and other libraries change the names of files and nothing that
+is in them, so a file is known by a name that is close enough, and by the sum of its content.
 Files of one's own have no published sum, so `read_idx` believes nothing that they say.
 """
 
@@ -10,8 +12,10 @@ import gzip
 import io
 import math
 import os
+import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +29,15 @@ from nnlib.files import make_folder, project_root, sha256, write_atomic
 TRAIN_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 TEST_FILES = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 FILES = TRAIN_FILES + TEST_FILES
+COPY = r"(?:[ ._-]*(?:copy|副本|\(?\d+\)?))*"  # what a second download or a copy adds to a name
+NAMED = re.compile(  # train-images.idx3-ubyte, emnist-letters-test-labels-idx1-ubyte (1).gz, …
+    r"(|.*[-_. ])(train|t10k|test)[-_. ]?(images|labels)(?:[-_. ]?idx\d[-_. ]?(?:ubyte|int))?"
+    rf"{COPY}(?:\.gz)?{COPY}(.*)",
+    re.IGNORECASE,
+)
+GZIP = b"\x1f\x8b"  # how every gzip file begins
+IDX_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4"}  # whole numbers; others are refused
+QMNIST = b"\0\0\x0c\2"  # how its files of labels begin
 
 MAX_IDX_BYTES = 800_000_000  # pixels of one file; larger ones would not fit beside the training
 MAX_DOWNLOAD = 2**26  # bytes; the largest official file has 26 million
@@ -38,7 +51,7 @@ class KnownSet:
 
     title: str  # as its makers write it
     classes: tuple[str, ...]
-    sums: tuple[str, ...] = ()  # SHA-256 of the four `FILES`
+    sums: tuple[str, ...] = ()  # SHA-256 of the four `FILES`, then of what is packed in them
     mirrors: tuple[str, ...] = ()  # addresses of the folders that hold them, the first one first
 
 
@@ -52,6 +65,10 @@ DATASETS = {
             "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
             "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
             "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
         ),
         (
             "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
@@ -66,6 +83,10 @@ DATASETS = {
             "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
             "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
             "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
         ),
         (
             "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -83,67 +104,135 @@ class DownloadError(OSError):
 # ---------------------------------------------------------------- finding files
 
 
+def full_name(name: str | os.PathLike) -> str:
+    """Return the name of a known set as it is, and that of a folder as its full path."""
+    path = os.path.abspath(os.path.expanduser(str(name)))
+    if isinstance(name, os.PathLike):  # which is never the name of a known set
+        return path
+    own = name and name not in DATASETS and os.path.isdir(path)  # no to any text, however odd
+    return path if own else str(name)
+
+
 def fetch(name: str | os.PathLike, files: Sequence[str] = FILES) -> dict[str, Path]:
     """Return where each file of a data set is, after finding or downloading and verifying it.
 
-    An official set: NNLIB_DATA/<name>/<file>.gz where that exists, else data/<name>/ at the
-    project's root, else the mirrors in order; always by SHA-256. A folder: its own files, which
-    must all four exist. digits: nothing, for scikit-learn carries it. Raises InputError for an
-    unknown name and for a damaged file that cannot be replaced, DownloadError where no mirror
-    delivers.
+    An official set: below NNLIB_DATA where it is there, packed or not, else in data/<name>/ at
+    the project's root, else from the mirrors in order; always by SHA-256. A folder: its own
+    files, which must all four exist. digits: nothing, for scikit-learn carries it. Raises
+    InputError for an unknown name and for a damaged file that cannot be replaced, DownloadError
+    where no mirror delivers.
     """
-    # a path object is never the name of a known set
-    name = os.path.abspath(name) if isinstance(name, os.PathLike) else str(name)
+    name = full_name(name)
     if name not in DATASETS:
         found = _own_files(name)
         return {file: found[file] for file in files}
-    sums = dict(zip(FILES, DATASETS[name].sums, strict=False))  # none for digits
-    mirrors = list(DATASETS[name].mirrors)
-    return {file: _official_file(name, file, sums[file], mirrors) for file in files if sums}
+    known, mirrors = DATASETS[name], list(DATASETS[name].mirrors)  # none of either for digits
+    sums = {file: known.sums[FILES.index(file) :: len(FILES)] for file in files}
+    return {file: _official_file(name, file, sums[file], mirrors) for file in files if sums[file]}
 
 
-def _own_files(name: str) -> dict[str, Path]:
-    """Find the four files in a folder of one's own, packed or not."""
-    if not os.path.isdir(os.path.expanduser(name)):  # which says no to any text, however odd
-        close = difflib.get_close_matches(name.lower(), DATASETS, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        use = f"use {', '.join(DATASETS)}, or a folder holding four IDX files"
-        raise InputError(f"unknown data set {name!r}: {use}{hint}")
-    folder = Path(name).expanduser().resolve()
-    places = [(file, folder / (file + end)) for file in FILES for end in ("", ".gz")]
-    found = {file: path for file, path in places if path.exists()}
-    missing = [file for file in FILES if file not in found]
-    if missing:
-        raise InputError(f"{folder} lacks {', '.join(missing)} (.gz or not); add what is missing")
+def _named_files(folder: Path) -> list[tuple[tuple[Path, str, str], str, Path]]:
+    """Return ((place, before, behind), file, path) for all that is called as one of the four files.
+
+    Places are the folder and torchvision's raw/ in it or below; the makers' own names come first.
+    `before` and `behind` are what the name has beside that, in emnist-letters-… or ….gz.part.
+    """
+    found = []
+    for place in (folder, folder / "raw", *sorted(folder.glob("*/raw"))):
+        for path in sorted(place.glob("[!.]*"), key=_as_made, reverse=True):
+            if named := NAMED.fullmatch(path.name):
+                before, part, what, behind = named.groups()
+                file = FILES[2 * (part.lower() != "train") + (what.lower() == "labels")]
+                inside = path / path.name  # some archives unpack so
+                path = inside if inside.is_file() else path
+                found.append(((place, before, behind), file, path))
     return found
 
 
-def _official_file(name: str, file: str, expected: str, mirrors: list[str]) -> Path:
+def _as_made(path: Path) -> tuple[bool, str]:
+    return path.name.removesuffix(".gz") in FILES, path.name
+
+
+def _own_files(name: str) -> dict[str, Path]:
+    """Find the four files in a folder of one's own, packed or not, as long as it holds one set."""
+    if not os.path.isdir(name):
+        close = difflib.get_close_matches(name.lower(), DATASETS, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = "; if it has moved, say where it is with --dataset" if os.path.isabs(name) else hint
+        use = f"use {', '.join(DATASETS)}, or a folder holding four IDX files"
+        raise InputError(f"unknown data set {name!r}: {use}{hint}")
+    folder, sets = Path(name).resolve(), {}
+    for group, file, path in _named_files(folder):
+        sets.setdefault(group, {}).setdefault(file, path)
+    whole = {group: found for group, found in sets.items() if len(found) == len(FILES)}
+    if (folder, "", "") in whole or len(whole) == 1:
+        return whole.get((folder, "", "")) or whole.popitem()[1]
+    if whole:
+        several = sorted(str(found[FILES[0]].relative_to(folder)) for found in whole.values())
+        which = ", ".join(several)
+        raise InputError(f"{folder} holds several sets ({which}); name a folder with one of them")
+    best = max(sets.values(), key=len, default={})
+    lacking = ", ".join(file for file in FILES if file not in best)
+    others = sorted(path.name for path in folder.glob("[!.]*") if path not in best.values())
+    seen = f", but holds {', '.join(others[:4])}" if others else ""
+    raise InputError(f"{folder} lacks {lacking} (.gz or not){seen}; rename or add what is missing")
+
+
+def _official_file(name: str, file: str, sums: tuple[str, ...], mirrors: list[str]) -> Path:
     """Return a verified file of a known set, downloading it where it is missing or damaged."""
-    given = os.environ.get("NNLIB_DATA")
-    if given and os.path.exists(path := Path(given, name, f"{file}.gz")):
-        if (actual := _sum_of(path)) != expected:
-            sums = f"its SHA-256 is {actual}, not {expected}"
-            raise InputError(f"{path} is damaged: {sums}; replace it, or unset NNLIB_DATA")
+    given, folder = os.environ.get("NNLIB_DATA"), project_root() / "data" / name
+    path = _given_file(Path(os.path.expanduser(given)), name, file, sums) if given else None
+    if path := path or _first_right(folder, file, sums):
         return path
-    path = project_root() / "data" / name / f"{file}.gz"
-    if not path.exists() or _sum_of(path) != expected:
-        _download(name, path, expected, mirrors)
+    path = folder / f"{file}.gz"
+    _download(name, path, sums[0], mirrors)
     return path
 
 
-def _sum_of(path: Path) -> str:
-    """Return the SHA-256 of a file, hashed once a process for as long as it stays the same."""
+def _given_file(folder: Path, name: str, file: str, sums: tuple[str, ...]) -> Path | None:
+    """Return the file where it is below NNLIB_DATA; InputError for another in its place."""
+    letters = name.replace("-", "")  # FashionMNIST, Fashion-MNIST, …
+    places = [p for p in folder.glob("*") if re.sub("[^a-z]", "", p.name.lower()) == letters]
+    for place in (*places, folder):
+        if path := _first_right(place, file, sums):
+            return path
+    for path in (path for place in places for path in _called(file, place)):
+        wrong = f"its SHA-256 is {_sum_of(path)}, not {sums[0]} of {name}/{file}.gz"
+        raise InputError(f"{path} is damaged: {wrong}; replace it, or unset NNLIB_DATA")
+    return None
+
+
+def _called(file: str, folder: Path) -> Iterator[Path]:
+    return (path for _, seen, path in _named_files(folder) if seen == file)
+
+
+def _first_right(folder: Path, file: str, sums: tuple[str, ...]) -> Path | None:
+    """Return the first path in a folder that goes by the file's name and has its content."""
+    for path in _called(file, folder):
+        if _sum_of(path) == sums[0] or _sum_of(path, unpack=True) in sums:
+            return path
+    return None
+
+
+def _sum_of(path: Path, unpack: bool = False) -> str:
+    """Return the SHA-256 of a file, hashed once a process for as long as it stays the same.
+
+    With `unpack`, that of its content, if it is packed and whole.
+    """
     try:
         state = path.stat()
-        return _hashed(path, state.st_mtime_ns, state.st_size)
+        return _hashed(path, state.st_mtime_ns, state.st_size, unpack)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; replace the file") from error
 
 
 @lru_cache
-def _hashed(path: Path, changed: int, size: int) -> str:
-    return sha256(path.read_bytes())
+def _hashed(path: Path, changed: int, size: int, unpack: bool) -> str:
+    raw = path.read_bytes()
+    if unpack and raw.startswith(GZIP):
+        with suppress(OSError, EOFError, zlib.error), gzip.open(io.BytesIO(raw)) as content:
+            raw = content.read(MAX_IDX_BYTES)
+    return sha256(raw)
 
 
 # ---------------------------------------------------------------- downloading
@@ -222,16 +311,17 @@ def read_idx(path: str | os.PathLike, ndim: int) -> np.ndarray:
     """Read an IDX file of bytes with `ndim` axes: images 3, (N, h, w); labels 1, (N,).
 
     Layout: two zero bytes, 0x08 for unsigned bytes, the number of axes, each axis as a
-    big-endian 32-bit number, then the data (LeCun, Cortes and Burges, the MNIST page). Packed
-    by gzip or not is told by content. Raises InputError where anything differs, before
-    allocating more than the file could hold.
+    big-endian 32-bit number, then the data (LeCun, Cortes and Burges, the MNIST page). Other
+    whole numbers are taken where they fit into bytes, QMNIST's labels, eight numbers an image,
+    by the first. Packed by gzip or not is told by content. Raises InputError where anything
+    differs, before allocating more than the file could hold.
     """
     path = Path(path)
     try:
         if path.exists() and not path.is_file():  # a pipe would be waited for
             raise ValueError("it is not a regular file")
         with open(path, "rb") as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
+            packed = raw.read(2) == GZIP
             raw.seek(0)
             capacity = path.stat().st_size * (DEFLATE_RATIO if packed else 1)
             return _parse_idx(gzip.GzipFile(fileobj=raw) if packed else raw, ndim, capacity)
@@ -242,27 +332,41 @@ def read_idx(path: str | os.PathLike, ndim: int) -> np.ndarray:
 
 def _parse_idx(stream: io.BufferedIOBase, ndim: int, capacity: int) -> np.ndarray:
     """Read header and data from a stream that holds at most `capacity` bytes."""
-    header = stream.read(4 + 4 * ndim)
-    expected = bytes((0, 0, 8, ndim))
-    if header[:4] != expected:
-        raise ValueError(f"it begins with 0x{header[:4].hex()}, not with 0x{expected.hex()}")
-    if len(header) < 4 + 4 * ndim:
+    start, expected = stream.read(4), bytes((0, 0, 8, ndim))
+    qmnist = ndim == 1 and start == QMNIST
+    known = len(start) == 4 and start[:2] == b"\0\0" and start[2] in IDX_TYPES
+    if not (known and (qmnist or start[3] == ndim)):
+        raise ValueError(f"it begins with 0x{start.hex()}, not with 0x{expected.hex()}")
+    kind, axes = np.dtype(IDX_TYPES[start[2]]), start[3]
+    header = stream.read(4 * axes)
+    if len(header) < 4 * axes:
         raise ValueError("it ends within its header")
-    shape = tuple(int(n) for n in np.frombuffer(header, ">u4", offset=4))
-    size = math.prod(shape)  # Python's integers: no overflow
-    described = f"its header claims {' × '.join(map(str, shape))} bytes"
+    shape = tuple(int(n) for n in np.frombuffer(header, ">u4"))
+    extent = shape if kind.itemsize == 1 else (*shape, kind.itemsize)
+    size = math.prod(extent)  # Python's integers: no overflow
+    described = f"its header claims {' × '.join(map(str, extent))} bytes"
     if size == 0:
         raise ValueError(f"{described}, which is nothing")
-    if size > capacity - len(header):
+    if size > capacity - len(start + header):
         raise ValueError(f"{described}, more than the file can hold")
     if size > MAX_IDX_BYTES:
         raise ValueError(f"{described}, more than the limit of {MAX_IDX_BYTES:,}")
+    if qmnist and shape[1] != 8:
+        raise ValueError(f"{described}, not one label an image")
     data = stream.read(size + 1)  # for gzip, to look for one more compares the checksum too
     if len(data) < size:
         raise ValueError(f"it ends after {len(data):,} of {size:,} bytes of data")
     if len(data) > size:
         raise ValueError(f"{described}, but more follow")
-    return np.frombuffer(data, np.uint8).reshape(shape)
+    values = np.frombuffer(data, kind).reshape(shape)
+    return _as_bytes(values[:, 0] if qmnist else values)
+
+
+def _as_bytes(values: np.ndarray) -> np.ndarray:
+    """Return whole numbers as bytes, if they are such."""
+    if values.dtype != np.uint8 and (values.min() < 0 or values.max() > 255):
+        raise ValueError(f"it holds {values.min()} to {values.max()}, not numbers from 0 to 255")
+    return values.astype(np.uint8, copy=False)
 
 
 def idx_header(array: np.ndarray) -> bytes:

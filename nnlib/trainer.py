@@ -7,7 +7,7 @@ that an epoch can be run again, and `state` holds all else that decides the futu
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -72,8 +72,8 @@ class Trainer:
         *,
         epochs: int = 10,
         batch_size: int = 64,
-        optimizer: optim.Optimizer | None = None,
-        schedule: optim.Schedule | None = None,
+        optimizer: optim.Optimizer | str | None = None,
+        schedule: optim.Schedule | str | None = None,
         seed: int = 0,
         label_smoothing: float = 0.0,
         clip_norm: float = 0.0,
@@ -83,24 +83,35 @@ class Trainer:
         threads: int | None = None,
         chunk_rows: int = CHUNK_ROWS,
     ) -> None:
+        for split in (train,) if val is None else (train, val):
+            must_suit(model, split)
+        if not len(train):
+            raise InputError("there is no training image; give a larger training set")
         self.model, self.train = model, train
         self.val = train.take(slice(0)) if val is None else val
         self.epochs = checks.whole("epochs", epochs, least=1)
         self.batch_size = checks.whole("batch size", batch_size, least=1)
-        self.steps_per_epoch = -(-len(train) // batch_size)  # the last batch perhaps smaller
-        self.seed, self.patience = checks.whole("seed", seed), patience
-        self.optimizer = optimizer or optim.SGD()
-        self.schedule = schedule or optim.constant(self.optimizer.lr)
-        self.label_smoothing, self.clip_norm = label_smoothing, clip_norm
-        self.augment = augment if augment and augment.active else None
-        if not len(train):
-            raise InputError("there is no training image; give a larger training set")
-        for split in (train, self.val):
-            must_suit(model, split)
+        self.steps_per_epoch = -(-len(train) // self.batch_size)  # the last batch perhaps smaller
+        self.seed, self.patience = checks.whole("seed", seed), checks.whole("patience", patience)
+        optimizer = optimizer or "sgd"
+        if isinstance(optimizer, str):
+            optimizer = optim.OPTIMIZERS[checks.one_of("optimizer", optimizer, optim.OPTIMIZERS)]()
+        self.optimizer = checks.instance("optimizer", optimizer, optim.Optimizer)
+        schedule = schedule or "constant"
+        if isinstance(schedule, str):
+            run = {"epochs": self.epochs, "steps_per_epoch": self.steps_per_epoch}
+            schedule = optim.make_schedule(schedule, self.optimizer.lr, **run)
+        self.schedule = checks.instance("schedule", schedule, Callable)
+        self.label_smoothing = checks.fraction("label smoothing", label_smoothing)
+        self.clip_norm = checks.not_negative("clip norm", clip_norm)
+        average = checks.fraction("average", average)
+        self.augment = checks.instance("augment", augment or Augment(), Augment)
+        self._check_batches()
         self.answering = copy.deepcopy(model) if average else model
         self.average = optim.Average(average, self.answering.state()) if average else None
         self.fused = engine is not None and engine.knows(model)
-        self.threads = threads or (engine.threads_for(model.shapes, batch_size) if engine else 1)
+        suited = engine.threads_for(model.shapes, self.batch_size) if engine else 1
+        self.threads = suited if threads is None else checks.whole("threads", threads, least=1)
         self.step, self.open_step = self._make_step(bool(clip_norm)), self._make_step(whole=True)
         self.lr_factor, self.history = 1.0, History()
         self.best: Arrays = {}
@@ -108,6 +119,13 @@ class Trainer:
         self.inputs = np.empty((0, model.sizes[0]), model.dtype)
         self.pixels = np.empty((0, *train.images.shape[1:]), train.images.dtype)
         self.probe = self._scaled(train.images[:PROBE_ROWS]).copy()
+
+    def _check_batches(self) -> None:
+        """Refuse a batch of one image where its mean and deviation are taken: nothing is left."""
+        alone = len(self.train) % self.batch_size == 1 or self.batch_size == 1
+        if alone and self.model.architecture["batch_norm"]:
+            sizes = f"{len(self.train)} images in batches of {self.batch_size}"
+            raise InputError(f"{sizes} leave one alone, with batch norm; change the batch size")
 
     def _make_step(self, whole: bool) -> Any:
         if self.fused:
@@ -160,7 +178,7 @@ class Trainer:
         order = np.random.default_rng([self.seed, self.epoch, 0]).permutation(len(self.train))
         rows = self.batch_size * max(1, self.chunk_rows // self.batch_size)
         chunks = (order[start : start + rows] for start in range(0, len(order), rows))
-        if self.augment is not None:
+        if self.augment.active:
             return ahead(self._augmented(self.augment, chunks))
         return ((self._gathered(chunk), self.train.y[chunk]) for chunk in chunks)
 
@@ -220,7 +238,7 @@ class Trainer:
         return logits
 
     def _lr(self, step: int) -> float:
-        return self.schedule(step) * self.lr_factor
+        return float(self.schedule(step) * self.lr_factor)  # of whatever type theirs are
 
     def _diverged(self, step: int, x: np.ndarray, losses: np.ndarray) -> None:
         """Raise DivergedError for the first batch of a chunk whose loss is not finite."""

@@ -16,11 +16,10 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
-from nnlib import optim
+from nnlib import checks, optim
 from nnlib.checks import InputError
 from nnlib.config import TrainConfig, layers_text
 from nnlib.data import Dataset
@@ -131,8 +130,8 @@ def fit(
     *,
     epochs: int = 10,
     batch_size: int = 64,
-    optimizer: optim.Optimizer | None = None,
-    schedule: optim.Schedule | None = None,
+    optimizer: optim.Optimizer | str | None = None,
+    schedule: optim.Schedule | str | None = None,
     seed: int = 0,
     out: str | os.PathLike | None = None,
     resume: bool = False,
@@ -142,9 +141,10 @@ def fit(
     """Train a model on a split and return its history; the model ends with its best weights.
 
     The best epoch is that of the highest validation accuracy, without `val` the last. `optimizer`
-    is plain SGD with a rate of 0.1 by default, `schedule` a function from the step to the rate,
-    `seed` that of the order of the images. `more` are label_smoothing, clip_norm, average,
-    patience, augment and threads, as in `TrainConfig`.
+    is plain SGD with a rate of 0.1 by default, `schedule` a function from the step to the rate;
+    names that `TrainConfig` knows will do for both. `seed` is that of the order of the images.
+    `more` are label_smoothing, clip_norm, average, patience, augment and threads, as in
+    `TrainConfig`.
 
     `out` names a new folder for config.json, history.csv, model.safetensors and the checkpoints;
     with `resume`, the folder of an earlier call, which is gone on with from its last checkpoint.
@@ -238,29 +238,59 @@ def train(
     Raises as `resume` does, and InputError where the folder holds a run already.
     """
     data = config.load()
-    words = Path(config.dataset).name, layers_text(config.hidden), config.activation
-    folder = RunFolder.create(out or default_folder(*words))
+    words = data.name, layers_text(config.hidden), config.activation
     trainer = make_trainer(config, data)
+    folder = RunFolder.create(out or default_folder(*words))
     save_settings(config, trainer, folder)
     return _finish(config, folder, trainer, on_progress)
 
 
-def resume(path: str | os.PathLike, on_progress: OnProgress | None = None) -> Run:
+def resume(
+    path: str | os.PathLike,
+    on_progress: OnProgress | None = None,
+    *,
+    dataset: str | os.PathLike | None = None,
+    epochs: int | None = None,
+) -> Run:
     """Go on with a run from its last checkpoint, or from its beginning where there is none.
 
-    The weights and the history become those of a run that was never stopped. Raises InputError
-    where there is no run, it is damaged, or the data are no longer the same, Interrupted when
-    told to stop, and DivergedError.
+    The weights and the history become those of a run that was never stopped. `dataset` says where
+    the same data are now, `epochs` how many there shall be in all: the result is that of so many
+    at once. Raises InputError where there is no run, it is damaged, the data are no longer the
+    same, or more epochs would have changed those that are done, Interrupted when told to stop, and
+    DivergedError.
     """
     folder = RunFolder.open(path)
     saved = folder.load_config()
-    config = TrainConfig.from_dict(saved)
+    before = TrainConfig.from_dict(saved)
+    epochs = before.epochs if epochs is None else epochs
+    config = replace(before, dataset=dataset or before.dataset, epochs=epochs)
     data = config.load()
     if saved.get("sha256") != data.sha256:
         raise InputError(f"{config.dataset} is not the data that {path} was trained on")
     trainer = make_trainer(config, data, saved.get("threads"))
     _go_on(trainer, folder)
+    if config != before:
+        _check_epochs(before, config, trainer.epoch)
+        _change(config, trainer, folder)
     return _finish(config, folder, trainer, on_progress)
+
+
+def _check_epochs(before: TrainConfig, config: TrainConfig, done: int) -> None:
+    """Refuse a number of epochs with which those that are done would have been others."""
+    checks.whole(f"epochs of a run that has done {done}", config.epochs, least=done)
+    if config.epochs != before.epochs and config.schedule in optim.WHOLE_RUN:
+        spans = f"the {config.schedule} schedule spans {before.epochs} epochs"
+        raise InputError(f"{spans}, which must stay so, got {config.epochs}; train a new run")
+
+
+def _change(config: TrainConfig, trainer: Trainer, folder: RunFolder) -> None:
+    """Write new settings into the folder and its model, which tells its settings too."""
+    if trainer.best:
+        trainer.restore_best()
+        save_run(trainer, folder, checkpoint=False)
+        _go_on(trainer, folder)
+    save_settings(config, trainer, folder)
 
 
 def _finish(

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nnlib import MLP, save_model
+from nnlib import MLP, load_model, save_model
 from nnlib.cli import main
 
 
@@ -187,6 +188,132 @@ def test_help_names_every_setting() -> None:
     text = nnlib("train", "--help").stdout
     for setting in fields(TrainConfig):
         assert "--" + setting.name.replace("_", "-") in text
+
+
+VERBS = ("data", "train", "test", "predict", "search", "report", "bench")
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "gbk"])
+def test_help_on_a_terminal_that_lacks_a_letter(encoding: str) -> None:
+    """Every verb's help, and a mistake's line, in one process."""
+    code = "import sys; from nnlib.cli import main\n"
+    code += f"for verb in {VERBS}:\n    try:\n        main([verb, '--help'])\n"
+    code += "    except SystemExit as stop: assert stop.code == 0\n"
+    code += "sys.exit(main(['test', '\\u03bb\\u5b57\\udcff.safetensors']))"
+    env = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=env, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout.count(b"usage: ") == len(VERBS)
+    assert done.stderr.startswith(b"nnlib: cannot read ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_help_is_written_in_plain_letters() -> None:
+    from nnlib.cli import make_parser
+
+    make_parser().format_help().encode("ascii")
+    for verb in VERBS:
+        status, text, _ = here(verb, "--help")
+        assert status == 0
+        text.encode("cp1252")
+
+
+def test_the_version() -> None:
+    import nnlib as package
+
+    assert here("--version") == (0, f"nnlib {package.__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "hidden"),
+    [("linear", []), ("12", [12]), ("8x4", [8, 4]), ("8 4", [8, 4])],
+)
+def test_hidden_layers_as_people_write_them(own_folder, tmp_path, words, hidden) -> None:
+    out = tmp_path / "run"
+    given = ("--epochs", 1, "--hidden", *words.split(), "--out", out, "--json")
+    status, _, err = here("train", "--dataset", own_folder, *given)
+    assert status == 0, err
+    assert json.loads((out / "config.json").read_text())["hidden"] == hidden
+    assert load_model(out).sizes == [30, *hidden, 4]
+    assert here("test", out)[0] == 0
+    assert here("train", "--resume", out, "--epochs", 2)[0] == 0
+
+
+BAD_HIDDEN = {
+    "none": "invalid int value: 'none'; write 128, or linear for no hidden layer",
+    "8x": "cannot read layers '8x': write 128 or 128x64, or linear for none",
+    "8x-4": "cannot read layers '8x-4'",
+    "linear 8": "hidden size must be a whole number >= 1, got 'linear'",
+    "8x0": "hidden size must be a whole number >= 1, got 0",
+}
+
+
+@pytest.mark.parametrize("words", BAD_HIDDEN)
+def test_hidden_layers_that_are_none(own_folder, words: str) -> None:
+    assert BAD_HIDDEN[words] in refused(
+        "train", "--dataset", own_folder, "--hidden", *words.split()
+    )
+
+
+def test_without_validation_nothing_is_not_a_number(own_folder, tmp_path) -> None:
+    words = ("train", "--dataset", own_folder, "--epochs", 2, "--val-size", 0)
+    status, out, err = here(*words, "--out", tmp_path / "a")
+    assert status == 0
+    assert "weights of the last epoch, 2: without validation none is best" in out
+    assert "nan" not in out + err
+    status, out, _ = here(*words, "--out", tmp_path / "b", "--json")
+    assert json.loads(out)["val_accuracy"] is None
+
+
+def test_a_batch_of_one_is_not_normalised(own_folder, tmp_path) -> None:
+    words = ("--batch-norm", "--batch-size", 1, "--out", tmp_path / "run")
+    line = refused("train", "--dataset", own_folder, *words)
+    assert "550 images in batches of 1 leave one alone, with batch norm; change the" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_home_is_understood_in_every_path(own_folder, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.chdir(shutil.copytree(own_folder, tmp_path / "data"))
+    Image.fromarray(np.eye(30, dtype=np.uint8) * 255).save(tmp_path / "one.png")
+    assert here("train", "--dataset=~/data", "--epochs", 1, "--out=~/run")[0] == 0
+    assert here("train", "--resume=~/run", "--epochs", 2)[0] == 0
+    assert here("test", "~/run", "--dataset=~/data")[0] == 0
+    assert here("test", "~/run")[0] == 0
+    assert here("test", "~/run/model.safetensors", "--dataset=~/data")[0] == 0
+    assert here("predict", "~/run/model.safetensors", "~/one.png")[0] == 0
+    words = ("--trials", 1, "--range", "lr=0.1:0.2", "--epochs", 1)
+    status, _, err = here("search", "--dataset=~/data", *words, "--out=~/s", "--storage=~/study")
+    assert status == 0, err
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "letter.txt").touch()
+    assert f"{tmp_path / 'foreign'} holds" in refused("report", "--out=~/foreign")
+    assert {"run", "s", "study", "data"} <= {path.name for path in tmp_path.iterdir()}
+    assert not Path("~").exists()
+
+
+def test_data_that_moved_and_more_epochs(own_folder, tmp_path, monkeypatch) -> None:
+    old = shutil.copytree(own_folder, tmp_path / "old" / "stripes")
+    monkeypatch.chdir(old.parent)
+    assert here("train", "--dataset", "stripes", "--epochs", 1, "--out", tmp_path / "run")[0] == 0
+    monkeypatch.chdir(tmp_path)
+    assert json.loads(here("test", "run", "--json")[1])["n"] == 100
+    assert here("train", "--resume", "run")[0] == 0
+    old.parent.rename(tmp_path / "new")
+    for words in (("test", "run"), ("train", "--resume", "run")):
+        assert "if it has moved, say where it is with --dataset" in refused(*words)
+    assert here("test", "run", "--dataset", "new/stripes")[0] == 0
+    more = ("--dataset", "new/stripes", "--epochs", 3, "--json")
+    status, out, _ = here("train", "--resume", "run", *more)
+    assert (status, json.loads(out)["epochs"]) == (0, 3)
+    assert here("train", "--resume", "run")[0] == 0, "which knows the new place"
+    assert "is not the data that run was trained on" in refused(
+        "train", "--resume", "run", "--dataset", "digits"
+    )
+    assert "leave out --out" in refused("train", "--resume", "run", "--epochs", 4, "--out", "x")
+    line = refused("train", "--resume", "run", "--epochs", 2)
+    assert "epochs of a run that has done 3 must be a whole number >= 3, got 2" in line
 
 
 SEARCH = ("search", "--dataset", "digits", "--epochs", 1, "--trials", 3)

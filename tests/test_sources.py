@@ -86,6 +86,205 @@ def test_a_folder_or_a_pipe_or_nothing_is_no_idx_file(tmp_path):
             read_idx(tmp_path / "pipe", 3)
 
 
+def whole_numbers(array: np.ndarray, code: int, kind: str) -> bytes:
+    header = bytes([0, 0, code, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    return header + array.astype(kind).tobytes()
+
+
+COLUMN = np.array([3, 0, 255, 26])
+QMNIST = np.stack([COLUMN, *[COLUMN * 1000] * 7], axis=1)  # class, hand, writer, …
+WHOLE = {
+    "int32": (whole_numbers(COLUMN, 12, ">i4"), COLUMN),
+    "int16": (whole_numbers(COLUMN, 11, ">i2"), COLUMN),
+    "int8": (whole_numbers(COLUMN[:2], 9, "i1"), COLUMN[:2]),
+    "QMNIST's": (whole_numbers(QMNIST, 12, ">i4"), COLUMN),
+    "QMNIST's, packed": (pack(whole_numbers(QMNIST, 12, ">i4")), COLUMN),
+    "too large": (whole_numbers(COLUMN + 1, 12, ">i4"), "it holds 1 to 256, not numbers from 0"),
+    "negative": (whole_numbers(-COLUMN, 11, ">i2"), "it holds -255 to 0, not numbers from 0"),
+    "one-hot": (whole_numbers(np.eye(10), 12, ">i4"), "10 × 10 × 4 bytes, not one label an image"),
+    "cut": (whole_numbers(COLUMN, 12, ">i4")[:-1], "4 × 4 bytes, more than the file can hold"),
+    "two axes of bytes": (idx_bytes(np.eye(8, dtype=np.uint8)), "begins with 0x00000802"),
+    "two bytes": (b"\0\0", "begins with 0x0000,"),
+}
+
+
+@pytest.mark.parametrize("case", WHOLE)
+def test_labels_of_other_whole_numbers_are_read_where_they_fit(tmp_path, case):
+    raw, expected = WHOLE[case]
+    (tmp_path / "labels").write_bytes(raw)
+    if isinstance(expected, str):
+        with pytest.raises(ValueError, match=expected):
+            read_idx(tmp_path / "labels", 1)
+    else:
+        read = read_idx(tmp_path / "labels", 1)
+        assert read.dtype == np.uint8
+        assert read.tolist() == expected.tolist()
+
+
+# ---------------------------------------------------------------- names that others give
+
+
+CLOTHES = {f"{name}.gz": pack(raw) for name, raw in made_up_files(1).items()}
+DIGITS = {f"{name}.gz": pack(raw) for name, raw in made_up_files(2).items()}
+
+
+def known(files):
+    return KnownSet("A set", ("a", "b", "c"), tuple(sum_of(files[f"{name}.gz"]) for name in NAMES))
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project of its own, whose two official sets are small and made up."""
+    monkeypatch.delenv("NNLIB_DATA", raising=False)
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setattr(sources, "project_root", lambda: tmp_path)
+    monkeypatch.setitem(DATASETS, "fashion-mnist", known(CLOTHES))
+    monkeypatch.setitem(DATASETS, "mnist", known(DIGITS))
+    return tmp_path
+
+
+def test_the_sums_of_the_contents_are_those_of_what_is_packed(monkeypatch):
+    given = os.environ.get("NNLIB_DATA")
+    if not given:
+        pytest.skip("NNLIB_DATA does not name the official files")
+    for name in ("fashion-mnist", "mnist"):
+        for place, file in enumerate(NAMES):
+            packed = Path(given, name, f"{file}.gz").read_bytes()
+            sums = sum_of(packed), sum_of(gzip.decompress(packed))
+            assert DATASETS[name].sums[place::4] == sums
+
+
+HABITS = {  # what others make of train-images-idx3-ubyte.gz, True: packed
+    "as it is": lambda name: (f"{name}.gz", True),
+    "packed anew": lambda name: (f"{name}.gz", "anew"),
+    "unpacked": lambda name: (name, False),
+    "unpacked by name alone": lambda name: (f"{name}.gz", False),
+    "with a dot": lambda name: (name.replace("-idx", ".idx"), False),
+    "with a dot, packed": lambda name: (f"{name.replace('-idx', '.idx')}.gz", True),
+    "in capitals": lambda name: (f"{name.upper()}.GZ", True),
+    "second download": lambda name: (f"{name} (1).gz", True),
+    "second download, bare": lambda name: (f"{name}(2)", False),
+    "wget's second": lambda name: (f"{name}.gz.1", True),
+    "copied on Windows": lambda name: (f"{name} - Copy.gz", True),
+    "copied in Chinese": lambda name: (f"{name} - 副本.gz", True),
+    "copied on a Mac": lambda name: (f"{name} copy 2", False),
+    "EMNIST's": lambda name: (f"emnist-letters-{name.replace('t10k', 'test')}.gz", True),
+    "QMNIST's": lambda name: (f"qmnist-{name.replace('idx1-ubyte', 'idx2-int')}", False),
+    "short": lambda name: (f"{name.partition('-idx')[0]}.gz", True),
+    "with another ending": lambda name: (f"{name}.bin", False),
+    "with underscores": lambda name: (name.replace("-", "_"), False),
+    "in folders of their names": lambda name: (f"{name}/{name}", False),
+}
+PLACES = ("fashion-mnist", "FashionMNIST/raw", "Fashion-MNIST", "fashion_mnist/raw", ".", "raw")
+
+
+def lay_out(folder, habit, contents):
+    for name, packed in contents.items():
+        called, how = HABITS[habit](name)
+        raw = gzip.decompress(packed)
+        (folder / called).parent.mkdir(parents=True, exist_ok=True)
+        as_found = {True: packed, False: raw, "anew": gzip.compress(raw, 9, mtime=5)}[how]
+        (folder / called).write_bytes(as_found)
+    (folder / "._train-images-idx3-ubyte.gz").write_bytes(b"a Mac's")
+    (folder / "README.md").write_text("where it is from")
+
+
+def small(files):
+    return {name: files[f"{name}.gz"] for name in NAMES}
+
+
+def with_contents(files):
+    """A known set of which the sums of the unpacked files are known, too."""
+    sums = known(files).sums + tuple(sum_of(gzip.decompress(files[f"{n}.gz"])) for n in NAMES)
+    return replace(known(files), sums=sums, mirrors=())
+
+
+@pytest.mark.parametrize("habit", HABITS)
+@pytest.mark.parametrize("place", PLACES)
+def test_an_official_file_is_known_by_its_content(project, monkeypatch, habit, place):
+    monkeypatch.setitem(DATASETS, "fashion-mnist", with_contents(CLOTHES))
+    monkeypatch.setitem(DATASETS, "mnist", with_contents(DIGITS))
+    given = project / "given"
+    lay_out(given / place, habit, small(CLOTHES))
+    lay_out(given / "MNIST" / "raw", "unpacked", small(DIGITS))
+    monkeypatch.setenv("NNLIB_DATA", str(given))
+    assert load_dataset("fashion-mnist").sha256 != load_dataset("mnist").sha256
+    assert len(load_test_split("fashion-mnist")) == len(load_test_split("mnist")) == 30
+    assert all(given in path.parents for path in fetch("fashion-mnist").values())
+
+
+@pytest.mark.parametrize("habit", HABITS)
+@pytest.mark.parametrize("place", [".", "raw", "FashionMNIST/raw"])
+def test_a_folder_of_ones_own_may_have_the_names_of_others(tmp_path, habit, place):
+    expected = load_dataset(write_folder(tmp_path / "plain", made_up_files(1)))
+    lay_out(tmp_path / "own" / place, habit, small(CLOTHES))
+    own = load_dataset(tmp_path / "own")
+    assert (own.sha256, own.name) == (expected.sha256, "own")
+    assert len(load_test_split(tmp_path / "own")) == 30
+
+
+def test_files_unpacked_by_hand_into_the_project_are_taken(project, monkeypatch):
+    monkeypatch.setitem(DATASETS, "fashion-mnist", with_contents(CLOTHES))
+    lay_out(project / "data" / "fashion-mnist", "with a dot", small(CLOTHES))
+    assert len(load_dataset("fashion-mnist").train) == 110
+
+
+def test_home_is_understood_in_nnlib_data_and_in_a_folder(project, monkeypatch):
+    monkeypatch.setenv("HOME", str(project))
+    monkeypatch.setenv("USERPROFILE", str(project))
+    write_folder(project / "given" / "fashion-mnist", made_up_files(1))
+    monkeypatch.setenv("NNLIB_DATA", "~/given")
+    assert load_dataset("~/given/fashion-mnist").sha256 == load_dataset("fashion-mnist").sha256
+
+
+ODD = {  # what is in NNLIB_DATA's fashion-mnist/, and what is said of it
+    "the other set, unpacked": ({"train-images-idx3-ubyte": DIGITS}, "is damaged: its SHA-256"),
+    "the other set, renamed": ({"train-images.idx3-ubyte.gz": DIGITS}, "is damaged: its SHA-256"),
+    "another archive": ({"train-images-idx3-ubyte.zip": DIGITS}, "is damaged: its SHA-256"),
+    "another format": ({"train_images.npy": DIGITS}, "is damaged: its SHA-256"),
+    "cut short": ({"train-images-idx3-ubyte.gz.part": DIGITS}, "is damaged: its SHA-256"),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_a_file_that_is_not_the_official_one_is_named_with_the_one_wanted(
+    project, monkeypatch, case
+):
+    files, says = ODD[case]
+    given = project / "given" / "fashion-mnist"
+    given.mkdir(parents=True)
+    for name, contents in files.items():
+        (given / name).write_bytes(contents[f"{NAMES[0]}.gz"])
+    monkeypatch.setenv("NNLIB_DATA", str(given.parent))
+    with pytest.raises(ValueError, match=says) as caught:
+        load_dataset("fashion-mnist")
+    assert str(given / name) in str(caught.value)
+    assert f"{NAMES[0]}.gz" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_of_ones_own_that_is_not_understood_says_what_it_holds(tmp_path):
+    lay_out(tmp_path / "two" / "A" / "raw", "unpacked", small(CLOTHES))
+    lay_out(tmp_path / "two" / "B" / "raw", "unpacked", small(DIGITS))
+    with pytest.raises(ValueError, match=r"holds several sets \(A/raw/train-.*, B/raw/train-"):
+        load_dataset(tmp_path / "two")
+    lay_out(tmp_path / "prefixes", "EMNIST's", small(CLOTHES))
+    lay_out(tmp_path / "prefixes", "QMNIST's", small(CLOTHES))
+    with pytest.raises(ValueError, match=r"holds several sets \(emnist-letters-.*, qmnist-train"):
+        load_dataset(tmp_path / "prefixes")
+    lay_out(tmp_path / "prefixes", "unpacked", small(DIGITS))  # the makers' own names count
+    assert len(load_dataset(tmp_path / "prefixes").train) == 110
+    (tmp_path / "zipped").mkdir()
+    (tmp_path / "zipped" / "archive.zip").touch()
+    with pytest.raises(ValueError, match=r"lacks train-images-idx3-ubyte.*but holds archive\.zip;"):
+        load_dataset(tmp_path / "zipped")
+
+
+def test_a_folder_that_has_moved(tmp_path):
+    with pytest.raises(ValueError, match="if it has moved, say where it is with --dataset"):
+        load_dataset(str(tmp_path / "gone"))
+
+
 # ---------------------------------------------------------------- downloading
 
 
@@ -140,25 +339,6 @@ def dead_address() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{probe.getsockname()[1]}/"
-
-
-CLOTHES = {f"{name}.gz": pack(raw) for name, raw in made_up_files(1).items()}
-DIGITS = {f"{name}.gz": pack(raw) for name, raw in made_up_files(2).items()}
-
-
-def known(files):
-    return KnownSet("A set", ("a", "b", "c"), tuple(sum_of(files[f"{name}.gz"]) for name in NAMES))
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A project of its own, whose two official sets are small and made up."""
-    monkeypatch.delenv("NNLIB_DATA", raising=False)
-    monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setattr(sources, "project_root", lambda: tmp_path)
-    monkeypatch.setitem(DATASETS, "fashion-mnist", known(CLOTHES))
-    monkeypatch.setitem(DATASETS, "mnist", known(DIGITS))
-    return tmp_path
 
 
 def use_mirrors(*addresses, name="fashion-mnist"):

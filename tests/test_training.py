@@ -1,9 +1,11 @@
 """The training loop: it learns, repeats itself to the byte, resumes to the byte, and stops well."""
 
 import csv
+import json
 import math
 import shutil
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +21,10 @@ from nnlib import (
     Trainer,
     evaluate,
     fit,
+    load_dataset,
     load_model,
     resume,
+    save_model,
     train,
 )
 from nnlib.engine.threads import threads_for
@@ -287,6 +291,270 @@ def test_constant_images_train_without_a_bad_number(scale: str) -> None:
 def test_settings_out_of_range_are_named(settings: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         TrainConfig(dataset="mnist", **settings)
+
+
+TAKEN = [  # as people write settings, and what they mean
+    ({"lr": np.float32(0.5)}, 0.5),
+    ({"lr": np.array(0.5)}, 0.5),
+    ({"momentum": np.longdouble(0.5)}, 0.5),
+    ({"epochs": np.int64(3)}, 3),
+    ({"batch_size": np.uint8(32)}, 32),
+    ({"val_size": np.int32(50)}, 50),
+    ({"seed": np.int64(7)}, 7),
+    ({"batch_norm": np.True_}, True),
+    ({"flip": np.False_}, False),
+    ({"shift": np.float64(1)}, 1.0),
+    ({"cutout": np.int16(2)}, 2),
+    ({"activation": np.str_("tanh")}, "tanh"),
+    ({"hidden": 64}, (64,)),
+    ({"hidden": np.int64(64)}, (64,)),
+    ({"hidden": "128x64"}, (128, 64)),
+    ({"hidden": [np.int64(8), 4]}, (8, 4)),
+    ({"hidden": np.array([8, 4])}, (8, 4)),
+    ({"hidden": ()}, ()),
+    ({"hidden": "linear"}, ()),
+    ({"hidden": ["linear"]}, ()),
+    ({"hidden": (n for n in (8, 4))}, (8, 4)),
+]
+
+
+@pytest.mark.parametrize(("setting", "value"), TAKEN, ids=lambda each: repr(each)[:40])
+def test_settings_are_taken_for_what_they_mean(setting: dict, value) -> None:
+    config = TrainConfig(dataset="digits", **setting)
+    (name,) = setting
+    assert getattr(config, name) == value
+    assert type(getattr(config, name)) is type(value)
+    again = TrainConfig.from_dict(json.loads(json.dumps(config.as_dict())))
+    assert again == config
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"flip": "false"}, "flip must be True or False, got 'false'"),
+        ({"nesterov": "False", "momentum": 0.9}, "nesterov must be True or False, got 'False'"),
+        ({"batch_norm": 0}, "batch norm must be True or False, got 0"),
+        ({"lr": "0.1"}, "learning rate must be > 0, got '0.1'"),
+        ({"lr": np.complex64(1)}, r"learning rate must be > 0, got \(1\+0j\)"),
+        ({"lr": 10**400}, "learning rate must be > 0, got 1000"),
+        ({"lr": Fraction(1, 10)}, r"learning rate must be > 0, got Fraction\(1, 10\)"),
+        ({"lr": None}, "learning rate must be > 0, got None"),
+        ({"epochs": 3.0}, "epochs must be a whole number >= 1, got 3.0"),
+        ({"hidden": 64.0}, "hidden size must be a whole number >= 1, got 64.0"),
+        ({"hidden": None}, "hidden size must be a whole number >= 1, got None"),
+        ({"hidden": (128, "64")}, "hidden size must be a whole number >= 1, got '64'"),
+        ({"hidden": True}, "hidden size must be a whole number >= 1, got True"),
+        ({"val_size": "100"}, "val size must be a whole number >= 0, got '100'"),
+        ({"train_size": 0}, "train size must be a whole number >= 1, got 0"),
+        ({"cutout": 2.5}, "cutout must be a whole number >= 0, got 2.5"),
+        ({"optimizer": None}, "unknown optimizer None: use sgd, adamw"),
+        ({"activation": None}, "unknown activation None: use relu"),
+        ({"schedule": ["cosine"]}, r"unknown schedule \['cosine'\]: use constant"),
+        ({"dataset": 5}, "dataset must be a name, got 5"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused_by_name(setting: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        TrainConfig(**({"dataset": "digits"} | setting))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"clip_norm": -1}, "clip norm must be >= 0, got -1"),
+        ({"clip_norm": math.nan}, "clip norm must be >= 0, got nan"),
+        ({"label_smoothing": 1.5}, "label smoothing must be at least 0 and below 1, got 1.5"),
+        ({"average": -0.1}, "average must be at least 0 and below 1, got -0.1"),
+        ({"patience": -1}, "patience must be a whole number >= 0, got -1"),
+        ({"patience": 1.5}, "patience must be a whole number >= 0, got 1.5"),
+        ({"threads": 0}, "threads must be a whole number >= 1, got 0"),
+        ({"threads": "two"}, "threads must be a whole number >= 1, got 'two'"),
+        ({"optimizer": "adam"}, "unknown optimizer 'adam': use sgd, adamw"),
+        ({"optimizer": SGD}, "optimizer must be of type Optimizer, got <class"),
+        ({"optimizer": 0.1}, "optimizer must be of type Optimizer, got 0.1"),
+        ({"schedule": "poly"}, "unknown schedule 'poly': use constant"),
+        ({"schedule": 0.1}, "schedule must be of type Callable, got 0.1"),
+        ({"augment": True}, "augment must be of type Augment, got True"),
+        ({"augment": "flip"}, "augment must be of type Augment, got 'flip'"),
+        ({"epochs": "ten"}, "epochs must be a whole number >= 1, got 'ten'"),
+        ({"seed": 0.5}, "seed must be a whole number >= 0, got 0.5"),
+    ],
+)
+def test_fit_checks_what_it_is_given(stripes, arguments: dict, message: str) -> None:
+    model = fresh()
+    before = {name: array.copy() for name, array in model.parameters.items()}
+    with pytest.raises(InputError, match=message) as caught:
+        fit(model, *stripes, **arguments)
+    assert "\n" not in str(caught.value)
+    for name, array in before.items():
+        np.testing.assert_array_equal(model.parameters[name], array)
+
+
+@pytest.mark.parametrize(
+    ("train_on", "message"),
+    [
+        (lambda data: (data, None), "images with their labels must be of type Split, got Dataset"),
+        (lambda data: (data.train.x, None), "must be of type Split, got array"),
+        (
+            lambda data: (data.train, (data.val.x, data.val.y)),
+            "must be of type Split, got \\(array",
+        ),
+        (lambda data: (data.train, data.train.take(slice(0))), None),
+    ],
+)
+def test_fit_is_given_splits(train_on, message) -> None:
+    data = load_dataset("digits")
+    model = MLP(data.sizes(8))
+    if message is None:
+        assert len(fit(model, *train_on(data), epochs=1).rows) == 1
+        return
+    with pytest.raises(InputError, match=message) as caught:
+        fit(model, *train_on(data), epochs=1)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="takes 784 inputs but these images have 64 pixels"):
+        fit(MLP([784, 10]), data.train, data.val)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("schedule", ["constant", "step", "exponential", "cosine", "one-cycle"])
+def test_names_that_train_takes_work_in_fit(stripes, optimizer: str, schedule: str) -> None:
+    history = fit(fresh(), *stripes, epochs=3, optimizer=optimizer, schedule=schedule)
+    config = TrainConfig(dataset="digits", optimizer=optimizer, schedule=schedule, epochs=3)
+    lr = {"sgd": 0.1, "adamw": 0.001}[optimizer]
+    by_name = replace(config, lr=lr).make_schedule(10)
+    assert history.column("lr") == [by_name(step) for step in (9, 19, 29)]
+
+
+def test_numbers_of_numpy_s_reach_no_file_as_such(stripes, tmp_path: Path) -> None:
+    model = fresh()
+    model.info = {"note": np.float32(0.5), "shape": np.array([6, 5]), "n": np.int64(3)}
+    trainer_rate = np.float32(0.25)
+    fit(model, *stripes, epochs=np.int64(1), batch_size=np.int64(32), out=tmp_path / "run",
+        schedule=lambda step: trainer_rate, seed=np.int8(1))  # fmt: skip
+    assert load_model(tmp_path / "run").info | {"best": 0} == {
+        "note": 0.5, "shape": [6, 5], "n": 3, "best": 0}  # fmt: skip
+    assert without_seconds(tmp_path / "run")[0]["lr"] == "0.25"
+    model.info = {"where": tmp_path}
+    with pytest.raises(InputError, match=r"cannot save .*Path.*: give a number, a text"):
+        save_model(model, tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("n", "batch_size", "says"),
+    [(600, 1, "600 images in batches of 1"), (600, 599, "600 images in batches of 599"),
+     (1, 64, "1 images in batches of 64"), (600, 7, None)],
+)  # fmt: skip
+def test_batch_normalisation_needs_more_than_one_image(stripes, n, batch_size, says) -> None:
+    model, data = fresh(batch_norm=True), stripes[0].take(slice(n))
+    if says is None:
+        assert len(fit(model, data, epochs=1, batch_size=batch_size).rows) == 1
+        return
+    with pytest.raises(InputError, match=f"{says} leave one alone, with batch norm; change the"):
+        fit(model, data, epochs=1, batch_size=batch_size)
+
+
+def test_a_run_that_cannot_begin_leaves_no_folder(own_folder, tmp_path: Path) -> None:
+    config = TrainConfig(dataset=str(own_folder), batch_norm=True, batch_size=1)
+    with pytest.raises(InputError, match="leave one alone"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+# ---------------------------------------------------------------- data that moved, more epochs
+
+
+def test_a_relative_folder_is_found_from_anywhere(own_folder, tmp_path, monkeypatch) -> None:
+    shutil.copytree(own_folder, tmp_path / "here" / own_folder.name)
+    monkeypatch.chdir(tmp_path / "here")
+    config = TrainConfig(dataset=own_folder.name, epochs=2)
+    with pytest.raises(StopNowError):
+        train(config, "run", stop_after(1))
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "there")
+    resume("../here/run")
+    assert str(tmp_path) not in (tmp_path / "here/run/model.safetensors").read_bytes().decode("l1")
+    train(TrainConfig(dataset=str(own_folder), epochs=2), "whole")
+    a, b = (Path(name, "model.safetensors").read_bytes() for name in ("../here/run", "whole"))
+    assert a == b
+
+
+def test_a_folder_that_moved_is_named_and_then_known(own_folder, tmp_path: Path) -> None:
+    old = shutil.copytree(own_folder, tmp_path / "old" / own_folder.name)
+    config = TrainConfig(dataset=old, epochs=2)
+    with pytest.raises(StopNowError):
+        train(config, tmp_path / "run", stop_after(1))
+    old.parent.rename(tmp_path / "new")
+    with pytest.raises(InputError, match="if it has moved, say where it is with --dataset"):
+        resume(tmp_path / "run")
+    with pytest.raises(InputError, match="digits is not the data that"):
+        resume(tmp_path / "run", dataset="digits")
+    assert (
+        len(resume(tmp_path / "run", dataset=tmp_path / "new" / own_folder.name).history.rows) == 2
+    )
+    before = (tmp_path / "run" / "model.safetensors").read_bytes()
+    resume(tmp_path / "run")  # which knows now
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
+
+
+LONGER = {
+    "plain": {},
+    "the best is an early one": {"lr": 1.5, "batch_size": 8},
+    "averaged, with dropout": {"average": 0.9, "dropout": 0.3, "momentum": 0.9, "flip": True},
+    "decaying": {"schedule": "exponential", "warmup": 7, "optimizer": "adamw", "lr": 0.01},
+    "by steps": {"schedule": "step", "decay_every": 2, "batch_norm": True},
+    "patient": {"patience": 9},
+}
+
+
+@pytest.mark.parametrize("case", LONGER)
+@pytest.mark.parametrize("cut", [False, True])
+def test_more_epochs_are_as_many_at_once(own_folder, tmp_path: Path, case: str, cut: bool) -> None:
+    config = TrainConfig(dataset=str(own_folder), epochs=4, **LONGER[case])
+    if cut:
+        with pytest.raises(StopNowError):
+            train(config, tmp_path / "run", stop_after(2))
+    else:
+        train(config, tmp_path / "run")
+    train(replace(config, epochs=7), tmp_path / "whole")
+    longer = resume(tmp_path / "run", epochs=7)
+    assert len(longer.history.rows) == 7
+    assert longer.history.best["epoch"] <= 4 or case != "the best is an early one"
+    assert without_seconds(tmp_path / "run") == without_seconds(tmp_path / "whole")
+    for name in ("model.safetensors", "config.json"):
+        a, b = ((tmp_path / run / name).read_bytes() for run in ("run", "whole"))
+        assert a == b, name
+
+
+@pytest.mark.parametrize(
+    ("settings", "epochs", "message"),
+    [
+        ({}, 2, "epochs of a run that has done 3 must be a whole number >= 3, got 2"),
+        ({}, 0, "epochs must be a whole number >= 1, got 0"),
+        ({}, "9", "epochs must be a whole number >= 1, got '9'"),
+        ({"schedule": "cosine"}, 9, "the cosine schedule spans 3 epochs, .* got 9; train a new"),
+        ({"schedule": "one-cycle"}, 9, "the one-cycle schedule spans 3 epochs"),
+    ],
+)
+def test_epochs_that_would_have_changed_what_is_done(
+    own_folder, tmp_path: Path, settings, epochs, message
+) -> None:
+    train(TrainConfig(dataset=str(own_folder), epochs=3, **settings), tmp_path / "run")
+    before = {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()}
+    with pytest.raises(InputError, match=message):
+        resume(tmp_path / "run", epochs=epochs)
+    resume(tmp_path / "run", epochs=3)
+    assert {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()} == before
+
+
+def test_home_is_understood_in_the_paths_of_python(own_folder, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.chdir(shutil.copytree(own_folder, tmp_path / "data"))
+    train(TrainConfig(dataset="~/data", epochs=1), "~/run")
+    assert len(resume("~/run", epochs=2).history.rows) == 2
+    save_model(load_model("~/run"), "~/copy.safetensors")
+    assert load_model("~/copy.safetensors").sizes == load_model(tmp_path / "run").sizes
+    assert not (tmp_path / "data" / "~").exists()
 
 
 def test_a_model_for_other_images_is_refused(stripes) -> None:

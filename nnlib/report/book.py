@@ -61,7 +61,7 @@ def publish(
     Raises InputError for an unknown profile or parameter and for a folder that is not a report's,
     ReportError for a cell that fails.
     """
-    notebooks, out = _notebooks(), Path(out).resolve()
+    notebooks, out = _notebooks(), Path(os.path.expanduser(out)).resolve()
     wanted = {"profile": profile, "dataset": dataset, **(parameters or {})}
     check_parameters(wanted, notebooks)
     _check_out(out)
@@ -80,9 +80,8 @@ def publish(
 
 def _available(dataset: str | None) -> tuple[str | None, str | None]:
     """Return the data set to use and, if it is not the one that was meant, the banner."""
+    dataset = data.full_name(dataset) if dataset else None  # the kernels work in another folder
     name = dataset or "fashion-mnist"
-    if name not in data.DATASETS:
-        name = dataset = os.path.abspath(name) if os.path.isdir(name) else name
     try:
         data.load_dataset(name)
     except data.DownloadError as error:

@@ -98,7 +98,7 @@ def _environment(folder: Path, figures: Path) -> dict[str, str]:
     """Return what the kernels' environment has beside, or in place of, what this one has."""
     places = {"IPYTHONDIR": str(folder / "ipython"), "NNLIB_FIGURES": str(figures)}
     if "NNLIB_DATA" in os.environ:  # the kernels work in another folder
-        places["NNLIB_DATA"] = os.path.abspath(os.environ["NNLIB_DATA"])
+        places["NNLIB_DATA"] = os.path.abspath(os.path.expanduser(os.environ["NNLIB_DATA"]))
     return {"TQDM_DISABLE": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1", **places}
 
 

@@ -12,6 +12,7 @@ runs trials, and here both are looked after, several times a second.
 """
 
 import math
+import os
 import secrets
 import statistics
 import time
@@ -123,9 +124,9 @@ def run_search(
     if not len(data.val):
         raise InputError("a search needs validation images, got validation size 0")
     settings = plan.settings(data.sha256)
-    new = default_folder("search", Path(config.dataset).name)
-    folder = Path(out) if out is not None else _unfinished(settings) or new
-    place = storage or folder / "study.log"
+    new = default_folder("search", data.name)
+    folder = Path(os.path.expanduser(out)) if out is not None else _unfinished(settings) or new
+    place = os.path.expanduser(storage) if storage else folder / "study.log"
     with _held_folder(folder, settings) as about, watching(place):
         open_ledger = partial(Ledger, folder, place, plan, about["owner"], storage is None)
         ledger = open_ledger()

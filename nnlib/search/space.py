@@ -8,7 +8,7 @@ change it; only a guided search has to wait for results. A `Plan` is all that de
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -47,9 +47,10 @@ class Range:
     integer: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("log", "integer"):
+            object.__setattr__(self, name, checks.flag(name, getattr(self, name)))
         for end in (self.low, self.high):
-            if isinstance(end, bool) or not isinstance(end, int | float) or not math.isfinite(end):
-                raise InputError(f"the end of a range must be a finite number, got {end!r}")
+            checks.finite("the end of a range", end)
             if self.integer and end != int(end):
                 raise InputError(f"a range of whole numbers cannot end at {end!r}")
         if self.low > self.high:
@@ -95,10 +96,14 @@ class Choice:
     values: tuple[Plain, ...]
 
     def __post_init__(self) -> None:
-        values = tuple(self.values) if not isinstance(self.values, str) else (self.values,)
+        given = checks.plain(self.values)
+        single = isinstance(given, str) or not isinstance(given, Iterable)
+        values = [checks.plain(value) for value in ([given] if single else given)]
         if not values:
             raise InputError("a choice needs at least one value, got none")
-        plain = (layers_text(v) if isinstance(v, tuple | list) else v for v in values)
+        plain = [layers_text(v) if isinstance(v, tuple | list) else v for v in values]
+        if odd := [v for v in plain if not isinstance(v, Plain)]:
+            raise InputError(f"a choice takes numbers, names and layers, got {odd[0]!r}")
         object.__setattr__(self, "values", tuple(dict.fromkeys(plain)))
 
     def at(self, u: float) -> Plain:

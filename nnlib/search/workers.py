@@ -49,9 +49,13 @@ def run_trials(ledger: Ledger, worker: str, train: Train) -> None:
             trial = ledger.claim(worker)
         if trial is None:
             return
-        configs = ledger.plan.runs_of(trial.params)
         folder = ledger.folder / "trials" / f"{trial.user_attrs['number']:04d}"
-        ledger.finish(trial, train(configs, folder, partial(ledger.report, trial)))
+        try:
+            configs = ledger.plan.runs_of(trial.params)
+        except InputError as error:  # settings of which each is possible, but not all together
+            ledger.finish(trial, {"reason": str(error)})
+        else:
+            ledger.finish(trial, train(configs, folder, partial(ledger.report, trial)))
 
 
 def train_trial(data: Dataset, configs: list[TrainConfig], folder: Path, report: Report) -> Result:

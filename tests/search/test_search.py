@@ -258,6 +258,112 @@ def test_a_trial_that_diverges_has_failed_with_its_reason_and_the_search_goes_on
     assert result.best["lr"] == 0.1
 
 
+IMPOSSIBLE = {  # settings of which each is possible, but not all together
+    "Nesterov without momentum": (
+        {"nesterov": Choice([False, True]), "momentum": Choice([0.0, 0.9])},
+        "nesterov needs momentum > 0, got 0",
+    ),
+    "a batch of one, normalised": (
+        {"batch_norm": Choice([False, True]), "batch_size": Choice([1, 64])},
+        "1375 images in batches of 1 leave one alone",
+    ),
+    "the last batch of one": (
+        {"batch_norm": Choice([False, True]), "batch_size": Choice([64, 687])},
+        "1375 images in batches of 687 leave one alone",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", IMPOSSIBLE)
+def test_a_combination_that_cannot_be_has_failed_with_its_reason(tmp_path, case):
+    space, reason = IMPOSSIBLE[case]
+    quick = TrainConfig(dataset="digits", hidden=(4,), epochs=1)
+    result = run_search(quick, space, sampler="grid", seeds=2, out=tmp_path / "s")
+    states = [row["state"] for row in result.rows]
+    assert states == ["complete"] * 3 + ["failed"]
+    assert reason in result.rows[-1]["reason"]
+    assert result.best["val_accuracy"] > 0
+    assert json.loads((tmp_path / "s" / "search.json").read_text())["finished"]
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_every_sampler_outlives_a_combination_that_cannot_be(tmp_path, sampler):
+    space, reason = IMPOSSIBLE["Nesterov without momentum"]
+    space = space | {"lr": Range(0.01, 0.1)}
+    quick = TrainConfig(dataset="digits", hidden=(4,), epochs=1)
+    result = run_search(quick, space, 8, sampler=sampler, jobs=2, out=tmp_path / "s")
+    impossible = [row for row in result.rows if row["nesterov"] and not row["momentum"]]
+    assert len(result.rows) == 8
+    assert impossible
+    for row in result.rows:
+        assert row["state"] == ("failed" if row in impossible else "complete")
+        assert (reason in row["reason"]) == (row in impossible)
+
+
+NUMPY = [  # spaces as NumPy writes them, and what they mean
+    (Choice(np.int64(3)), Choice([3])),
+    (Choice(3), Choice([3])),
+    (Choice("relu"), Choice(["relu"])),
+    (Choice(None), Choice([None])),
+    (Choice(np.array([1, 2])), Choice([1, 2])),
+    (Choice([np.float64(0.5), np.True_]), Choice([0.5, True])),
+    (Choice([np.array([8, 4]), (np.int64(3),)]), Choice(["8x4", "3"])),
+    (Range(np.int64(16), np.int32(64), integer=True), Range(16, 64, integer=True)),
+    (Range(np.float32(0.5), 1, log=np.True_), Range(0.5, 1.0, log=True)),
+]
+
+
+@pytest.mark.parametrize(("given", "meant"), NUMPY, ids=map(str, range(len(NUMPY))))
+def test_numbers_of_numpy_s_are_those_of_python(given, meant):
+    assert given == meant
+    assert repr(given) == repr(meant)
+    json.dumps(given.values)
+
+
+def test_a_space_of_numpy_s_numbers_is_searched(tmp_path):
+    space = {"hidden": Choice(np.int64(3)), "batch_size": Range(np.int64(16), np.int64(64)),
+             "batch_norm": Choice(np.array([True, False]))}  # fmt: skip
+    result = run_search(CONFIG, space, np.int64(2), seeds=np.int64(1), jobs=np.int64(1),
+                        seed=np.int64(3), out=tmp_path / "s")  # fmt: skip
+    assert [row["state"] for row in result.rows] == ["complete"] * 2
+    assert result.best["hidden"] == [3]
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Range("1", 2), "end of a range must be a finite number, got '1'"),
+        (lambda: Range(1, 10**400), "end of a range must be a finite number, got 1000"),
+        (lambda: Range(1, 2, log="false"), "log must be True or False, got 'false'"),
+        (lambda: Range(1, 2, integer=1), "integer must be True or False, got 1"),
+        (lambda: Choice([{"a": 1}]), "a choice takes numbers, names and layers, got {'a': 1}"),
+        (lambda: Choice(np.array([])), "a choice needs at least one value"),
+        (lambda: run_search(CONFIG, LR, "3"), "trials must be a whole number >= 1, got '3'"),
+        (lambda: run_search(CONFIG, {"epochs": Choice([2.5])}, 3), "epochs must be a whole number"),
+        (lambda: run_search(CONFIG, {"flip": Choice(["no"])}, 3), "unknown value of flip 'no'"),
+    ],
+)  # fmt: skip
+def test_a_space_that_means_nothing_is_refused_by_name(make, says):
+    with pytest.raises(InputError, match=re.escape(says)):
+        make()
+
+
+@pytest.mark.parametrize("json_flag", [[], ["--json"]])
+def test_stopped_before_the_first_trial_it_says_so(tmp_path, monkeypatch, capfd, json_flag):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nnlib.search.run._watch", stop)
+    words = ["search", "--dataset", "digits", "--trials", "2", "--range", "lr=0.1:0.2"]
+    assert main([*words, "--out", str(tmp_path / "s"), *json_flag]) == 0
+    out = capfd.readouterr().out
+    if json_flag:
+        assert json.loads(out)["trials"] == 0
+    else:
+        assert out.startswith("no trial has finished; give the same command to go on\n")
+        assert "DataFrame" not in out
+
+
 def test_the_same_call_goes_on_and_more_trials_extend_it(tmp_path):
     first = run_search(CONFIG, SPACE, 3, out=tmp_path / "s")
     stamps = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("model.safetensors")}
