@@ -139,7 +139,8 @@ def test_a_notebook_that_nobody_has_run_shows_every_figure(server: lab.Lab, shoo
         shown = f"({IMAGES_SHOWN}).filter(image => image[0]).length"
         window.wait(f"{shown} >= {len(figures)}", 60)
         seen = window.evaluate(IMAGES_SHOWN)
-        text = window.evaluate("document.querySelector('.jp-Notebook').textContent")
+        outputs = "[...document.querySelectorAll('.jp-OutputArea-output')]"
+        text = window.evaluate(f"{outputs}.map(place => place.textContent).join(' ')")
         shoot(window)
     assert len(seen) == len(figures), "each once"
     for natural, width, pane in seen:
