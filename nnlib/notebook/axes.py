@@ -16,6 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00", "#3F8FC5", "#000000"]
 DASHES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1))]
@@ -287,8 +288,9 @@ def mistakes(ax: Axes, counts: np.ndarray, classes: Sequence[str]) -> Axes:
     errors = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     np.fill_diagonal(errors, 0)
     top = max(errors.max(), 5)
-    ax.imshow(np.ma.array(errors, mask=np.eye(len(counts))), cmap="Oranges", vmin=0, vmax=top)
-    ax.set_facecolor("#DDDDDD")  # seen where nothing is drawn: on the diagonal
+    ax.imshow(errors, cmap="Oranges", vmin=0, vmax=top)
+    for k in range(len(counts)):
+        ax.add_patch(Rectangle((k - 0.5, k - 0.5), 1, 1, color="#DDDDDD", lw=0))
     ax.grid(False)
     if len(classes) > 20:
         return label(bare(ax), "answer of the net", "true class")

@@ -287,7 +287,7 @@ def what_reports_claimed() -> Iterator[str]:
     yield f"give its {claims['E']}% a standard error of {100 * (share * (1 - share) / 1000) ** 0.5:.2f}"
     of_e = runs.loc["E"].groupby(["recipe", "reading"])["test_accuracy"].mean()
     of_e = of_e[:, "as trained"]
-    assert of_e.idxmax() == "as published"  # "Two other readings of its settings do no better."
+    assert of_e.idxmax() == "as published"  # "it comes out no better"
     assert len(of_e) == 3
     simard = stored("simard").groupby("recipe")["test_accuracy"].mean() * 100
     yield f"better with affine ones: {simard['affine']:.2f}% in place of 98.9%."
