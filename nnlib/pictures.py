@@ -149,7 +149,7 @@ def _plane(page: np.ndarray) -> np.ndarray:
     rim[wide:-wide, wide:-wide] = False
     at, grey = _places(coarse.shape)[rim], coarse[rim]  # (P, 3), (P,)
     three = np.random.default_rng(0).integers(len(grey), size=(200, 3))
-    planes = np.stack([np.linalg.lstsq(at[few], grey[few])[0] for few in three])  # (200, 3)
+    planes = (np.linalg.pinv(at[three]) @ grey[three][..., None])[..., 0]  # (200, 3)
     off = np.abs(planes @ at.T - grey)  # (200, P)
     near = off[np.minimum(off, NEAR).sum(axis=1).argmin()] < NEAR
     return (_places(page.shape) @ np.linalg.lstsq(at[near], grey[near])[0]).astype(np.float32)
@@ -165,14 +165,14 @@ def _drawn_on(ink: np.ndarray, noise: float, strokes: bool) -> np.ndarray:
     """Return where something is drawn, (H, W)."""
     floor = max(NOISE * noise, PALE)
     above = ink[ink > floor]
-    if above.size < max(1, 0.0005 * ink.size):
+    if above.size < max(4, 0.0005 * ink.size):
         raise InputError(NOTHING)
     return ink > (_otsu(above) if strokes else max(floor, INK * ink.max()))
 
 
 def _otsu(values: np.ndarray) -> float:
     """Return the threshold whose two classes differ most: Otsu's variance between them."""
-    counts, edges = np.histogram(values, 128)
+    counts, edges = np.histogram(values, 128, (0, values.max()))
     below = counts.cumsum()
     total = (counts * (edges[:-1] + edges[1:]) / 2).cumsum()
     between = (total[-1] * below / below[-1] - total) ** 2

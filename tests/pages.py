@@ -124,12 +124,19 @@ def photographed(page: Page, rng: np.random.Generator) -> Page:
     return noisy(lit(inked(dusty(squared(page, rng), rng), 255, 0), rng, 0.5), rng, 3)
 
 
+def cut_close(page: Page) -> Page:
+    """Leave nothing round the ink."""
+    rows, columns = (np.flatnonzero((page < 128).any(axis=axis)) for axis in (1, 0))
+    return page[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
 CHANGES: dict[str, Change] = {
     "clean": lambda page, rng: page,
     "grey ground, 28x28": lambda page, rng: resized(inked(page, rng.uniform(120, 210), 30), 28),
     "grey ground, 29x29": lambda page, rng: resized(inked(page, rng.uniform(120, 210), 30), 29),
     "noise of 5": noisy,
     "noise of 5, large page": lambda page, rng: noisy(on_a_large_page(page, rng), rng),
+    "noise of 5, huge page": lambda page, rng: noisy(on_a_large_page(page, rng, 2400), rng),
     "lit from one side": lit,
     "shadowed corner": shadowed,
     "dust": dusty,
@@ -137,20 +144,12 @@ CHANGES: dict[str, Change] = {
     "ruled paper": ruled,
     "squared paper": squared,
     "chalk on light grey": lambda page, rng: inked(page, rng.uniform(150, 205), 250),
-    "chalk, shadowed corner": lambda page, rng: shadowed(inked(page, 130, 250), rng),
     "chalk on a blackboard": lambda page, rng: noisy(inked(page, 45, 200), rng),
     "pencil": lambda page, rng: noisy(inked(page, 235, 190), rng, 2),
     "cut close": lambda page, rng: cut_close(page),
-    "uneven ink": lambda page, rng: 255 - (255 - page) * (1 - 0.65 * _places(page)[0]),
     "out of focus": lambda page, rng: noisy(ndimage.gaussian_filter(page, 6), rng),
     "photograph": photographed,
 }
-
-
-def cut_close(page: Page) -> Page:
-    """Leave nothing round the ink."""
-    rows, columns = (np.flatnonzero((page < 128).any(axis=axis)) for axis in (1, 0))
-    return page[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
 def changed(page: Page, name: str, rng: np.random.Generator) -> np.ndarray:
