@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             reconfigure(errors="replace")  # of a terminal that lacks a letter
     options = make_parser().parse_args(arguments)
     try:
-        options.run(options)
+        return options.run(options) or 0
     except KeyboardInterrupt as stop:  # of training, it says how to go on
         return _fail(str(stop) or "interrupted", 1)
     except ValueError as error:
@@ -52,7 +52,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(_missing(options.verb, error), 1)
     except (OSError, ArithmeticError, RuntimeError, MemoryError) as error:
         return _fail(error, 1)
-    return 0
 
 
 def _fail(error: object, status: int) -> int:
@@ -235,19 +234,29 @@ def trained_on(path: str, model: MLP) -> str:
     raise InputError(f"{path} does not say what it was trained on: add --dataset NAME")
 
 
-def run_predict(options: argparse.Namespace) -> None:
-    """Print what each picture shows, most likely first."""
+def run_predict(options: argparse.Namespace) -> int:
+    """Print what each picture shows, most likely first; return 2 where one could not be read.
+
+    A picture that is refused gets its line on standard error, and costs the others nothing.
+    """
     from nnlib.pictures import load_picture
 
     model = load_model(options.model)
     shape, dataset = picture_format(model)
-    images = map(os.path.expanduser, options.images)
-    answers = [_ranked(path, model, load_picture(path, shape, dataset)) for path in images]
+    answers, refused = [], []
+    for path in map(os.path.expanduser, options.images):
+        try:
+            answers.append(_ranked(path, model, load_picture(path, shape, dataset)))
+        except InputError as error:
+            refused.append({"image": path, "error": str(error)})
+            _fail(error, 2)
     lines = [
         f"{a['image']}: " + ", ".join(f"{p['label']} {p['probability']:.1%}" for p in a["top"])
         for a in answers
     ]
-    _answer(options, {"predictions": answers}, "\n".join(lines))
+    if lines or options.json:
+        _answer(options, {"predictions": answers, "refused": refused}, "\n".join(lines))
+    return 2 if refused else 0
 
 
 def picture_format(model: MLP) -> tuple[tuple[int, int], str]:

@@ -1,19 +1,41 @@
 """A picture of one's own, made to look like the images that a net was trained on.
 
-A net knows nothing outside its training data: light ink on black, of one size, in one place. So a
-photograph or a scan is turned round if it is dark on light, trimmed to what it shows, and then
-scaled and centred the way the makers of the set did it.
+A net knows nothing outside its training data: light ink on black, of one size, in one place. What
+a camera, a scanner or a pen brings along is taken away in these steps, the same for every picture:
+
+1. It becomes grey, 0 to 255; what is transparent becomes white, or black about white ink.
+2. The paper is the plane that most of the picture's rim lies on (a consensus of random samples,
+   Fischler and Bolles 1981), so light may fall from one side. What differs from it most strongly
+   says whether ink is dark or light.
+3. Where a set is of pen strokes, all that is wider than any pen is paper, too: shadows go by a
+   morphological opening (the top-hat transform, Meyer 1979).
+4. Ink is the contrast with the paper that noise does not explain. Lines of a writing block are
+   paler than what is written: Otsu's threshold (1979) parts the two where there are two.
+5. Of the connected parts, those count that are not dust, nor a frame along the rim.
+6. What is left is scaled and placed the way the makers of the set did it.
+
+A picture that already is as the set's are, of their size and on black, is left as it is.
 """
 
 import os
 
 import numpy as np
 from PIL import Image, ImageOps
+from scipy import ndimage
 
 from nnlib.checks import InputError
 
-INK = 0.1  # fraction of the brightest pixel above which something counts as drawn
-DIGIT_BOX = 20 / 28  # MNIST fits each digit into 20 of its 28 pixels
+BOXES = {"mnist": 20 / 28, "digits": 1.0, "fashion-mnist": 1.0}  # the part of the frame to fill
+STROKES = ("mnist", "digits")  # sets of what a pen draws
+SIDE = 280  # pixels to look at: a larger picture is looked at from further away
+RIM = 0.05  # of the longer side: where paper is looked for, and frames
+PEN = 0.3  # of the longer side: no pen is wider
+NEAR = 8  # grey levels about the paper that may still be paper
+PALE = 0.03  # contrast that can be ink; 1 is black on white
+NOISE = 5  # standard deviations that can be ink
+INK = 0.1  # of the strongest ink: where a drawing ends
+DUST = 0.2  # of the longest part: shorter ones are dirt
+NOTHING = "it shows nothing; draw with more contrast"
 
 
 def load_picture(path: str | os.PathLike, shape: tuple[int, int], dataset: str = "") -> np.ndarray:
@@ -26,61 +48,160 @@ def load_picture(path: str | os.PathLike, shape: tuple[int, int], dataset: str =
             return fit_picture(_grey(image), shape, dataset)
     except FileNotFoundError:
         raise InputError(f"picture {path} does not exist: name a PNG or JPEG file") from None
-    except (OSError, Image.DecompressionBombError, SyntaxError) as error:
-        raise InputError(f"cannot read {path} as a picture ({error}); name a PNG or JPEG") from None
     except InputError as error:
         raise InputError(f"picture {path}: {error}") from None
+    except (OSError, ValueError, Image.DecompressionBombError, SyntaxError) as error:
+        raise InputError(f"cannot read {path} as a picture ({error}); name a PNG or JPEG") from None
 
 
 def _grey(image: Image.Image) -> np.ndarray:
-    """Return uint8 grey values as a viewer shows them: upright, transparent parts white."""
-    upright = ImageOps.exif_transpose(image).convert("RGBA")
-    white = Image.new("RGBA", upright.size, "white")
-    return np.asarray(Image.alpha_composite(white, upright).convert("L"))
+    """Return float32 grey values as a viewer shows them: upright, and all of a deep range."""
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode[0] in "IF":  # 16 or 32 bits, or floating point: of any range
+        deep = np.nan_to_num(np.asarray(upright, np.float32), posinf=0, neginf=0)
+        return (deep - deep.min()) * np.float32(255 / (np.ptp(deep) or 1))
+    colours = upright.convert("RGBA")
+    grey = np.asarray(colours.convert("RGB").convert("L"), np.float32)
+    opaque = np.asarray(colours.getchannel("A"), np.float32) / 255
+    shown = grey[opaque > 0.5]
+    white_ink = shown.size and np.quantile(shown, 0.01) > 240  # which no white paper shows
+    return np.rint(grey * opaque + (0 if white_ink else 255) * (1 - opaque))
 
 
 def fit_picture(grey: np.ndarray, shape: tuple[int, int], dataset: str = "") -> np.ndarray:
-    """Fit grey values (H, W) uint8 into one image (height, width) of the set.
+    """Fit grey values (H, W), 0 to 255, into one image uint8 (height, width) of the set.
 
     mnist: the ink is scaled into 20 of 28 pixels, and its centre of mass put in the middle
     (LeCun et al. 1998). Other sets: scaled until the longer side fills the frame, as
     Fashion-MNIST (Xiao et al. 2017) and digits were made. The brightest pixel becomes 255. A
-    picture that has the set's size is left as it is, but for its sign.
+    picture that has the set's size and a black ground is left as it is; where nobody knows how
+    the set was made, one of its size is but turned light on dark. Raises InputError where the
+    picture shows nothing.
     """
-    ink = 255 - grey if _ground(grey) > 127 else grey
-    if ink.shape == tuple(shape):
-        return ink
-    mnist = dataset == "mnist"
-    ground = np.uint8(_ground(ink))
-    drawn = _trimmed(np.maximum(ink, ground) - ground)  # grey or yellowish paper becomes black
-    small = _full_contrast(_shrink(drawn, shape, DIGIT_BOX if mnist else 1.0))
-    return _place(small, shape, weights=small if mnist else np.ones_like(small))
+    if np.ptp(grey) == 0:
+        raise InputError(NOTHING)
+    if grey.shape == tuple(shape):
+        border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+        if dataset not in BOXES:
+            grey = 255 - grey if np.median(border) > 127 else grey
+        if dataset not in BOXES or np.quantile(border, 0.25) == 0:
+            return np.rint(grey).astype(np.uint8)
+    drawn = _drawn(np.asarray(grey, np.float32), dataset in STROKES)
+    small = _full_contrast(_shrink(drawn, shape, BOXES.get(dataset, 1.0)))
+    return _place(small, shape, weights=small if dataset == "mnist" else np.ones_like(small))
 
 
-def _ground(grey: np.ndarray) -> int:
-    """Return the level of what nothing is drawn on: the border's median."""
-    return int(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
+def _drawn(grey: np.ndarray, strokes: bool) -> np.ndarray:
+    """Return what is drawn on a page, 0 being paper, without the margins."""
+    page = _reduced(grey, SIDE)
+    ink, noise = _ink(page, strokes)
+    part = _parts(_drawn_on(ink, noise, strokes))
+    box = ndimage.find_objects(part)[0]
+    around = max(side.stop - side.start for side in box) // 2 + 2
+    if len(page) < len(grey) and around < SIDE / 5:  # small on a large page: look closer
+        times = len(grey) / len(page)
+        rows, columns = (
+            slice(int(max(0, side.start - around) * times), int((side.stop + around) * times))
+            for side in box
+        )
+        return _drawn(grey[rows, columns], strokes)
+    ink[~ndimage.binary_dilation(part, np.ones((3, 3)))] = 0  # but for soft edges
+    return ink[ndimage.find_objects((ink > INK * ink.max()).astype(int))[0]]
 
 
-def _trimmed(ink: np.ndarray) -> np.ndarray:
-    """Cut away the empty margins."""
-    drawn = ink > max(INK * float(ink.max()), 1)
-    if not drawn.any():
-        raise InputError("it shows nothing; draw with more contrast")
-    rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
-    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+def _reduced(grey: np.ndarray, longest: int) -> np.ndarray:
+    """Return (H, W) averaged until the longer side has so many pixels at most."""
+    factor = longest / max(grey.shape)
+    return grey if factor >= 1 else _resized(grey, factor)
+
+
+def _resized(grey: np.ndarray, factor: float) -> np.ndarray:
+    height, width = (max(1, round(length * factor)) for length in grey.shape)
+    return np.asarray(Image.fromarray(grey).resize((width, height), Image.Resampling.BOX))
+
+
+def _ink(page: np.ndarray, strokes: bool) -> tuple[np.ndarray, float]:
+    """Return each pixel's contrast with the paper, (H, W), and the noise's standard deviation."""
+    side = max(page.shape)
+    plane = _plane(page)
+    above = ndimage.gaussian_filter(page, side / 400) - plane
+    detail = above - ndimage.uniform_filter(above, side // 3, mode="constant")
+    if np.sum(detail.astype(float) ** 3) < 0:  # the strongest differences are dark: turn round
+        above, plane = -above, 255 - plane
+    if strokes:
+        pen = int(PEN * side)
+        padded = np.pad(above, pen, mode="edge")
+        wide = ndimage.grey_opening(padded, (pen + 1, pen + 1))
+        wide = wide[pen : pen + page.shape[0], pen : pen + page.shape[1]]
+        wide += np.quantile(above - wide, 0.25)  # noise has lowered it
+        above, plane = above - wide, plane + wide
+    ink = above / np.maximum(255 - plane, 16)
+    step = np.abs(ink - np.roll(ink, 2, axis=1))
+    noise = np.quantile(step, 0.25) / 0.3186 / np.sqrt(2)  # of a normal distribution's quartile
+    return np.maximum(ink, 0), float(noise)
+
+
+def _plane(page: np.ndarray) -> np.ndarray:
+    """Return the plane that most of the rim lies near, (H, W)."""
+    coarse = _reduced(page, 64)
+    rim = np.ones(coarse.shape, bool)
+    wide = max(1, round(RIM * max(coarse.shape)))
+    rim[wide:-wide, wide:-wide] = False
+    at, grey = _places(coarse.shape)[rim], coarse[rim]  # (P, 3), (P,)
+    three = np.random.default_rng(0).integers(len(grey), size=(200, 3))
+    planes = (np.linalg.pinv(at[three]) @ grey[three][..., None])[..., 0]  # (200, 3)
+    off = np.abs(planes @ at.T - grey)  # (200, P)
+    near = off[np.minimum(off, NEAR).sum(axis=1).argmin()] < NEAR
+    return (_places(page.shape) @ np.linalg.lstsq(at[near], grey[near])[0]).astype(np.float32)
+
+
+def _places(shape: tuple[int, ...]) -> np.ndarray:
+    """Return (1, y, x) of every pixel, (H, W, 3), y and x from 0 to 1."""
+    y, x = np.mgrid[0 : 1 : shape[0] * 1j, 0 : 1 : shape[1] * 1j]
+    return np.stack([np.ones(shape), y, x], axis=-1)
+
+
+def _drawn_on(ink: np.ndarray, noise: float, strokes: bool) -> np.ndarray:
+    """Return where something is drawn, (H, W)."""
+    floor = max(NOISE * noise, PALE)
+    above = ink[ink > floor]
+    if above.size < max(4, 0.0005 * ink.size):
+        raise InputError(NOTHING)
+    return ink > (_otsu(above) if strokes else max(floor, INK * ink.max()))
+
+
+def _otsu(values: np.ndarray) -> float:
+    """Return the threshold whose two classes differ most: Otsu's variance between them."""
+    counts, edges = np.histogram(values, 128, (0, values.max()))
+    below = counts.cumsum()
+    total = (counts * (edges[:-1] + edges[1:]) / 2).cumsum()
+    between = (total[-1] * below / below[-1] - total) ** 2
+    return edges[1 + np.argmax(between / np.maximum(below * (below[-1] - below), 1))]
+
+
+def _parts(drawn: np.ndarray) -> np.ndarray:
+    """Return the connected parts that count as 1, all else as 0, (H, W)."""
+    labels, count = ndimage.label(drawn, np.ones((3, 3)))
+    boxes = ndimage.find_objects(labels)
+    length = np.array([max(side.stop - side.start for side in box) for box in boxes])
+    wide = max(1, round(RIM * max(drawn.shape)))
+    inner = labels[wide:-wide, wide:-wide]
+    inside = np.bincount(inner.ravel(), minlength=count + 1)[1:]
+    counts = inside > np.bincount(labels.ravel())[1:] / 2  # not along the rim, as a frame is
+    counts |= not counts.any()
+    counts &= length >= DUST * length[counts].max()
+    return np.append(False, counts)[labels].astype(int)
 
 
 def _shrink(ink: np.ndarray, shape: tuple[int, int], box: float) -> np.ndarray:
     """Scale into `box` times the frame, keeping the proportions, averaging where it shrinks."""
     factor = min(box * side / length for side, length in zip(shape, ink.shape, strict=True))
-    height, width = (max(1, round(length * factor)) for length in ink.shape)
-    return np.asarray(Image.fromarray(ink).resize((width, height), Image.Resampling.BOX))
+    return _resized(ink, factor)
 
 
 def _full_contrast(ink: np.ndarray) -> np.ndarray:
     """Brighten until the brightest pixel is white: a thin pen or a pencil fades when it shrinks."""
-    return np.rint(ink * (255 / max(1, ink.max()))).astype(np.uint8)
+    return np.rint(ink * (255 / ink.max())).astype(np.uint8)
 
 
 def _place(ink: np.ndarray, shape: tuple[int, int], weights: np.ndarray) -> np.ndarray:

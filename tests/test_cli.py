@@ -99,6 +99,25 @@ def test_a_picture_is_recognised(run: Path, tmp_path: Path) -> None:
     assert "two.png: 2 " in out
 
 
+def test_a_picture_that_is_refused_costs_the_others_nothing(run: Path, tmp_path: Path) -> None:
+    for name, column in (("one", 1), ("three", 3)):
+        image = np.full((6, 5), 60, np.uint8)
+        image[:, column] = 210
+        Image.fromarray(image).save(tmp_path / f"{name}.png")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    paths = [tmp_path / f"{name}.png" for name in ("one", "broken", "three", "absent")]
+    status, out, err = here("predict", run, *paths)
+    assert status == 2
+    assert [line.split(": ")[0] for line in out.splitlines()] == [str(paths[0]), str(paths[2])]
+    assert ["broken.png" in err.splitlines()[0], "absent.png" in err.splitlines()[1]] == [True] * 2
+    status, out, err = here("predict", run, *paths, "--json")
+    answer = json.loads(out)
+    assert (status, len(err.splitlines())) == (2, 2)
+    assert [each["image"] for each in answer["predictions"]] == [str(paths[0]), str(paths[2])]
+    assert [each["image"] for each in answer["refused"]] == [str(paths[1]), str(paths[3])]
+    assert "does not exist" in answer["refused"][1]["error"]
+
+
 def test_resume_continues_and_repeats_nothing(run: Path) -> None:
     before = (run / "model.safetensors").read_bytes()
     done = nnlib("train", "--resume", run, "--json")

@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+import pages
 import pytest
+from conftest import needs_official
 from PIL import Image
 
-from nnlib import InputError
+from nnlib import MLP, InputError, load_dataset, load_model
+from nnlib.files import project_root
 from nnlib.pictures import fit_picture, load_picture
 
 
@@ -100,3 +103,140 @@ def test_a_missing_or_empty_picture_is_refused(tmp_path: Path) -> None:
     Image.new("L", (50, 50), 255).save(tmp_path / "white.png")
     with pytest.raises(InputError, match=r"white\.png: it shows nothing"):
         load_picture(tmp_path / "white.png", (28, 28))
+
+
+# --- what comes before a lens
+
+
+DIGITS = load_model(project_root() / "data/models/mnist.safetensors")
+GARMENTS = load_model(project_root() / "data/models/fashion-mnist.safetensors")
+HARD_FOR_GARMENTS = ("shadowed corner", "cut close")  # which fill their pictures to the rim
+
+
+def share_right(model: MLP, pages_of: list[tuple[str, pages.Page]], change: str) -> float:
+    """Return the share of pages whose answer is right after a change."""
+    rng, dataset = np.random.default_rng(len(pages_of)), model.info["dataset"]
+    right = 0
+    for answer, page in pages_of:
+        try:
+            seen = fit_picture(pages.changed(page, change, rng), (28, 28), dataset)
+        except InputError:
+            continue
+        (k,) = model.predict(model.scaling(seen[None]))
+        right += model.info["classes"][k] == answer
+    return right / len(pages_of)
+
+
+def garments(n: int, seed: int) -> list[tuple[str, pages.Page]]:
+    some, names = load_dataset("fashion-mnist").val.sample(n, seed), GARMENTS.info["classes"]
+    return [
+        (names[y], pages.garment_page(image)) for image, y in zip(some.images, some.y, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("change", [name for name in pages.CHANGES if "huge" not in name])
+def test_a_digit_is_read_whatever_paper_light_and_pen(change: str) -> None:
+    assert share_right(DIGITS, pages.digit_pages(10, seed=3), change) >= 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", pages.CHANGES)
+def test_of_200_digits_nine_tenths_are_read(change: str) -> None:
+    """The seed is not the one that the preparation was made by."""
+    assert share_right(DIGITS, pages.digit_pages(200, seed=2), change) >= 0.95
+
+
+@pytest.mark.slow
+@needs_official
+@pytest.mark.parametrize(
+    "change", [name for name in pages.CHANGES if name not in HARD_FOR_GARMENTS]
+)
+def test_of_200_garments_nine_tenths_are_read(change: str) -> None:
+    assert share_right(GARMENTS, garments(200, seed=2), change) >= 0.9
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "fashion-mnist"])
+@pytest.mark.parametrize("side", [28, 29, 280, 900])
+def test_an_empty_page_is_refused_even_with_noise(dataset: str, side: int) -> None:
+    for seed in range(3):
+        blank = pages.noisy(np.full((side, side), 180.0), np.random.default_rng(seed))
+        with pytest.raises(InputError, match="it shows nothing"):
+            fit_picture(np.rint(blank).astype(np.uint8), (28, 28), dataset)
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+@pytest.mark.parametrize("dataset", ["mnist", "own"])
+def test_an_empty_page_of_the_set_s_own_size_is_refused(level: int, dataset: str) -> None:
+    with pytest.raises(InputError, match="it shows nothing"):
+        fit_picture(np.full((28, 28), level, np.uint8), (28, 28), dataset)
+
+
+@needs_official
+@pytest.mark.parametrize("dataset", ["mnist", "fashion-mnist"])
+def test_the_set_s_own_images_are_left_as_they_are(dataset: str) -> None:
+    for image in load_dataset(dataset).val.images[:300]:
+        np.testing.assert_array_equal(fit_picture(image, (28, 28), dataset), image)
+
+
+def test_where_nobody_knows_how_a_set_was_made_its_own_size_is_but_turned() -> None:
+    image = np.random.default_rng(0).integers(40, 90, (6, 5)).astype(np.uint8)
+    np.testing.assert_array_equal(fit_picture(image, (6, 5), "own"), image)
+    np.testing.assert_array_equal(fit_picture(255 - image, (6, 5), "own"), image)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (2, 3), (300, 2), (5, 5)])
+@pytest.mark.parametrize("dataset", ["mnist", "digits", "fashion-mnist", "own"])
+def test_a_picture_of_any_size_is_answered_or_refused(size: tuple[int, int], dataset: str) -> None:
+    rng = np.random.default_rng(0)
+    for grey in (rng.integers(0, 256, size), np.where(rng.random(size) < 0.2, 0, 255)):
+        try:
+            image = fit_picture(grey.astype(np.uint8), (28, 28), dataset)
+        except InputError:
+            continue
+        assert image.shape == (28, 28)
+        assert image.max() == 255
+
+
+def deep(page: pages.Page, kind: str) -> Image.Image:
+    """Return a page as what programs other than a camera's save."""
+    if kind == "white on transparent":
+        white = np.full((*page.shape, 4), 255, np.uint8)
+        white[..., 3] = 255 - page
+        return Image.fromarray(white)
+    if kind == "black on transparent":
+        black = np.zeros((*page.shape, 4), np.uint8)
+        black[..., 3] = 255 - page
+        return Image.fromarray(black)
+    if kind == "16 bits":
+        return Image.fromarray((page * 257).astype(np.uint16))
+    if kind == "12 bits in 16":
+        return Image.fromarray((page * 16).astype(np.uint16))
+    if kind == "32 bits":
+        return Image.fromarray((page * 65537).astype(np.int32))
+    return Image.fromarray((page / 255).astype(np.float32))
+
+
+KINDS = ("white on transparent", "black on transparent", "16 bits", "12 bits in 16", "32 bits",
+         "floats")  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_files_of_every_depth_are_read(kind: str, tmp_path: Path) -> None:
+    for answer, page in pages.digit_pages(3, seed=3):
+        plain = fit_picture(page.astype(np.uint8), (28, 28), "mnist")
+        deep(page, kind).save(tmp_path / "deep.tiff")
+        image = load_picture(tmp_path / "deep.tiff", (28, 28), "mnist")
+        assert np.abs(image.astype(int) - plain).max() <= 16, answer
+
+
+def test_a_white_card_with_black_ink_is_no_white_ink(tmp_path: Path) -> None:
+    ((_, page),) = pages.digit_pages(1, seed=3)
+    card = np.zeros((300, 300, 4), np.uint8)
+    card[10:-10, 10:-10] = 255
+    card[10:-10, 10:-10, :3] = page[..., None]
+    Image.fromarray(card).save(tmp_path / "card.png")
+    image = load_picture(tmp_path / "card.png", (28, 28), "mnist")
+    plain = fit_picture(page.astype(np.uint8), (28, 28), "mnist")
+    assert (
+        np.abs(image.astype(int) - plain).max() <= 64
+    )  # 300 pixels are looked at from further away
