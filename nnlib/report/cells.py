@@ -302,7 +302,7 @@ def _bytes(mime: str, content: str) -> bytes:
 def _inline_styles(soup: BeautifulSoup) -> None:
     """Give each element what a sheet says of it by its id, as pandas' coloured tables do."""
     for sheet in soup.find_all("style"):
-        for heads, rules in re.findall(r"([^{}]+)\{([^{}]*)\}", sheet.get_text()):
+        for heads, rules in re.findall(r"([^{}]+)\{([^{}]*)\}", sheet.string or ""):
             for head in re.findall(r"#[\w-]+(?=\s*(?:,|$))", heads):
                 for part in soup.find_all(id=head[1:]):
                     part["style"] = f"{part.get('style', '')};{' '.join(rules.split())}".strip(";")

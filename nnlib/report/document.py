@@ -119,6 +119,8 @@ def _for_paper(soup: BeautifulSoup) -> None:
     for tag in soup.find_all(["small", "center", "details", "summary", "tt", "font"]):
         name, kind = KEPT[tag.name]
         tag.name, tag["class"] = name, kind
+    for cell in soup.select("td[colspan], th[colspan]"):  # pandoc takes its number at its word
+        cell["colspan"] = min(int(re.sub(r"\D", "", cell["colspan"]) or 1) or 1, 40)
     for tag in soup.select("[style*='color'], [bgcolor], font[color]"):
         rules = dict(re.findall(r"([\w-]+)\s*:\s*([^;]+)", tag.get("style", "")))
         ground = rules.get("background-color") or rules.get("background") or tag.get("bgcolor")

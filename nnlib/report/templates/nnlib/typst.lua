@@ -127,11 +127,10 @@ end
 local function coloured(el)
   for _, row in ipairs(rows_of(el)) do
     for _, cell in ipairs(row.cells) do
-      local about = cell.attr.attributes
-      local ground, ink = about.ground, about.ink
-      cell.attr = {}
-      if ground then cell.attr.attributes["typst:fill"] = "rgb(" .. text(ground) .. ")" end
-      if ink then cell.attr.attributes["typst:text:fill"] = "rgb(" .. text(ink) .. ")" end
+      local ground, ink, set = cell.attr.attributes.ground, cell.attr.attributes.ink, {}
+      if ground then set["typst:fill"] = "rgb(" .. text(ground) .. ")" end
+      if ink then set["typst:text:fill"] = "rgb(" .. text(ink) .. ")" end
+      cell.attr = pandoc.Attr("", {}, set)
     end
   end
 end
