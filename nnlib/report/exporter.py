@@ -120,6 +120,7 @@ class Exporter(TemplateExporter):
         given = resources.get("nnlib") or {}
         page = {"name": name, "title": title_of(nb)[0] or name, "book": [], **given}
         chosen = [cell for cell in nb.cells if self.solutions or "solution" not in tags_of(cell)]
+        _mark_solutions(chosen)
         nb.cells = self._arranged(chosen)
         folder = resources["metadata"].get("path") or "."
         self.page, self.fragments, self.anchors = page, [], {""}
@@ -143,7 +144,6 @@ class Exporter(TemplateExporter):
             self._keep(reader, other, reader.markdown(other["question"]))
         _anchor([soup for _, soup in self.fragments], self.anchors)
         self._set_formulas()
-        _mark_solutions(nb.cells)
         resources["nnlib"] = page
         return nb, resources
 
@@ -189,6 +189,8 @@ class Exporter(TemplateExporter):
             image.attrs.update({key: own[key] for key in ("width", "height") if own.get(key)})
         elif shown.table or caption:
             about.kind = "table"
+            if caption and shown.caption:
+                shown.caption.decompose()
         output.metadata = NotebookNode(nnlib=about)
         self._keep(reader, about, None if isinstance(shown, str) else shown)
         self._keep(reader, about.setdefault("told", NotebookNode()), reader.markdown(caption))

@@ -131,7 +131,6 @@ def _caption_table(soup: BeautifulSoup, about: Any) -> None:
     caption = soup.table.caption or soup.new_tag("caption")
     if about.caption:
         told = about.told.nnlib_html.body
-        caption.clear()
         caption.extend(list((told.p or told).contents))
     if about.number:
         number = soup.new_tag("b")
