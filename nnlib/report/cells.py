@@ -214,7 +214,7 @@ class Cell:
             link.string = part.get("title") or address
             part.replace_with(link)
         else:
-            part.replace_with(part.get_text(" ", strip=True))
+            part.replace_with(part.get_text(" ", strip=True) or f"({part.name})")
         self.warn(f"<{part.name}> {address[:60]} cannot be drawn here; its address stands for it")
 
     def _embed(self, image: Any) -> None:
@@ -261,12 +261,15 @@ class Cell:
                 if missed:
                     self.warn(f"{missed} cannot be drawn; {mime} stands for it")
                 return mime, shown
+            drawn_by_script = "<script" in bundle[mime] and "<div" in bundle[mime]
+            if mime not in IMAGES and not drawn_by_script:
+                return mime, ""  # there is nothing to see in JupyterLab either
             missed = missed or mime
         others = [mime for mime in bundle if mime not in forms and "javascript" not in mime]
-        if missed or (others and forms == FORMS):
-            self.warn(f"{missed or others[0]} cannot be drawn")
-            return "text/plain", f"({missed or others[0]})"
-        return "text/plain", ""
+        if not missed and (not others or forms != FORMS):
+            return "text/plain", ""
+        self.warn(f"{missed or others[0]} cannot be drawn")
+        return "text/plain", f"({missed or others[0]})"
 
     def _form(self, mime: str, content: Any) -> Any:
         """Return one form of an output as HTML or plain text, None if there is nothing to see."""

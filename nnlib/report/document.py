@@ -33,6 +33,7 @@ KEPT = {  # of HTML, as a name and a class that pandoc passes on
     "small": ("span", "small"), "center": ("div", "center"), "font": ("span", ""),
     "tt": ("code", ""), "details": ("div", ""), "summary": ("p", ""),
 }  # fmt: skip
+OTHER_SCRIPTS = re.compile("[\u0900-\u1cff\u2e80-\ud7ff\uf900-\ufaff\U0001f000-\U0003ffff]")
 CELL = re.compile(r"^// nnCell (\S+) (\S*)\n.*?^// nnEnd$", re.DOTALL | re.MULTILINE)
 RENAMED = re.compile(r"\b(dot|times|minus)\.circle\b")  # by typst, which pandoc does not know yet
 
@@ -184,7 +185,8 @@ def typeset(look: str, body: str, folder: Path) -> bytes:
     source = folder / "main.typ"
     source.touch()
     fonts = [Path(matplotlib.get_data_path()) / "fonts" / "ttf"]  # for DejaVu Sans, as in figures
-    compiler = typst.Compiler(str(source), str(folder), fonts, ignore_system_fonts=True)
+    carried = not OTHER_SCRIPTS.search(body)  # else the machine's fonts may help
+    compiler = typst.Compiler(str(source), str(folder), fonts, ignore_system_fonts=carried)
 
     def compiled(part: str, **how: Any) -> bytes:
         text = f'#import "report.typ": *\n#show: {look}\n{part}\n'

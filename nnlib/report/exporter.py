@@ -24,6 +24,7 @@ from traitlets import Bool, default
 from nnlib.report.cells import FORMS, IMAGES, Cell
 
 TEMPLATES = Path(__file__).parent / "templates"
+MATH = "span.math.inline, span.math.display"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -174,12 +175,11 @@ class Exporter(TemplateExporter):
         """Say in an output's metadata what is shown of it: kind, caption, alt, id and width."""
         meta, bundle = output.get("metadata", {}), output.get("data", {})
         mime, shown = reader.output(output, IMAGES if WIDGET in bundle else FORMS)
-        own = {**meta, **(meta.get(mime) or {})}
-        caption, alt = own.get("caption", ""), own.get("alt", "")
+        own = {**meta, **(meta[mime] if isinstance(meta.get(mime), dict) else {})}
+        caption, alt, name = (str(own.get(key) or "") for key in ("caption", "alt", "name"))
         about = NotebookNode(caption=caption, number="", kind="text", shown=bool(shown))
-        about.id = "fig-" + re.sub(r"[^-.\w]+", "-", own["name"]) if own.get("name") else ""
-        if about.id in self.anchors:
-            about.id = ""
+        about.id = "fig-" + re.sub(r"[^-.\w]+", "-", name) if name else ""
+        about.id = "" if about.id in self.anchors else about.id
         self.anchors.add(about.id)
         if isinstance(shown, str):
             about.text, about.kind = shown, output.get("name") or output.output_type
@@ -197,7 +197,7 @@ class Exporter(TemplateExporter):
 
     def _set_formulas(self) -> None:
         """Turn the formulas of all fragments into what this exporter's document is made of."""
-        spans = [(reader, span) for reader, soup in self.fragments for span in soup.select(".math")]
+        spans = [(reader, span) for reader, soup in self.fragments for span in soup.select(MATH)]
         told = [(span.get_text(), "display" in span["class"]) for _, span in spans]
         made = mathematics(told, self.formulas)
         for (reader, span), (tex, display), done in zip(spans, told, made, strict=True):

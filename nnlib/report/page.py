@@ -56,8 +56,9 @@ class Page(Exporter, HTMLExporter):
             _tidy_table(soup, table)
         for head in soup.select("h1[id], h2[id], h3[id], h4[id], h5[id], h6[id]"):
             own = head.get_text().replace(" ", "-")  # Jupyter's anchor
-            if own != head["id"]:
+            if own not in self.anchors and not re.search(r"\s", own):
                 head.insert(0, soup.new_tag("span", attrs={"id": own}))
+                self.anchors.add(own)
         for link in soup.find_all("a", href=True):
             name, _, place = link["href"].partition(".ipynb")
             if name in {other["name"] for other in self.page["book"]}:

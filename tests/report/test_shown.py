@@ -44,7 +44,9 @@ SKLEARN = (
     "<div class='sk-text-repr-fallback'><pre>LogisticRegression(C=2)</pre><b>In a Jupyter "
     "environment, please rerun</b></div><div class='sk-container' hidden>diagram</div></div>"
 )
-PLOTLY = "<div><script>require(['plotly'])</script><div id='p' class='plotly-graph-div'></div></div>"
+PLOTLY = (
+    "<div><script>require(['plotly'])</script><div id='p' class='plotly-graph-div'></div></div>"
+)
 
 
 def markdown(source: str, **attachments: bytes) -> NotebookNode:

@@ -27,11 +27,8 @@ define("eqalign", 1, "\\begin{aligned}#1\\end{aligned}")
 define("cr", 0, "\\\\ ")
 define("newline", 0, "\\\\ ")
 define("sideset", 3, "{}#1{#3}#2")
-define("argmax", 0, "\\operatorname*{arg\\,max}")
-define("argmin", 0, "\\operatorname*{arg\\,min}")
-macros.argmax, macros.argmin = nil, nil -- MathJax does not know them either
-define("tfrac", 2, "\\frac{#1}{#2}")
-macros.tfrac = nil
+define("LaTeX", 0, "\\text{LaTeX}")
+define("TeX", 0, "\\text{TeX}")
 
 local function skip(tex, i) return tex:find("%S", i) or #tex + 1 end
 
