@@ -4,6 +4,7 @@ A template's § is a word that JupyterLab shows, its № a number inside a formu
 show anything: it is there to be survived, by itself and by the cells around it.
 """
 
+# ruff: noqa: E501  (a case is a line)
 import base64
 import itertools
 import re

@@ -3,13 +3,13 @@
 All cases are cells of one notebook, exported once in each form: none may disturb its neighbours.
 """
 
+# ruff: noqa: E501  (a case is a line)
 import base64
 import io
 import re
 import subprocess
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import pytest
 from bs4 import BeautifulSoup
