@@ -39,9 +39,7 @@ DOLLAR = "nnDollarx"  # stands for a dollar that is no mark
 VERBATIM = ["pre", "code", "textarea", "math", "annotation"]
 UNSEEN = ["script", "style", "noscript", "template", "link", "meta", "base", "title"]
 NOT_STILL = ["iframe", "video", "audio", "object", "embed", "canvas"]
-HIDDEN = (
-    "[hidden], [style*='display:none'], [style*='display: none'], .sk-text-repr-fallback > b"
-)
+HIDDEN = "[hidden], [style*='display:none'], [style*='display: none'], .sk-text-repr-fallback > b"
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 TERMINAL = re.compile(
     r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b\[(?P<count>[0-?]*)[ -/]*(?P<act>[@-~])"

@@ -255,3 +255,15 @@ def test_shown_in_both(exported: tuple[dict, dict, dict], name: str):
     assert not selector or part.select(selector), parts[name]
     assert re.search(pattern, typst[name]), typst[name]
     assert_holds(paper[name], words)
+
+
+def test_a_cell_that_typst_cannot_set_costs_no_other(capsys: pytest.CaptureFixture):
+    cells = [markdown("before"), markdown("<div>" * 400 + "deepest"), markdown("after")]
+    source, _ = Document().from_notebook_node(new_notebook(cells=cells))
+    done = subprocess.run(["pdftotext", "-", "-"], input=source, capture_output=True, check=True)
+    assert re.findall("before|deepest|after", done.stdout.decode()) == [
+        "before",
+        "deepest",
+        "after",
+    ]
+    assert "cell 2: cannot be typeset" in capsys.readouterr().err

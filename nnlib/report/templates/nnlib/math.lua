@@ -127,12 +127,10 @@ local function regroup(tex) -- what goes on to the end of its group: fonts, colo
   if above and not below:find("\\over%f[%A]") then return "\\frac{" .. above .. "}{" .. below .. "}" end
   above, below = tex:match("^(.-)\\atop%f[%A](.*)$")
   if above then return "\\substack{" .. above .. "\\\\" .. below .. "}" end
-  local before, font, after = tex:match("^(.-)\\(%a+)%f[%A](.*)$")
   local place = 1
+  local before, font, after = tex:match("^(.-)\\(%a+)%f[%A](.*)$")
   while font do
-    if FONTS[font] and not after:find("^%s*{") then
-      return tex:sub(1, place - 1) .. before .. "\\" .. FONTS[font] .. "{" .. regroup(after) .. "}"
-    elseif FONTS[font] then
+    if FONTS[font] then
       return tex:sub(1, place - 1) .. before .. "\\" .. FONTS[font] .. "{" .. regroup(after) .. "}"
     end
     place = place + #before + 1 + #font
@@ -141,13 +139,28 @@ local function regroup(tex) -- what goes on to the end of its group: fonts, colo
   return tex
 end
 
-function Math(el)
+local function readable(source)
   steps = 0
-  local tex = el.text:gsub("\\\\", "\\\\ "):gsub("([^\\])%%[^\n]*", "%1"):gsub("^%%[^\n]*", "")
+  local tex = source:gsub("\\\\", "\\\\ "):gsub("([^\\])%%[^\n]*", "%1"):gsub("^%%[^\n]*", "")
   tex = expand(tex):gsub("\\begin{rcases}", "\\left.\\begin{array}{l}"):gsub("\\end{rcases}", "\\end{array}\\right\\}")
   tex = tex:gsub("\\color%s*%b{}%s*([^{%s])", "%1")
   if tex:find("\\%a") then tex = regroup(tex) end
   if not tex:find("\\begin") and tex:find("\\\\ ") then tex = "\\begin{gathered}" .. tex .. "\\end{gathered}" end
+  return tex
+end
+
+local function depth(tex)
+  local deep, most = 0, 0
+  for brace in tex:gmatch("[{}]") do
+    deep = deep + (brace == "{" and 1 or -1)
+    most = math.max(most, deep)
+  end
+  return most
+end
+
+function Math(el)
+  local fine, tex = pcall(readable, el.text)
+  if not fine or depth(tex) > 12 then return pandoc.Code(el.text) end -- pandoc would take ages
   if not tex:find("%S") then return {} end
   el.text = tex
   return el

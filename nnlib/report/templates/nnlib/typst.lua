@@ -62,11 +62,12 @@ end
 local function picture(el) -- one that says how wide it is never gets wider than the page
   local wide, unit = (el.attributes.width or ""):match("^([%d.]+)(%D*)$")
   local width = ""
+  wide = tonumber(wide)
   if wide and (unit == "" or unit == "px") then
-    wide = tonumber(wide) * 0.75
+    wide = wide * 0.75
     width = ", width: " .. (wide < 440 and wide > 0 and wide .. "pt" or "100%")
   elseif wide and unit == "%" then
-    width = ", width: " .. math.min(100, tonumber(wide)) .. "%"
+    width = ", width: " .. math.min(100, wide) .. "%"
   end
   local alt = pandoc.utils.stringify(el.caption)
   return raw("#box(image(" .. text(el.src) .. ", alt: " .. text(alt) .. width .. "))")
