@@ -1,29 +1,40 @@
 """A notebook on paper: pandoc makes typst of its cells, and typst a tagged PDF.
 
 Typst and its fonts come from pip, so that no LaTeX has to be installed. templates/nnlib holds the
-way there: index.md.j2 from cells to Markdown, typst.lua from there to typst, report.typ its look.
+way there: index.paper.j2 from cells to HTML, typst.lua from there to typst, report.typ its look.
 """
 
-import base64
+import contextlib
+import io
 import json
-import os
 import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import matplotlib
+from bs4 import BeautifulSoup
+from matplotlib.colors import to_hex
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
+from PIL import Image
 from traitlets import default
 
 from nnlib.report import ReportError
-from nnlib.report.exporter import IMAGES, TEMPLATES, CommandLine, Exporter, pandoc, tags_of
+from nnlib.report.cells import CONTROL, content_of, png
+from nnlib.report.exporter import TEMPLATES, CommandLine, Exporter, lua, pandoc, tags_of
 
+SET = {"image/svg+xml": "svg", "image/png": "png", "image/jpeg": "jpg"}  # by typst as they are
+KEPT = {  # of HTML, as a name and a class that pandoc passes on
+    "small": ("span", "small"), "center": ("div", "center"), "font": ("span", ""),
+    "tt": ("code", ""), "details": ("div", ""), "summary": ("p", ""),
+}  # fmt: skip
+OTHER_SCRIPTS = re.compile("[\u0900-\u1cff\u2e80-\ud7ff\uf900-\ufaff\U0001f000-\U0003ffff]")
+CELL = re.compile(r"^// nnCell (\S+) (\S*)\n.*?^// nnEnd$", re.DOTALL | re.MULTILINE)
 RENAMED = re.compile(r"\b(dot|times|minus)\.circle\b")  # by typst, which pandoc does not know yet
 
 
@@ -35,7 +46,7 @@ class Document(Exporter):
 
     export_from_notebook = "Report (PDF)"
     output_mimetype = "application/pdf"
-    priority = ("text/markdown", *IMAGES, "text/latex", "text/html", "text/plain")
+    formulas = "typst"
 
     @default("file_extension")
     def _file_extension_default(self) -> str:
@@ -43,13 +54,13 @@ class Document(Exporter):
 
     @default("template_extension")
     def _template_extension_default(self) -> str:
-        return ".md.j2"
+        return ".paper.j2"
 
     def default_filters(self) -> Iterator[tuple[str, Any]]:
         """Add the filters of the document's template."""
         yield from super().default_filters()
-        yield "fenced", _fenced
-        yield "packed", lambda about: quote(json.dumps(about))
+        yield "broken", _broken
+        yield "plain", lambda cell: quote(_plain(cell))
 
     def from_notebook_node(self, nb: Any, resources: Any = None, **kw: Any) -> tuple[bytes, Any]:
         """Return the PDF's bytes; raises ReportError where typst finds no way to set it."""
@@ -61,44 +72,82 @@ class Document(Exporter):
 
     def chapter(self, nb: Any, resources: Any, folder: Path, **kw: Any) -> tuple[str, Any]:
         """Return the notebook in typst, its pictures written into `folder`."""
+        self.folder = folder
         text, resources = super().from_notebook_node(nb, resources, **kw)
-        page, files = resources["nnlib"], resources.pop("nnlib_files")
-        for file, content in files.items():
-            (folder / file).write_bytes(content)
-        book = " ".join(other["name"] for other in page["book"])
-        where = resources["metadata"].get("path") or "."
-        source = pandoc(
-            text, "typst", "--wrap=none", f"--lua-filter={TEMPLATES / 'nnlib' / 'typst.lua'}",
-            f"--metadata=chapter={page['name']}", f"--metadata=chapters={book}",
-            f"--resource-path={os.path.abspath(where)}", "--extract-media=media", folder=folder,
-        )  # fmt: skip
-        source = RENAMED.sub(r"\1.o", source).replace("#h(0em)", "thick")  # \; becomes nothing
-        return source, resources
+        names = [other["name"] for other in self.page["book"]]
+        chapter = self.page["name"] if self.page["name"] in names else "notebook"
+        about = (f"--metadata=chapter={chapter}", f"--metadata=chapters={' '.join(names)}")
+        return pandoc(text, "typst", "html", lua("typst.lua"), *about), resources
 
-    def _prepare(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
-        nb, resources = super()._prepare(nb, resources)
-        nb.cells, files = _solutions_last(nb.cells), {}
-        for cell in nb.cells:
+    def _arranged(self, cells: list[NotebookNode]) -> list[NotebookNode]:
+        for cell in cells:
             folded = cell.metadata.get("jupyter", {}).get("source_hidden")
             if folded and cell.cell_type == "code" and "solution" not in tags_of(cell):
                 cell.source = ""
             if "exercise" in tags_of(cell):
                 cell.outputs = []  # what its check says to one who has not begun
-            for output in cell.get("outputs", []):
-                if (mime := self._mime(output)) in IMAGES:
-                    name = f"{resources['nnlib']['name']}-{len(files) + 1}.{IMAGES[mime]}"
-                    files[name] = _picture(output.data[mime], mime)
-                    output.metadata.nnlib.file = name
-        resources["nnlib_files"] = files
-        return nb, resources
+        return _solutions_last(cells)
+
+    def _set_formulas(self) -> None:
+        super()._set_formulas()
+        for _, soup in self.fragments:
+            _for_paper(soup)
+            for image in soup.find_all("img"):
+                image["src"] = self._write(*content_of(image["src"]))
+
+    def _set_formula(self, span: Any, tex: str, display: bool, done: str) -> None:
+        told = json.dumps(" ".join(tex.split()), ensure_ascii=False)
+        done = RENAMED.sub(r"\1.o", done).replace("#h(0em)", "thick")  # \; becomes nothing
+        block = "true" if display else "false"
+        equation = f"#math.equation(alt: {told}, block: {block}, {done})" if done else ""
+        span.attrs = {"class": "typst", "data-typst": equation}
+
+    def _write(self, mime: str, content: bytes) -> str:
+        """Write a picture into the folder that typst reads, and return its file's name."""
+        if mime not in SET:
+            mime, content = "image/png", png(Image.open(io.BytesIO(content)))
+        name = f"picture-{len(list(self.folder.glob('picture-*'))) + 1}.{SET[mime]}"
+        (self.folder / name).write_bytes(content)
+        return name
 
 
 class CommandLineDocument(CommandLine, Document):
     """`Document` under the name that `jupyter nbconvert --to` takes, nnlib-pdf."""
 
 
-def _picture(content: str, mime: str) -> bytes:
-    return content.encode() if mime == "image/svg+xml" else base64.b64decode(content)
+def _for_paper(soup: BeautifulSoup) -> None:
+    """Name what pandoc would not keep of HTML: colours, and elements that it does not know."""
+    for tag in soup.find_all(["small", "center", "details", "summary", "tt", "font"]):
+        name, kind = KEPT[tag.name]
+        tag.name, tag["class"] = name, kind
+    for cell in soup.select("td[colspan], th[colspan]"):  # pandoc takes its number at its word
+        cell["colspan"] = min(int(re.sub(r"\D", "", cell["colspan"]) or 1) or 1, 40)
+    for tag in soup.select("[style*='color'], [bgcolor], font[color]"):
+        rules = dict(re.findall(r"([\w-]+)\s*:\s*([^;]+)", tag.get("style", "")))
+        ground = rules.get("background-color") or rules.get("background") or tag.get("bgcolor")
+        for key, colour in (("ground", ground), ("ink", rules.get("color") or tag.get("color"))):
+            with contextlib.suppress(ValueError):  # no colour, or one that only browsers know
+                tag[f"data-{key}"] = to_hex(_colour(colour))
+
+
+def _colour(text: str | None) -> Any:
+    """Return a colour of CSS as matplotlib takes it."""
+    numbers = re.findall(r"[\d.]+", text or "") if (text or "").startswith("rgb") else []
+    return tuple(float(n) / 255 for n in numbers[:3]) if numbers else (text or "").strip()
+
+
+def _broken(text: str) -> str:
+    """Let endless words break at 80 characters."""
+    return re.sub(r"(\S{80})(?=\S)", "\\1\u200b", CONTROL.sub("", text))
+
+
+def _plain(cell: NotebookNode) -> str:
+    """Return what a cell says, without any form."""
+    told = [cell.metadata.get("nnlib_html") or cell.source]
+    for about in (output.metadata.nnlib for output in cell.get("outputs", [])):
+        told += [about.get("text") or about.nnlib_html, about.told.nnlib_html]
+    texts = (each if isinstance(each, str) else each.get_text() for each in told if each)
+    return "\n".join(filter(None, map(str.strip, texts)))
 
 
 def _solutions_last(cells: Sequence[NotebookNode]) -> list[NotebookNode]:
@@ -115,14 +164,6 @@ def _solutions_last(cells: Sequence[NotebookNode]) -> list[NotebookNode]:
 
 def _opens_section(cell: NotebookNode) -> bool:
     return cell.cell_type == "markdown" and bool(re.match(r"##? ", cell.source))
-
-
-def _fenced(text: str, kind: str) -> str:
-    """Put text into a fence longer than any in it; endless words may break at 80 characters."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", text).rstrip()
-    text = text if kind.startswith("{") else re.sub(r"(\S{80})(?=\S)", "\\1\u200b", text)
-    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", text)), 3)
-    return f"\n\n{fence} {kind}\n{text}\n{fence}\n\n"
 
 
 def typst_call(look: str, **texts: str | None) -> str:
@@ -142,16 +183,50 @@ def typeset(look: str, body: str, folder: Path) -> bytes:
     for file in ("report.typ", "code.tmTheme"):
         shutil.copy(TEMPLATES / "nnlib" / file, folder)
     source = folder / "main.typ"
-    source.write_text(f'#import "report.typ": *\n#show: {look}\n{body}\n', encoding="utf-8")
+    source.touch()
     fonts = [Path(matplotlib.get_data_path()) / "fonts" / "ttf"]  # for DejaVu Sans, as in figures
-    compiler = typst.Compiler(str(source), str(folder), fonts, ignore_system_fonts=True)
+    carried = not OTHER_SCRIPTS.search(body)  # else the machine's fonts may help
+    compiler = typst.Compiler(str(source), str(folder), fonts, ignore_system_fonts=carried)
+
+    def compiled(part: str, **how: Any) -> bytes:
+        text = f'#import "report.typ": *\n#show: {look}\n{part}\n'
+        source.write_text(text, encoding="utf-8")
+        return compiler.compile(format="pdf", timestamp=0, **how)
+
     try:
-        return compiler.compile(format="pdf", pdf_standards=["ua-1"], timestamp=0)
+        return compiled(body, pdf_standards=["ua-1"])
     except typst.TypstError as error:
         missed = error
     try:
-        pdf = compiler.compile(format="pdf", timestamp=0)
+        pdf = compiled(body)
     except typst.TypstError as error:
-        raise ReportError(f"the PDF could not be typeset: {error}") from error
+        plainer = _settable(body, compiled)
+        if plainer == body:
+            raise ReportError(f"the PDF could not be typeset: {error}") from error
+        return typeset(look, plainer, folder)
     print(f"the PDF is tagged but not PDF/UA: {missed}", file=sys.stderr)
     return pdf
+
+
+def _settable(body: str, compiled: Callable[[str], bytes]) -> str:
+    """Return typst source with the text alone of those cells that typst cannot set."""
+    for cell in _failing([found[0] for found in CELL.finditer(body)], compiled):
+        name, text = map(unquote, CELL.match(cell).groups())
+        print(f"{name}: cannot be typeset; its text alone is in the PDF", file=sys.stderr)
+        raw = f'#raw({json.dumps(text, ensure_ascii=False)}, block: true, lang: "output")'
+        body = body.replace(cell, raw)
+    return body
+
+
+def _failing(cells: Sequence[str], compiled: Callable[[str], bytes]) -> list[str]:
+    """Return those of the cells that do not compile, found by halves."""
+    import typst
+
+    try:  # links to other cells lead nowhere here
+        compiled(re.sub(r"#link\(<[^>]*>\)", "", "\n\n".join(cells)))
+        return []
+    except typst.TypstError:
+        if len(cells) < 2:
+            return list(cells)
+    half = len(cells) // 2
+    return _failing(cells[:half], compiled) + _failing(cells[half:], compiled)

@@ -3,22 +3,28 @@
 Both are exporters registered with nbconvert. `jupyter nbconvert --to nnlib-html` and
 `--to nnlib-pdf`, and JupyterLab's export menu (there `nnlib_html` and `nnlib_pdf`, since a Jupyter
 server's addresses allow no hyphen), give what the report gives, for a notebook that its reader has
-changed as well. Templates stand in templates/nnlib; pandoc reads the Markdown of both.
+changed as well. Templates stand in templates/nnlib; `cells` reads what is in them.
 """
 
+import itertools
+import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
+from bs4 import BeautifulSoup
 from nbconvert.exporters import TemplateExporter
 from nbformat import NotebookNode
 from traitlets import Bool, default
 
+from nnlib.report.cells import FORMS, IMAGES, Cell
+
 TEMPLATES = Path(__file__).parent / "templates"
-READER = "commonmark_x-emoji-subscript-superscript-alerts"
-IMAGES = {"image/svg+xml": "svg", "image/png": "png", "image/jpeg": "jpg"}
+MATH = "span.math.inline, span.math.display"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -36,36 +42,48 @@ def title_of(nb: NotebookNode) -> tuple[str, str]:
     return re.sub(r"[*_`$\\]", "", found[1]), re.sub(r"^> ?", "", found[2], flags=re.MULTILINE)
 
 
-def outputs_of(nb: NotebookNode) -> Iterator[NotebookNode]:
-    """Yield the outputs of a notebook in order."""
-    return (output for cell in nb.cells for output in cell.get("outputs", []))
-
-
-def pandoc(source: str, to: str, *options: str, folder: Path | None = None) -> str:
-    """Return the notebook's Markdown as pandoc converts it, working in `folder` where given."""
+def pandoc(source: str, to: str, reader: str, *options: str) -> str:
+    """Return text as pandoc converts it, by a Lua filter and options."""
     import pypandoc  # of an extra that a notebook's menu of exporters must do without
 
-    return pypandoc.convert_text(source, to, format=READER, extra_args=options, cworkdir=folder)
+    extra = ["--wrap=none", "--quiet", *options]
+    return pypandoc.convert_text(source, to, format=reader, extra_args=extra)
 
 
-def for_pandoc(source: str) -> str:
-    r"""Put $$ around bare \begin{align} … \end{align}, which Jupyter draws and pandoc does not.
+def lua(name: str) -> str:
+    """Return pandoc's option for a filter of templates/nnlib."""
+    return f"--lua-filter={TEMPLATES / 'nnlib' / name}"
 
-    Jupyter's boxes, `<div class="alert alert-info">`, become divisions that pandoc knows.
+
+def mathematics(formulas: Sequence[tuple[str, bool]], to: str) -> list[str | None]:
+    """Return formulas of TeX in MathML ("html") or typst, in one call of pandoc, slow to start.
+
+    Each comes with whether it is displayed, in reading order: definitions in one hold for those
+    after it. What pandoc cannot read is None.
     """
-    bare = r"^(?<!\$\$\n)\\begin\{(align|equation|gather|multline)(\*?)\}.*?\\end\{\1\2\}"
-    source = re.sub(bare, r"$$\g<0>$$", source, flags=re.DOTALL | re.MULTILINE)
-    box = r'^<div class="alert alert-(\w+)">\n(.*?)\n</div>$'
-    boxed = r"::::: {.alert .alert-\1}\n\2\n:::::"
-    return re.sub(box, boxed, source, flags=re.DOTALL | re.MULTILINE)
+    blocks: list[dict[str, Any]] = []
+    for tex, display in formulas:
+        kind = {"t": "DisplayMath" if display else "InlineMath"}
+        blocks.append({"t": "Para", "c": [{"t": "Math", "c": [kind, tex]}]})
+        blocks.append({"t": "Para", "c": [{"t": "Str", "c": "nnNextx"}]})
+    document = json.dumps({"pandoc-api-version": [1, 23], "meta": {}, "blocks": blocks})
+    made = pandoc(document, to, "json", "--mathml", lua("math.lua")) if blocks else ""
+    parts = re.split(r"\s*(?:<p>)?nnNextx(?:</p>)?\s*", made)[:-1]
+    parts = [re.sub(r"\A<p>|</p>\Z", "", part) for part in parts]
+    return [part if re.match(r"<math|\$|\Z", part) else None for part in parts]
+
+
+def slug(text: str) -> str:
+    """Return the anchor of a heading: `my-results`, also for Jupyter's own `My-Results`."""
+    return re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", unquote(text).lower())).strip("-")
 
 
 class Exporter(TemplateExporter):
-    """Choose and number what is shown; `priority` orders the forms that an output comes in."""
+    """Choose, read and number what is shown; `formulas` is what pandoc makes of TeX."""
 
     solutions = Bool(True, help="Show cells tagged `solution`, folded where possible.")
     solutions = solutions.tag(config=True)
-    priority: Sequence[str] = ()
+    formulas = ""
 
     @default("template_name")
     def _template_name_default(self) -> str:
@@ -77,9 +95,8 @@ class Exporter(TemplateExporter):
 
     @property
     def default_config(self) -> Any:
-        """Add to nbconvert's: which form of an output is taken, which cells are left out."""
+        """Add to nbconvert's which cells are left out."""
         config = super().default_config.copy()
-        config.NbConvertBase.display_data_priority = list(self.priority)
         config.TagRemovePreprocessor.remove_cell_tags = {"remove-cell"}
         config.TagRemovePreprocessor.remove_input_tags = {"remove-input"}
         return config
@@ -87,59 +104,110 @@ class Exporter(TemplateExporter):
     def default_filters(self) -> Iterator[tuple[str, Any]]:
         """Add the filter that both templates use to nbconvert's."""
         yield from super().default_filters()
-        yield "for_pandoc", for_pandoc
+        yield "written", lambda soup: soup.body.decode_contents() if soup else ""
 
     def _init_preprocessors(self) -> None:
         super()._init_preprocessors()
         self.register_preprocessor(lambda nb, known: self._prepare(nb, known), enabled=True)
 
+    def _preprocess(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
+        for number, cell in enumerate(nb.cells, 1):  # as its author counts them
+            cell.metadata["nnlib_cell"] = number
+        return super()._preprocess(nb, resources)
+
     def _prepare(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
-        """Choose and number what is shown, and tell the template what `resources.nnlib` holds."""
+        """Choose, read and number what is shown; `resources.nnlib` is what the template knows."""
         name = resources["metadata"]["name"]
         given = resources.get("nnlib") or {}
         page = {"name": name, "title": title_of(nb)[0] or name, "book": [], **given}
-        nb.cells = [cell for cell in nb.cells if self.solutions or "solution" not in tags_of(cell)]
-        for cell in nb.cells:
-            _embed_attachments(cell)
-            if cell.cell_type == "code":
-                cell.outputs = [each for each in cell.get("outputs", []) if self._shown(each)]
+        chosen = [cell for cell in nb.cells if self.solutions or "solution" not in tags_of(cell)]
+        _mark_solutions(chosen)
+        nb.cells = self._arranged(chosen)
+        folder = resources["metadata"].get("path") or "."
+        self.page, self.fragments, self.anchors = page, [], {""}
         chapter = re.match(r"(\d+)_", name)
-        self._number(nb, f"{int(chapter[1])}." if chapter else "", page.get("front", False))
-        _mark_solutions(nb.cells)
+        prefix = "" if page.get("front") else f"{int(chapter[1])}." if chapter else ""
+        counts = {"figure": 0, "table": 0}
+        for cell in nb.cells:
+            called = f"{name}, cell {cell.metadata.get('nnlib_cell', 'of solutions')}"
+            cell.metadata["nnlib_cell"] = called
+            reader = Cell(called, folder, cell.get("attachments", {}))
+            if cell.cell_type == "code":
+                shown = [each for each in _merged(cell.get("outputs", [])) if _told(each)]
+                for output in shown:
+                    self._describe(output, reader)
+                    self._number(output.metadata.nnlib, counts, prefix, page.get("front", False))
+                cell.outputs = [output for output in shown if output.metadata.nnlib.shown]
+            else:
+                self._keep(reader, cell.metadata, self._read(cell, reader))
+        for other in page["book"] if page.get("front") else ():
+            reader = Cell(other["name"], folder, {})
+            self._keep(reader, other, reader.markdown(other["question"]))
+        _anchor([soup for _, soup in self.fragments], self.anchors)
+        self._set_formulas()
         resources["nnlib"] = page
         return nb, resources
 
-    def _shown(self, output: NotebookNode) -> bool:
-        """Leave out widgets, which need a kernel, and captions, which figures bring themselves."""
-        if output.get("metadata", {}).get("nnlib") == "caption":
-            return False
-        return WIDGET not in output.get("data", {}) or self._mime(output) in IMAGES
+    def _arranged(self, cells: list[NotebookNode]) -> list[NotebookNode]:
+        return cells
 
-    def _mime(self, output: NotebookNode) -> str:
-        return next((mime for mime in self.priority if mime in output.get("data", {})), "")
+    def _keep(self, reader: Cell, holder: Any, soup: BeautifulSoup | None) -> None:
+        holder["nnlib_html"] = soup
+        if soup:
+            self.fragments.append((reader, soup))
 
-    def _number(self, nb: NotebookNode, prefix: str, front: bool) -> None:
-        """Describe each output in its metadata; those with a caption get a number."""
-        counts = {"figure": 0, "table": 0}
-        for output in outputs_of(nb):
-            about = self._describe(output)
-            if about["kind"] in counts and about["caption"]:
-                counts[about["kind"]] += 1
-                about["number"] = "" if front else f"{prefix}{counts[about['kind']]}"
-            output.metadata = NotebookNode(nnlib=NotebookNode(about))
+    def _read(self, cell: NotebookNode, reader: Cell) -> BeautifulSoup | None:
+        """Return a text cell in HTML; a raw one for another kind of document is left out."""
+        kind = cell.metadata.get("raw_mimetype") or cell.metadata.get("format") or "text/plain"
+        if cell.cell_type == "markdown" or kind == "text/markdown":
+            return reader.markdown(cell.source)
+        if kind == "text/plain":
+            return reader.html(f"<pre>\n{escape(cell.source)}</pre>")
+        return reader.html(cell.source) if kind == "text/html" else None
 
-    def _describe(self, output: NotebookNode) -> dict[str, Any]:
-        """Return kind, caption, alt, id and width of an output, as its metadata gives them."""
-        mime, meta = self._mime(output), output.get("metadata", {})
-        own = {**meta, **(meta.get(mime) or {})}
-        caption, alt = own.get("caption", ""), own.get("alt", "")
-        about = {"caption": caption, "number": "", "width": own.get("width"), "kind": "text"}
-        about["id"] = f"fig-{own['name']}" if own.get("name") else ""
-        if mime in IMAGES:
-            about.update(kind="figure", alt=alt or caption or "A figure without a description")
-        elif "<table" in output.get("data", {}).get("text/html", "") or caption:
-            about["kind"] = "table"
-        return about
+    def _number(self, about: Any, counts: dict[str, int], prefix: str, front: bool) -> None:
+        """Give an output with a caption its number."""
+        if about.kind in counts and about.caption:
+            counts[about.kind] += 1
+            about.number = "" if front else f"{prefix}{counts[about.kind]}"
+
+    def _describe(self, output: NotebookNode, reader: Cell) -> None:
+        """Say in an output's metadata what is shown of it: kind, caption, alt, id and width."""
+        meta, bundle = output.get("metadata", {}), output.get("data", {})
+        mime, shown = reader.output(output, IMAGES if WIDGET in bundle else FORMS)
+        own = {**meta, **(meta[mime] if isinstance(meta.get(mime), dict) else {})}
+        caption, alt, name = (str(own.get(key) or "") for key in ("caption", "alt", "name"))
+        about = NotebookNode(caption=caption, number="", kind="text", shown=bool(shown))
+        about.id = "fig-" + re.sub(r"[^-.\w]+", "-", name) if name else ""
+        about.id = "" if about.id in self.anchors else about.id
+        self.anchors.add(about.id)
+        if isinstance(shown, str):
+            about.text, about.kind = shown, output.get("name") or output.output_type
+        elif mime in IMAGES:
+            about.kind, image = "figure", shown.img
+            image["alt"] = alt or caption or "A figure without a description"
+            image.attrs.update({key: own[key] for key in ("width", "height") if own.get(key)})
+        elif shown.table or caption:
+            about.kind = "table"
+            if caption and shown.caption:
+                shown.caption.decompose()
+        output.metadata = NotebookNode(nnlib=about)
+        self._keep(reader, about, None if isinstance(shown, str) else shown)
+        self._keep(reader, about.setdefault("told", NotebookNode()), reader.markdown(caption))
+
+    def _set_formulas(self) -> None:
+        """Turn the formulas of all fragments into what this exporter's document is made of."""
+        spans = [(reader, span) for reader, soup in self.fragments for span in soup.select(MATH)]
+        told = [(span.get_text(), "display" in span["class"]) for _, span in spans]
+        made = mathematics(told, self.formulas)
+        for (reader, span), (tex, display), done in zip(spans, told, made, strict=True):
+            if done is None:
+                span.name, span.attrs = "code", {}
+                reader.warn(
+                    f"the formula {' '.join(tex.split())[:60]} cannot be read; it stays TeX"
+                )
+            else:
+                self._set_formula(span, tex, display, done)
 
 
 class CommandLine(TemplateExporter):
@@ -151,11 +219,39 @@ class CommandLine(TemplateExporter):
         return not (server and server.ServerApp.initialized())
 
 
-def _embed_attachments(cell: NotebookNode) -> None:
-    """Put pictures that were pasted into a cell where its text names them."""
-    for key, file in cell.get("attachments", {}).items():
-        mime, coded = next(iter(file.items()))
-        cell.source = cell.source.replace(f"attachment:{key}", f"data:{mime};base64,{coded}")
+def _told(output: NotebookNode) -> bool:
+    """Leave out captions, which figures bring themselves."""
+    return output.get("metadata", {}).get("nnlib") != "caption"
+
+
+def _merged(outputs: Sequence[NotebookNode]) -> list[NotebookNode]:
+    """Return the outputs with a stream's pieces in one."""
+    merged: list[NotebookNode] = []
+    for output in outputs:
+        streams = merged and output.output_type == merged[-1].output_type == "stream"
+        if streams and output.name == merged[-1].name:
+            merged[-1].text += output.text
+        else:
+            merged.append(output)
+    return merged
+
+
+def _anchor(fragments: Sequence[BeautifulSoup], known: set[str]) -> None:
+    """Give each heading an anchor, each anchor once, and let links find them as in Jupyter."""
+    for tag in (tag for soup in fragments for tag in soup.find_all(True)):
+        anchor = tag.get("id") or (tag.name == "a" and tag.get("name")) or ""
+        if re.fullmatch("h[1-6]", tag.name):
+            first = anchor or slug(tag.get_text()) or "section"
+            more = (f"{first}-{n}" for n in itertools.count(1))
+            anchor = next(each for each in itertools.chain([first], more) if each not in known)
+        tag["id"] = anchor
+        if not anchor or anchor in known or re.search(r"\s", anchor):
+            del tag["id"]
+        known.add(anchor)
+    for link in (link for soup in fragments for link in soup.select("a[href*='#']")):
+        place, _, anchor = link["href"].partition("#")
+        if unquote(anchor) not in known and (not place or place.endswith(".ipynb")):
+            link["href"] = f"{place}#{slug(anchor)}"
 
 
 def _mark_solutions(cells: Sequence[NotebookNode]) -> None:

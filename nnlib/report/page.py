@@ -4,10 +4,8 @@ Styles, fonts, figures and mathematics (MathML, made by pandoc) are inside the p
 own HTML fetches MathJax, drops what describes an image, and fails contrast checks.
 """
 
-import base64
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 from bs4 import BeautifulSoup
@@ -15,10 +13,9 @@ from nbconvert.exporters import HTMLExporter
 from nbconvert.filters import Highlight2HTML
 from nbformat import NotebookNode
 
-from nnlib.report.exporter import IMAGES, CommandLine, Exporter, for_pandoc, outputs_of, pandoc
+from nnlib.report.cells import content_of, data_uri
+from nnlib.report.exporter import CommandLine, Exporter
 
-SEPARATOR = "\n\n<!--next-->\n\n"
-TYPES = {f".{ending}": mime for mime, ending in IMAGES.items()}
 UPRIGHT = {code: code - 0x68 for code in range(0x1D468, 0x1D49C)}  # bold italic to bold letters
 
 
@@ -26,96 +23,65 @@ class Page(Exporter, HTMLExporter):
     """Export a notebook as one accessible page that needs nothing from the network."""
 
     export_from_notebook = "Report page (HTML)"
-    priority = ("text/html", *IMAGES, "text/markdown", "text/latex", "text/plain")
+    formulas = "html"
 
     def default_filters(self) -> Iterator[tuple[str, Any]]:
         """Add the filters of the page's template."""
         yield from super().default_filters()
-        yield "markdown2html", self._markdown
-        yield "web_html", self._web_html
-        yield "web_svg", _web_svg
         yield "inline", lambda html: re.sub(r"\A\s*<p>(.*)</p>\s*\Z", r"\1", html, flags=re.S)
 
     def _prepare(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
         nb, resources = super()._prepare(nb, resources)
-        self.page, self.place = resources["nnlib"], resources["metadata"].get("path", "")
-        sources = [cell.source for cell in nb.cells if cell.cell_type == "markdown"]
-        for output in outputs_of(nb):
-            sources.append(output.get("data", {}).get("text/markdown", ""))
-            sources.append(output.metadata.nnlib.caption)
-        sources += [other["question"] for other in self.page["book"] if self.page.get("front")]
-        self.rendered = self._render(list(dict.fromkeys(sources)))
-        soup = BeautifulSoup("".join(self.rendered.values()), "html.parser")
-        heads = soup.find_all("h2", id=True)
-        self.page["sections"] = [(head["id"], head.get_text(" ", strip=True)) for head in heads]
-        self.page["has_h1"] = soup.h1 is not None
+        outputs = [output for cell in nb.cells for output in cell.get("outputs", [])]
+        for about in (output.metadata.nnlib for output in outputs):
+            if about.kind == "table" and about.nnlib_html and about.nnlib_html.table:
+                _caption_table(about.nnlib_html, about)
+        for _, soup in self.fragments:
+            self._tidy(soup)
+        heads = [head for _, soup in self.fragments for head in soup.select("h1, h2[id]")]
+        self.page["has_h1"] = any(head.name == "h1" for head in heads)
+        self.page["sections"] = [
+            (head["id"], head.get_text(" ", strip=True)) for head in heads if head.name == "h2"
+        ]
         return nb, resources
 
-    def _render(self, sources: Sequence[str]) -> dict[str, str]:
-        """Convert all Markdown of a page in one call of pandoc, which takes longer to start."""
-        options = ("--mathml", "--syntax-highlighting=none", "--wrap=none")
-        ready = [for_pandoc(source) for source in sources]
-        parts = pandoc(SEPARATOR.join(ready), "html", *options).split(SEPARATOR.strip())
-        if len(parts) != len(ready):  # an unclosed fence or tag swallowed what follows it
-            parts = [pandoc(source, "html", *options) for source in ready]
-        return {source: self._tidy(part) for source, part in zip(sources, parts, strict=True)}
+    def _set_formula(self, span: Any, tex: str, display: bool, done: str) -> None:
+        span.replace_with(*BeautifulSoup(done, "html.parser").contents)
 
-    def _markdown(self, source: str, about: Mapping | None = None) -> str:
-        html = self.rendered.get(source) or self._render([source])[source]
-        return self._web_html(html, about) if about and about["kind"] == "table" else html
-
-    def _web_html(self, html: str, about: Mapping | None = None) -> str:
-        """Return an output's HTML with its tables numbered, captioned and able to scroll."""
-        if "<table" not in html:
-            return html
-        soup = BeautifulSoup(html, "html.parser")
-        for style in soup.find_all("style"):
-            style.decompose()
-        if about and soup.table:
-            _caption_table(soup, about, self._markdown)
-        return self._tidy(str(soup))
-
-    def _tidy(self, html: str) -> str:
-        """Make a fragment accessible, and everything in it local."""
-        soup = BeautifulSoup(html, "html.parser")
+    def _tidy(self, soup: BeautifulSoup) -> None:
+        """Make a fragment accessible, and lead its links to pages."""
         for math in soup.find_all("math"):
             _tidy_math(soup, math)
         for table in soup.find_all("table"):
             _tidy_table(soup, table)
+        for head in soup.select("h1[id], h2[id], h3[id], h4[id], h5[id], h6[id]"):
+            own = head.get_text().replace(" ", "-")  # Jupyter's anchor
+            if own not in self.anchors and not re.search(r"\s", own):
+                head.insert(0, soup.new_tag("span", attrs={"id": own}))
+                self.anchors.add(own)
         for link in soup.find_all("a", href=True):
             name, _, place = link["href"].partition(".ipynb")
             if name in {other["name"] for other in self.page["book"]}:
                 link["href"] = f"{name}.html{place}"
-        for image in soup.find_all("img", src=True):
-            self._embed(image)
-        for code in soup.select("pre[class] > code"):
-            shown = Highlight2HTML()(code.get_text(), language=code.parent["class"][0])
+        for image in soup.select("img[src^='data:image/svg']"):
+            image["src"] = data_uri("image/svg+xml", _web_svg(content_of(image["src"])[1]))
+        for code in soup.select("pre > code[class*='language-']"):
+            shown = Highlight2HTML()(code.get_text(), language=code["class"][0][9:])
             box = _scrollable(soup, "Code", "code-sample")
             box.append(BeautifulSoup(shown, "html.parser"))
             code.parent.replace_with(box)
-        return str(soup)
-
-    def _embed(self, image: Any) -> None:
-        """Put a local picture into the page; a remote one becomes its own description."""
-        if image["src"].startswith("data:"):
-            return
-        file = Path(self.place, image["src"])
-        if "://" in image["src"] or not file.is_file():
-            image.replace_with(image.get("alt") or image["src"])
-            return
-        mime, coded = TYPES.get(file.suffix, "image/png"), base64.b64encode(file.read_bytes())
-        image["src"] = f"data:{mime};base64,{coded.decode()}"
 
 
 class CommandLinePage(CommandLine, Page):
     """`Page` under the name that `jupyter nbconvert --to` takes, nnlib-html."""
 
 
-def _web_svg(svg: str) -> str:
+def _web_svg(content: bytes) -> bytes:
     """Name a font of the same widths for machines that lack matplotlib's own, and a size."""
+    svg = content.decode()
     svg = svg.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")
     unsized = r'<svg (?![^>]*\bwidth=)(?=[^>]*\bviewBox="[-\d.]+ [-\d.]+ ([\d.]+) ([\d.]+)")'
-    return re.sub(unsized, r'<svg width="\1pt" height="\2pt" ', svg, count=1)
+    return re.sub(unsized, r'<svg width="\1pt" height="\2pt" ', svg, count=1).encode()
 
 
 def _scrollable(soup: BeautifulSoup, label: str, kind: str, tag: str = "div") -> Any:
@@ -161,16 +127,15 @@ def _tidy_accent(accent: Any) -> None:
         accent.string, accent["stretchy"] = "^", "false"
 
 
-def _caption_table(soup: BeautifulSoup, about: Mapping, markdown: Any) -> None:
+def _caption_table(soup: BeautifulSoup, about: Any) -> None:
     """Give the table of an output its caption and number."""
     caption = soup.table.caption or soup.new_tag("caption")
-    if about["caption"]:
-        inner = BeautifulSoup(markdown(about["caption"]), "html.parser")
-        caption.clear()
-        caption.extend(list((inner.p or inner).contents))
-    if about["number"]:
+    if about.caption:
+        told = about.told.nnlib_html.body
+        caption.extend(list((told.p or told).contents))
+    if about.number:
         number = soup.new_tag("b")
-        number.string = f"Table {about['number']}."
+        number.string = f"Table {about.number}."
         caption.insert(0, " ")
         caption.insert(0, number)
     if caption.contents:
