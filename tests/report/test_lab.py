@@ -122,9 +122,14 @@ IMAGES_SHOWN = """[...document.querySelectorAll('.jp-OutputArea-output')].flatMa
         image => [image.naturalWidth, image.getBoundingClientRect().width, place.clientWidth]))"""
 
 
+def fast_or_slow() -> list:
+    first, *others = PATHS
+    return [first, *(pytest.param(path, marks=pytest.mark.slow) for path in others)]
+
+
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
-def test_a_notebook_that_nobody_has_run_shows_every_figure(server: lab.Lab, shoot, path: Path):
+@pytest.mark.parametrize("path", fast_or_slow(), ids=lambda path: path.stem)
+def test_a_notebook_that_nobody_has_run_shows_every_figure(opened: Open, path: Path):
     """As after a fresh clone: its outputs are not trusted, and SVG would be its own alt text."""
     nb = nbformat.read(path, as_version=4)
     figures = [
@@ -133,25 +138,16 @@ def test_a_notebook_that_nobody_has_run_shows_every_figure(server: lab.Lab, shoo
         for output in cell.get("outputs", [])
         if set(output.get("data", {})) & set(IMAGES)
     ]
-    with closing(browser.Browser()) as window:
-        window.visit(server.page(f"notebooks/opened_{path.name}"), height=1000)
-        window.wait("document.querySelectorAll('.jp-Notebook .jp-Cell').length > 5", 60)
-        shown = f"({IMAGES_SHOWN}).filter(image => image[0]).length"
-        window.wait(f"{shown} >= {len(figures)}", 60)
-        seen = window.evaluate(IMAGES_SHOWN)
-        outputs = "[...document.querySelectorAll('.jp-OutputArea-output')]"
-        text = window.evaluate(f"{outputs}.map(place => place.textContent).join(' ')")
-        shoot(window)
+    window = opened(f"opened_{path.stem}").window
+    window.wait(f"({IMAGES_SHOWN}).filter(image => image[0]).length >= {len(figures)}", 60)
+    seen = window.evaluate(IMAGES_SHOWN)
+    outputs = "[...document.querySelectorAll('.jp-OutputArea-output')]"
+    text = window.evaluate(f"{outputs}.map(place => place.textContent).join(' ')")
     assert len(seen) == len(figures), "each once"
     for natural, width, pane in seen:
         assert min(natural, 0.9 * pane) <= width <= pane
     for output in figures:
         assert output.data["text/plain"][:60] not in text, "a picture, not its description"
-
-
-def fast_or_slow() -> list:
-    first, *others = PATHS
-    return [first, *(pytest.param(path, marks=pytest.mark.slow) for path in others)]
 
 
 @needs_official
