@@ -42,7 +42,7 @@ def finite(name: str, value: float) -> float:
     return _number(name, value, lambda v: True, "a finite number")
 
 
-def instance(name: str, value: Any, kind: type) -> Any:
+def instance(name: str, value: Any, kind: Any) -> Any:
     """Return an object of the kind that is wanted."""
     if not isinstance(value, kind):
         shown = " ".join(repr(value).split())[:80]

@@ -161,7 +161,8 @@ def _own_files(name: str) -> dict[str, Path]:
         hint = "; if it has moved, say where it is with --dataset" if os.path.isabs(name) else hint
         use = f"use {', '.join(DATASETS)}, or a folder holding four IDX files"
         raise InputError(f"unknown data set {name!r}: {use}{hint}")
-    folder, sets = Path(name).resolve(), {}
+    folder = Path(name).resolve()
+    sets: dict[tuple[Path, str, str], dict[str, Path]] = {}
     for group, file, path in _named_files(folder):
         sets.setdefault(group, {}).setdefault(file, path)
     whole = {group: found for group, found in sets.items() if len(found) == len(FILES)}
@@ -171,7 +172,7 @@ def _own_files(name: str) -> dict[str, Path]:
         several = sorted(str(found[FILES[0]].relative_to(folder)) for found in whole.values())
         which = ", ".join(several)
         raise InputError(f"{folder} holds several sets ({which}); name a folder with one of them")
-    best = max(sets.values(), key=len, default={})
+    best: dict[str, Path] = max(sets.values(), key=len, default={})
     lacking = ", ".join(file for file in FILES if file not in best)
     others = sorted(path.name for path in folder.glob("[!.]*") if path not in best.values())
     seen = f", but holds {', '.join(others[:4])}" if others else ""

@@ -264,7 +264,7 @@ def resume(
     saved = folder.load_config()
     before = TrainConfig.from_dict(saved)
     epochs = before.epochs if epochs is None else epochs
-    config = replace(before, dataset=dataset or before.dataset, epochs=epochs)
+    config = replace(before, dataset=os.fspath(dataset or before.dataset), epochs=epochs)
     data = config.load()
     if saved.get("sha256") != data.sha256:
         raise InputError(f"{config.dataset} is not the data that {path} was trained on")
