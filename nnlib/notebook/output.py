@@ -20,6 +20,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from PIL import Image
 
 from nnlib.files import write_atomic
@@ -117,7 +118,9 @@ def rendered(fig: Any, kind: str) -> bytes:
     kept = {"figure.constrained_layout.use": False}  # saving gives a figure without layout this one
     with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "nnlib", **kept}):
         if kind == "svg":
-            fig.savefig(stream, format="svg", metadata={"Date": None})
+            if fig.get_layout_engine():
+                fig.draw_without_rendering()  # arranged once more than while it is drawn
+            FigureCanvasSVG(fig).print_svg(stream, metadata={"Date": None})
             # without a size of its own it fills a notebook's pane, as a PNG does
             return re.sub(
                 rb'(<svg [^>]*?) width="[^"]*" height="[^"]*"', rb"\1", stream.getvalue(), count=1
