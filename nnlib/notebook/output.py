@@ -118,9 +118,10 @@ def rendered(fig: Any, kind: str) -> bytes:
     kept = {"figure.constrained_layout.use": False}  # saving gives a figure without layout this one
     with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "nnlib", **kept}):
         if kind == "svg":
-            if fig.get_layout_engine():
-                fig.draw_without_rendering()  # arranged once more than while it is drawn
-            FigureCanvasSVG(fig).print_svg(stream, metadata={"Date": None})
+            if fig.get_layout_engine():  # saving draws twice, to arrange it
+                fig.savefig(stream, format="svg", metadata={"Date": None})
+            else:
+                FigureCanvasSVG(fig).print_svg(stream, metadata={"Date": None})
             # without a size of its own it fills a notebook's pane, as a PNG does
             return re.sub(
                 rb'(<svg [^>]*?) width="[^"]*" height="[^"]*"', rb"\1", stream.getvalue(), count=1
