@@ -80,7 +80,7 @@ env: .venv/.installed  ## .venv with the project and its locked dependencies
 report: env  ## compute the report and publish it: report/index.html
 	$(PY) -m nnlib report --profile "$(PROFILE)" $(if $(DATASET),--dataset "$(DATASET)") --out "$(OUT)"
 
-test: env  ## linters, types, imports and all tests, the quick report among them: six minutes
+test: env  ## linters, types, imports and all tests, the quick report among them: eight minutes
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
