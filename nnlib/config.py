@@ -4,7 +4,6 @@ The flags of `nnlib train`, a run's config.json, a model file's metadata and the
 search varies all come from the fields of `TrainConfig`: a new setting is one new line here.
 """
 
-import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
@@ -136,9 +135,8 @@ class TrainConfig:
 
     def make_model(self, data: Dataset) -> MLP:
         """Return a new net for the images and classes of `data`, scaling included."""
-        sizes = [math.prod(data.image_shape), *self.hidden, len(data.classes)]
         scaling = make_scaling(self.scale, data.train.images)
-        model = MLP(sizes, scaling=scaling, **self.arguments(MLP))
+        model = MLP(data.sizes(*self.hidden), scaling=scaling, **self.arguments(MLP))
         model.info = {
             # the name of an official set; a folder's is marked, as it may be called the same
             "dataset": data.name if self.dataset in DATASETS else f"folder {data.name}",

@@ -13,7 +13,7 @@ from typing import Any
 from IPython import get_ipython
 
 from nnlib.notebook import axes
-from nnlib.notebook.output import show_drawing, show_table
+from nnlib.notebook.output import show_drawing, table
 from nnlib.notebook.trace import Trace
 from nnlib.runs import Progress
 
@@ -147,7 +147,7 @@ class SearchTable:
         self.title, self.names, self.top = title, names or {}, top
         self.place, self.ended = Place(), 0
         self.start = self.drawn = time.monotonic()
-        show_table([], f"{title}: no trial has ended yet.", **self.place.again())
+        table([], f"{title}: no trial has ended yet.", **self.place.again())
 
     def __call__(self, row: dict[str, Any], result: Any) -> None:
         """Take note of a trial that ended; draw a few times a second at most."""
@@ -169,7 +169,7 @@ class SearchTable:
 
     def _show(self, result: Any, caption: str) -> None:
         rows = [self._row(result, trial) for trial in result.rows[: self.top]]
-        show_table(rows, caption, {"seconds": "{:.1f}"}, **self.place.again())
+        table(rows, caption, {"seconds": "{:.1f}"}, **self.place.again())
 
     def _row(self, result: Any, trial: dict[str, Any]) -> dict[str, Any]:
         varied = {

@@ -142,24 +142,18 @@ def _keep(data: bytes, file: str) -> None:
 # --- tables
 
 
-def table(data: Any, caption: str, formats: Mapping[str, str] | None = None) -> None:
+def table(data: Any, caption: str, formats: Mapping[str, str] | None = None, **place: Any) -> None:
     """Show a DataFrame, a Series or rows below a caption, as HTML and as Markdown.
 
     Numbers are written as their kind asks: shares (see SHARES) in percent, whole numbers in
     thousands, a column of others with as many decimals as leave its largest four digits.
     `formats` sets it otherwise, as {"slope": "{:+.1f}"}. An index is shown where it has a name.
+    `place` is as `display` takes it.
     """
-    show_table(data, caption, formats)
-
-
-def show_table(
-    data: Any, caption: str, formats: Mapping[str, str] | None = None, **place: Any
-) -> None:
-    """Show a table as `table` does, in a `place` as `display` takes it."""
     frame, caption = pd.DataFrame(data), _with_minus(caption)
     if any(frame.index.names):
         frame = frame.reset_index()
-    formats = {name: pattern_of(name, frame[name]) for name in frame} | dict(formats or {})
+    formats = {name: _pattern(name, frame[name]) for name in frame} | dict(formats or {})
     text = pd.DataFrame(
         {
             str(name).replace("_", " "): [_formatted(value, formats[name]) for value in frame[name]]
@@ -180,7 +174,7 @@ def show_table(
     )
 
 
-def pattern_of(name: Any, values: pd.Series) -> str:
+def _pattern(name: Any, values: pd.Series) -> str:
     """Return the format that suits a column's kind of number."""
     if pd.api.types.is_bool_dtype(values) or not pd.api.types.is_numeric_dtype(values):
         return "{}"

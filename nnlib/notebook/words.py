@@ -15,12 +15,10 @@ MOST = 8  # things of a kind that are told one by one
 def describe(fig: Figure) -> str:
     """Return a figure in words: axes, legend, the course of each line, bars, maps and pictures."""
     panels = [ax for ax in fig.axes if ax.get_label() != "<colorbar>" and ax.has_data()]
-    titles = [ax.get_title(loc=side) for ax in panels for side in ("left", "center") if ax.images]
     if len(panels) > 4 and all(ax.images for ax in panels):
-        names = [text.replace("\n", ", ") for text in titles if text]
-        return (
-            f"{len(panels)} pictures: {'; '.join(names)}." if names else f"{len(panels)} pictures."
-        )
+        titles = [ax.get_title(loc=side) for ax in panels for side in ("left", "center")]
+        names = "; ".join(text.replace("\n", ", ") for text in titles if text)
+        return f"{len(panels)} pictures{names and ': '}{names}."
     told = [_panel(ax) for ax in panels]
     if len(told) > 1:
         told = [f"Panel {number}: {text}" for number, text in enumerate(told, 1)]
