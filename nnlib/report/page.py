@@ -17,6 +17,7 @@ from nnlib.report.cells import content_of, data_uri
 from nnlib.report.exporter import CommandLine, Exporter
 
 UPRIGHT = {code: code - 0x68 for code in range(0x1D468, 0x1D49C)}  # bold italic to bold letters
+LONG = 30  # signs of a formula within a line that may be wider than a phone
 
 
 class Page(Exporter, HTMLExporter):
@@ -113,9 +114,14 @@ def _tidy_math(soup: BeautifulSoup, math: Any) -> None:
             apply.insert_after(soup.new_tag("mspace", attrs={"width": "0.17em"}))
     if math.get("display") == "block":
         math.wrap(_scrollable(soup, "Equation", "equation", "span"))
-    elif end := re.match(r"[.,;:?!)]+", text := str(math.next_sibling or "")):
+        return
+    formula = math
+    if end := re.match(r"[.,;:?!)]+", text := str(math.next_sibling or "")):
         math.next_sibling.replace_with(text[end.end() :])
-        math.wrap(soup.new_tag("span", attrs={"class": "together"})).append(end[0])
+        formula = math.wrap(soup.new_tag("span", attrs={"class": "together"}))
+        formula.append(end[0])
+    if len(math.get_text()) > LONG:
+        formula.wrap(_scrollable(soup, "Formula", "long", "span"))
 
 
 def _tidy_accent(accent: Any) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import browser as chrome
 import pytest
 from nbformat.v4 import new_notebook, new_output
-from sample_notebooks import code, data_notebook, network_notebook
+from sample_notebooks import code, data_notebook, network_notebook, text
 
 from nnlib.report.page import Page
 
@@ -24,6 +24,7 @@ needs_axe = pytest.mark.skipif(
 )
 pytestmark = needs_browser
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="700" height="300"><rect width="9"/></svg>'
+LINE = "- $a = (-0.5 - 0.5,~ -1 + 3,~ -1.5 + 0.5,~ 1 - 2 + 3) = (-1,~ 2,~ -1,~ 2)$, as said.\n"
 WIDE = "<table><tr><td></td>" + "".join(f"<th>column {i}</th>" for i in range(30)) + "</tr></table>"
 
 
@@ -41,6 +42,7 @@ def page(request: pytest.FixtureRequest, sample: Path) -> Path:
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One page with everything on it, made without a kernel."""
     cells = data_notebook() + network_notebook()[3:]
+    cells += [text(LINE), text("Solved.", "solution"), code("x" * 88, "solution")]
     drawn = code("draw()")
     about = {"image/svg+xml": {"alt": "A dot", "caption": "A dot in $\\mathbb{R}^2$", "name": "d"}}
     drawn.outputs = [
