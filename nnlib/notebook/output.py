@@ -255,7 +255,7 @@ def stored(name: str) -> pd.DataFrame:
     about, anew = read_json(beside), f"restore it, or make it anew: python -m experiments {main}"
     try:
         columns, recipes = about[part or "columns"], [] if part else about["recipes"]
-        planned = sum(len(recipe["seeds"]) for recipe in recipes if "published" in recipe)
+        said = [(recipe["seeds"], recipe["published"]) for recipe in recipes]
         runs = pd.read_csv(path)
     except (KeyError, TypeError) as error:
         raise InputError(f"{beside} does not describe {path.name}; restore it") from error
@@ -263,6 +263,7 @@ def stored(name: str) -> pd.DataFrame:
         raise InputError(f"cannot read {path} ({' '.join(str(error).split())}); {anew}") from error
     if lacking := [column for column in columns if column not in runs]:
         raise InputError(f"{path} lacks the columns {', '.join(lacking)}; {anew}")
+    planned = sum(len(seeds) for seeds, _ in said)
     whole = runs["reading"].eq("as trained") & runs[runs.columns[-1]].notna()
     if whole.sum() < planned:
         raise InputError(f"{path} lacks {planned - whole.sum()} of {planned} runs; {anew}")

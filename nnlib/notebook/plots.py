@@ -228,6 +228,7 @@ def heatmaps(
             annot_kws={"size": 8}, cbar_kws={"label": unit}, **{"cmap": "Blues", **colour},
         )  # fmt: skip
         ax.grid(False)
+        ax.tick_params("y", rotation=0)
 
     return _panels(matrices, 3.2, draw, np.ndarray)
 
