@@ -64,7 +64,8 @@ def load_dataset(
 
     name: fashion-mnist, mnist, digits, or else (`./mnist`, say) a folder holding four IDX files
     by their official names or nearly so, `.gz` or not, with images of any size. `val_size` images
-    (None: one twelfth of all) are drawn class by class, so that both parts keep the proportions;
+    (None: one twelfth of all, and one at least) are drawn class by class, so that both parts keep
+    the proportions;
     `train_size` keeps that many of the rest, likewise. Rows stay in the file's order. The test
     files are not opened. Raises InputError for bad arguments and damaged files, DownloadError
     where a file is neither at hand nor reachable.
@@ -138,7 +139,7 @@ def _split_rows(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows for training and for validation, ascending: (N,) -> (T,), (V,)."""
     n = len(y)
-    given = n // 12 if val_size is None else val_size
+    given = max(n // 12, min(1, n - 1)) if val_size is None else val_size
     val_size = checks.whole("validation size", given, 0, n - 1)
     given = n - val_size if train_size is None else train_size
     train_size = checks.whole("training size", given, 1, n - val_size)

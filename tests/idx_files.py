@@ -46,3 +46,18 @@ def write_folder(folder: Path, contents: dict[str, bytes], packed: bool = True) 
         path = folder / (f"{name}.gz" if packed else name)
         path.write_bytes(pack(raw) if packed else raw)
     return folder
+
+
+def labelled_files(y, y_test, shape=(8, 8), noise: int = 200):
+    """Return the four files of a set with these labels: a class is a pattern in noise.
+
+    Without noise all images are the same.
+    """
+    patterns = np.random.default_rng(99).random((256, *shape)) < 0.15
+    rng, contents = np.random.default_rng(5), {}
+    for part, labels in (("train", np.asarray(y)), ("t10k", np.asarray(y_test))):
+        images = rng.integers(0, max(noise, 1), (len(labels), *shape))
+        images += 150 * patterns[labels] * (noise > 0)
+        contents[f"{part}-images-idx3-ubyte"] = idx_bytes(images.clip(0, 255).astype(np.uint8))
+        contents[f"{part}-labels-idx1-ubyte"] = idx_bytes(labels.astype(np.uint8))
+    return contents

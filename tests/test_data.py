@@ -68,6 +68,11 @@ def test_another_seed_draws_other_images():
     assert len(draws) == 10
 
 
+@pytest.mark.parametrize(("n", "size"), [(1, 0), (2, 1), (11, 1), (12, 1), (60, 5), (60_000, 5000)])
+def test_a_twelfth_is_kept_apart_and_one_image_at_least(n, size):
+    assert len(data._split_rows(np.zeros(n, int), None, 0, None)[1]) == size
+
+
 def test_the_first_sizes_of_digits():
     digits = load_dataset("digits")
     assert (len(digits.train), len(digits.val)) == (1375, 125)

@@ -87,7 +87,7 @@ def _suspect(pool: Split, kind: str, rng: np.random.Generator) -> tuple:
     Their first picture is in the part to judge by if the kind is "copies in both parts". In the
     clean split it is in neither, and "within the training part" a thing is there twice.
     """
-    cut, few = len(pool) // 5, max(1, len(pool) // 20)
+    cut, few = max(1, len(pool) // 5), max(1, len(pool) // 20)
     judge, spare, learn = np.split(np.arange(len(pool)), [cut, cut + few])
     copies = np.sort(rng.permutation(cut)[:few])
     source = dict(zip(KINDS, (spare, learn[:few], copies), strict=True))[kind]

@@ -7,4 +7,5 @@ from nnlib.notebook.output import place_in as place_in
 from nnlib.notebook.output import provenance as provenance
 from nnlib.notebook.output import say as say
 from nnlib.notebook.output import show as show
+from nnlib.notebook.output import stored as stored
 from nnlib.notebook.output import table as table

@@ -270,7 +270,7 @@ def _course(ax: Axes, trace: Any, what: str, factor: float, how: dict, name: str
 def _course_limits(loss: Axes, accuracy: Axes, traces: Sequence[Any], ceiling: float) -> None:
     """Show all of the loss below the ceiling, and of the accuracy what comes after one epoch."""
     highest = [max(trace.loss) for trace in traces if trace.loss]
-    loss.set_ylim(0, min(1.05 * max(highest, default=1.0), ceiling))
+    loss.set_ylim(0, min(1.05 * max(highest, default=0) or 1.0, ceiling or 1.0))
     rows = [row for trace in traces for row in trace.judged]
     known = [row[f"{split}_accuracy"] for row in rows for split in ("train", "val")]
     low = 100 * np.nanmin(known) if known else 0.0

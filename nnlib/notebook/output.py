@@ -23,7 +23,8 @@ from IPython.display import Markdown, display
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from PIL import Image
 
-from nnlib.files import write_atomic
+from nnlib.checks import InputError
+from nnlib.files import project_root, read_json, write_atomic
 from nnlib.notebook.words import describe
 from nnlib.runs import versions
 
@@ -237,3 +238,34 @@ def provenance(data: Any = None, **more: Any) -> None:
     parts += [f"{name} {value}" for name, value in more.items()]
     parts.append(f"{time.perf_counter() - _START:.0f} s")
     say(f"<small>Provenance: {' · '.join(parts)}</small>")
+
+
+# --- what long runs left
+
+
+def stored(name: str) -> pd.DataFrame:
+    """Return the table data/results/NAME.csv; its `attrs` are what the JSON beside it says.
+
+    Raises InputError, which names the file, where one of the two is missing or damaged, or where
+    the table lacks columns or runs that the JSON promises.
+    """
+    main, _, part = name.partition("-")
+    folder = project_root() / "data" / "results"
+    path, beside = folder / f"{name}.csv", folder / f"{main}.json"
+    about, anew = read_json(beside), f"restore it, or make it anew: python -m experiments {main}"
+    try:
+        columns, recipes = about[part or "columns"], [] if part else about["recipes"]
+        said = [(recipe["seeds"], recipe["published"]) for recipe in recipes]
+        runs = pd.read_csv(path)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{beside} does not describe {path.name}; restore it") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path} ({' '.join(str(error).split())}); {anew}") from error
+    if lacking := [column for column in columns if column not in runs]:
+        raise InputError(f"{path} lacks the columns {', '.join(lacking)}; {anew}")
+    planned = sum(len(seeds) for seeds, _ in said)
+    whole = runs["reading"].eq("as trained") & runs[runs.columns[-1]].notna()
+    if whole.sum() < planned:
+        raise InputError(f"{path} lacks {planned - whole.sum()} of {planned} runs; {anew}")
+    runs.attrs = about
+    return runs

@@ -106,7 +106,10 @@ def lines(
                 ax.fill_between(x, middle - half, middle + half, color=line.get_color(), alpha=0.15)
         if level is not None:
             ax.axhline(level, color="#666666", ls=":", lw=1)
-        ax.set(**{f"{axis}scale": "log" for axis in log})
+        shown = {"x": x, "y": [values for _, values in named.items()]}
+        for axis in log:
+            if (np.asarray(shown[axis], float) > 0).any():  # else nothing could be seen
+                ax.set(**{f"{axis}scale": "log"})
         if "x" not in log and np.issubdtype(np.asarray(x).dtype, np.integer):
             ax.xaxis.get_major_locator().set_params(integer=True)
         label(ax, x_label, y_label)
@@ -126,9 +129,12 @@ def images(stack: Any, columns: int = 10, labels: Sequence[str] = ()) -> Figure:
     # a name takes 0.05 inches a letter, or more; a sheet lower than its width allows would cut it
     cell = min(0.8, (WIDTH / len(sheets) - 0.05 * max(map(len, labels), default=0)) / columns)
     heading = 0.35 if isinstance(stack, Mapping) else 0.1
-    height = heading + rows * cell * sheets[0].shape[1] / sheets[0].shape[2]
+    row = max(cell * sheets[0].shape[1] / sheets[0].shape[2], 0.13 if labels else 0.02)
     return _panels(
-        stack, height, lambda ax, sheet: axes.images(ax, sheet, columns, labels), np.ndarray
+        stack,
+        heading + rows * row,
+        lambda ax, sheet: axes.images(ax, sheet, columns, labels),
+        np.ndarray,
     )
 
 
@@ -207,7 +213,8 @@ def heatmaps(
 ) -> Figure:  # fmt: skip
     """Draw matrices (R, C) as colours, a panel each: signed ones in two colours around zero.
 
-    `rows` and `columns` name them, `numbers` is a format such as ".0f" to print in the cells.
+    `rows` and `columns` name them, as far as there is room; `numbers` is a format such as ".0f" to
+    print in the cells.
     """
 
     import seaborn  # takes a second: only where it draws
@@ -215,12 +222,13 @@ def heatmaps(
     def draw(ax: Axes, matrix: np.ndarray) -> None:
         top = float(np.nanmax(np.abs(matrix))) or 1.0
         colour = {"cmap": "RdBu_r", "vmin": -top, "vmax": top} if np.nanmin(matrix) < 0 else {}
+        named = pd.DataFrame(matrix, list(rows) or None, list(columns) or None)
         seaborn.heatmap(
-            np.asarray(matrix), ax=ax, annot=bool(numbers), fmt=numbers or ".2g",
-            xticklabels=list(columns) or "auto", yticklabels=list(rows) or "auto",
+            named, ax=ax, annot=bool(numbers), fmt=numbers or ".2g",
             annot_kws={"size": 8}, cbar_kws={"label": unit}, **{"cmap": "Blues", **colour},
         )  # fmt: skip
         ax.grid(False)
+        ax.tick_params("y", rotation=0)
 
     return _panels(matrices, 3.2, draw, np.ndarray)
 
@@ -296,16 +304,39 @@ def scatters(
     return fig
 
 
-def maps(views: Mapping[str, np.ndarray], groups: Sequence[Any]) -> Figure:
-    """Draw flat maps (N, 2) of the same points, two a row, a colour and a marker for each group."""
-    fig, grid = figure(0.6 + 2.3 * math.ceil(len(views) / 2), math.ceil(len(views) / 2), 2)
+def maps(spaces: Mapping[str, np.ndarray], groups: Sequence[Any], seed: int = 0) -> Figure:
+    """Draw points (N, H) of some spaces on flat maps, by PCA and by t-SNE, a row a space.
+
+    `groups` (N,) have a colour and a marker each; of more than 20 the names are left out.
+    """
+    fig, grid = figure(0.6 + 2.3 * len(spaces), len(spaces), 2, squeeze=False)
     order = np.argsort(groups, kind="stable")
-    for ax, (title, places) in zip(grid.flat, views.items(), strict=True):
-        axes.points(ax, *places[order].T, np.asarray(groups)[order], size=8)
-        axes.bare(ax).set_title(title)
-        ax.get_legend().remove()
-    fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=5, markerscale=2)
+    for row, (name, space) in zip(grid, spaces.items(), strict=True):
+        for ax, (way, places) in zip(row, _flat(space, seed).items(), strict=True):
+            axes.points(ax, *places[order].T, np.asarray(groups)[order], size=8)
+            axes.bare(ax).set_title(f"{way}, {name}")
+            ax.legend().remove()
+    handles, names = ax.get_legend_handles_labels()
+    if len(names) <= 20:
+        fig.legend(handles, names, loc="outside lower center", ncols=5, markerscale=2)
     return fig
+
+
+def _flat(space: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    """Return the places (N, 2) of points (N, H) on two flat maps; what is all in one place stays.
+
+    PCA would divide by the spread of such points, and scikit-learn's t-SNE end the process.
+    """
+    from sklearn.decomposition import PCA  # takes a second, as scikit-learn's t-SNE does
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    if not np.ptp(space, axis=0).any():
+        return dict.fromkeys(("PCA", "t-SNE"), np.zeros((len(space), 2)))
+    wide = np.pad(space, ((0, 0), (0, max(0, 2 - space.shape[1]))))  # a single unit is a line
+    with threadpool_limits(1):  # a second thread would only be waited for
+        near = TSNE(perplexity=min(30, len(space) / 4), random_state=seed).fit_transform(wide)
+    return {"PCA": PCA(2).fit_transform(wide), "t-SNE": near}
 
 
 # --- drawings

@@ -150,3 +150,43 @@ def test_a_figure_in_words(draw, told):
     assert all(part in text for part in told), text
     assert text.endswith(".")
     assert ".." not in text
+
+
+@pytest.mark.parametrize(
+    ("space", "groups"),
+    [
+        (np.zeros((40, 8)), [0] * 40),
+        (np.ones((3, 1)), [0, 1, 1]),
+        (RNG.normal(size=(1, 4)), [2]),
+        (RNG.normal(size=(2, 4)), [2, 1]),
+        (RNG.normal(size=(5, 1)), range(5)),
+        (RNG.normal(size=(60, 4)), range(60)),
+    ],
+    ids=["one place", "one place, one unit", "one point", "two points", "a line", "many groups"],
+)
+@pytest.mark.filterwarnings("error")
+def test_flat_maps_of_any_points(space, groups):
+    panels = plots.maps({"before": space, "after": space}, groups).axes
+    assert [ax.get_title("left") for ax in panels[:2]] == ["PCA, before", "t-SNE, before"]
+    assert all(sum(len(each.get_offsets()) for each in ax.collections) == len(space)
+               for ax in panels)  # fmt: skip
+    legend = panels[0].get_figure().legends
+    assert len(legend) == (len(set(groups)) <= 20)
+    assert len(legend) == 0 or len(legend[0].get_texts()) == len(set(groups))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_logarithmic_axis_needs_something_to_show():
+    assert plots.lines([1, 2], {"a": [0, 0]}, "x", "y", log="xy").axes[0].get_yscale() == "linear"
+    assert plots.lines([1, 2], {"a": [0, 3]}, "x", "y", log="xy").axes[0].get_yscale() == "log"
+
+
+def test_a_map_names_all_rows_or_as_many_as_there_is_room_for():
+    for rows, named in ((10, 10), (200, 20)):
+        fig = plots.heatmaps(np.eye(rows), [f"class {k}" for k in range(rows)])
+        assert len(fig.axes[0].get_yticklabels()) == pytest.approx(named, abs=named // 10 - 1)
+
+
+def test_images_of_one_row_of_pixels_leave_room_for_their_names():
+    fig = plots.images(np.zeros((24, 1, 30), np.uint8), 12, ["a", "b"])
+    assert fig.get_figheight() > 0.3
