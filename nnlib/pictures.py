@@ -89,8 +89,7 @@ def fit_picture(grey: np.ndarray, shape: tuple[int, int], dataset: str = "") -> 
         if dataset not in BOXES or np.quantile(border, 0.25) == 0:
             return np.rint(grey).astype(np.uint8)
     drawn = _drawn(np.asarray(grey, np.float32), dataset in STROKES)
-    box = BOXES.get(dataset, 1.0)
-    ink = _resized(drawn, min(box * np.array(shape) / drawn.shape))
+    ink = _resized(drawn, min(BOXES.get(dataset, 1.0) * np.array(shape) / drawn.shape))
     small = np.rint(ink * (255 / ink.max())).astype(np.uint8)  # a thin pen fades when it shrinks
     return _place(small, shape, weights=small if dataset == "mnist" else np.ones_like(small))
 
@@ -157,8 +156,7 @@ def _shadow(above: np.ndarray) -> np.ndarray:
     Known where it is even from a corner on; elsewhere it is as at the nearest such place.
     """
     side = max(above.shape)
-    slope = ndimage.gaussian_gradient_magnitude(above, side / 100)
-    even, _ = ndimage.label(slope < EVEN)
+    even, _ = ndimage.label(ndimage.gaussian_gradient_magnitude(above, side / 100) < EVEN)
     corners = even[[0, 0, -1, -1], [0, -1, 0, -1]]
     unknown = ~np.isin(even, corners[corners > 0])
     nearest = ndimage.distance_transform_edt(unknown, return_distances=False, return_indices=True)
@@ -167,21 +165,16 @@ def _shadow(above: np.ndarray) -> np.ndarray:
 
 def _plane(page: np.ndarray) -> np.ndarray:
     """Return the plane that most of the four corners lies near, (H, W)."""
-    places, wide = _places(page.shape), max(1, round(RIM * max(page.shape)))
-    corner = np.r_[0:wide, -wide:0]
-    at, grey = (each[corner % len(page)][:, corner % page.shape[1]] for each in (places, page))
-    at, grey = at.reshape(-1, 3), grey.ravel()  # (P, 3), (P,)
+    y, x = np.mgrid[0 : 1 : page.shape[0] * 1j, 0 : 1 : page.shape[1] * 1j]
+    places = np.stack([np.ones(page.shape), y, x], axis=-1)  # (H, W, 3)
+    wide = max(1, round(RIM * max(page.shape)))
+    corners = np.ix_(*(np.r_[0:wide, -wide:0] % length for length in page.shape))
+    at, grey = places[corners].reshape(-1, 3), page[corners].ravel()  # (P, 3), (P,)
     three = np.random.default_rng(0).integers(len(grey), size=(200, 3))
     planes = (np.linalg.pinv(at[three]) @ grey[three][..., None])[..., 0]  # (200, 3)
     off = np.abs(planes @ at.T - grey)  # (200, P)
     near = off[np.minimum(off, NEAR).sum(axis=1).argmin()] < NEAR
     return (places @ np.linalg.lstsq(at[near], grey[near])[0]).astype(np.float32)
-
-
-def _places(shape: tuple[int, ...]) -> np.ndarray:
-    """Return (1, y, x) of every pixel, (H, W, 3), y and x from 0 to 1."""
-    y, x = np.mgrid[0 : 1 : shape[0] * 1j, 0 : 1 : shape[1] * 1j]
-    return np.stack([np.ones(shape), y, x], axis=-1)
 
 
 def _drawn_on(ink: np.ndarray, noise: float, strokes: bool) -> np.ndarray:
