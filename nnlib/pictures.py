@@ -32,7 +32,7 @@ SIDE = 280  # pixels to look at: a larger picture is looked at from further away
 RIM = 0.05  # of the longer side: corners where paper is looked for, and how far in a frame lies
 PEN = 0.3  # of the longer side: no pen is wider
 NEAR = 8  # grey levels about the paper that may still be paper
-EVEN = 0.7  # grey levels from pixel to pixel: a steeper slope is an edge
+EVEN = 0.003  # of all contrast, from pixel to pixel: a steeper slope is an edge
 PALE = 0.03  # contrast that can be ink; 1 is black on white
 NOISE = 5  # standard deviations that can be ink
 INK = 0.1  # of the strongest ink: where a drawing ends
@@ -129,8 +129,7 @@ def _unframed(page: np.ndarray) -> np.ndarray:
 
 def _ink(page: np.ndarray, strokes: bool) -> tuple[np.ndarray, float]:
     """Return each pixel's contrast with the paper, (H, W), and the noise's standard deviation."""
-    side = max(page.shape)
-    plane = _plane(page)
+    side, plane = max(page.shape), _plane(page)
     above = ndimage.gaussian_filter(page, side / 400) - plane
     detail = above - ndimage.uniform_filter(above, side // 3, mode="constant")
     if np.sum(detail.astype(float) ** 3) < 0:  # the strongest differences are dark: turn round
@@ -156,7 +155,8 @@ def _shadow(above: np.ndarray) -> np.ndarray:
     Known where it is even from a corner on; elsewhere it is as at the nearest such place.
     """
     side = max(above.shape)
-    even, _ = ndimage.label(ndimage.gaussian_gradient_magnitude(above, side / 100) < EVEN)
+    slope = ndimage.gaussian_gradient_magnitude(above, side / 100)
+    even, _ = ndimage.label(slope < EVEN * np.ptp(above))
     corners = even[[0, 0, -1, -1], [0, -1, 0, -1]]
     unknown = ~np.isin(even, corners[corners > 0])
     nearest = ndimage.distance_transform_edt(unknown, return_distances=False, return_indices=True)
