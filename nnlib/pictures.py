@@ -4,14 +4,15 @@ A net knows nothing outside its training data: light ink on black, of one size, 
 a camera, a scanner or a pen brings along is taken away in these steps, the same for every picture:
 
 1. It becomes grey, 0 to 255; what is transparent becomes white, or black about white ink.
-2. The paper is the plane that most of the picture's rim lies on (a consensus of random samples,
-   Fischler and Bolles 1981), so light may fall from one side. What differs from it most strongly
-   says whether ink is dark or light.
-3. Where a set is of pen strokes, all that is wider than any pen is paper, too: shadows go by a
-   morphological opening (the top-hat transform, Meyer 1979).
+2. A dark frame goes. The paper is the plane that most of the picture's corners lie on (a
+   consensus of random samples, Fischler and Bolles 1981), so light may fall from one side. What
+   differs from it most strongly says whether ink is dark or light.
+3. Shadows are paper, too. Where a set is of pen strokes, all that is wider than any pen goes by a
+   morphological opening (the top-hat transform, Meyer 1979). Elsewhere the paper is what is even
+   from a corner on, and behind the object it is as it is nearby.
 4. Ink is the contrast with the paper that noise does not explain. Lines of a writing block are
    paler than what is written: Otsu's threshold (1979) parts the two where there are two.
-5. Of the connected parts, those count that are not dust, nor a frame along the rim.
+5. Of the connected parts, those count that are not dust.
 6. What is left is scaled and placed the way the makers of the set did it.
 
 A picture that already is as the set's are, of their size and on black, is left as it is.
@@ -28,9 +29,10 @@ from nnlib.checks import InputError
 BOXES = {"mnist": 20 / 28, "digits": 1.0, "fashion-mnist": 1.0}  # the part of the frame to fill
 STROKES = ("mnist", "digits")  # sets of what a pen draws
 SIDE = 280  # pixels to look at: a larger picture is looked at from further away
-RIM = 0.05  # of the longer side: where paper is looked for, and frames
+RIM = 0.05  # of the longer side: corners where paper is looked for, and how far in a frame lies
 PEN = 0.3  # of the longer side: no pen is wider
 NEAR = 8  # grey levels about the paper that may still be paper
+EVEN = 0.003  # of all contrast, from pixel to pixel: a steeper slope is an edge
 PALE = 0.03  # contrast that can be ink; 1 is black on white
 NOISE = 5  # standard deviations that can be ink
 INK = 0.1  # of the strongest ink: where a drawing ends
@@ -87,13 +89,14 @@ def fit_picture(grey: np.ndarray, shape: tuple[int, int], dataset: str = "") -> 
         if dataset not in BOXES or np.quantile(border, 0.25) == 0:
             return np.rint(grey).astype(np.uint8)
     drawn = _drawn(np.asarray(grey, np.float32), dataset in STROKES)
-    small = _full_contrast(_shrink(drawn, shape, BOXES.get(dataset, 1.0)))
+    ink = _resized(drawn, min(BOXES.get(dataset, 1.0) * np.array(shape) / drawn.shape))
+    small = np.rint(ink * (255 / ink.max())).astype(np.uint8)  # a thin pen fades when it shrinks
     return _place(small, shape, weights=small if dataset == "mnist" else np.ones_like(small))
 
 
 def _drawn(grey: np.ndarray, strokes: bool) -> np.ndarray:
     """Return what is drawn on a page, 0 being paper, without the margins."""
-    page = _reduced(grey, SIDE)
+    page = _unframed(_resized(grey, min(1, SIDE / max(grey.shape))))
     ink, noise = _ink(page, strokes)
     part = _parts(_drawn_on(ink, noise, strokes))
     box = ndimage.find_objects(part)[0]
@@ -109,21 +112,24 @@ def _drawn(grey: np.ndarray, strokes: bool) -> np.ndarray:
     return ink[ndimage.find_objects((ink > INK * ink.max()).astype(int))[0]]
 
 
-def _reduced(grey: np.ndarray, longest: int) -> np.ndarray:
-    """Return (H, W) averaged until the longer side has so many pixels at most."""
-    factor = longest / max(grey.shape)
-    return grey if factor >= 1 else _resized(grey, factor)
-
-
 def _resized(grey: np.ndarray, factor: float) -> np.ndarray:
+    """Return (H, W) at another size, averaged where it shrinks."""
     height, width = (max(1, round(length * factor)) for length in grey.shape)
     return np.asarray(Image.fromarray(grey).resize((width, height), Image.Resampling.BOX))
 
 
+def _unframed(page: np.ndarray) -> np.ndarray:
+    """Return what lies within a dark line along all four sides."""
+    (height, width), (y, x) = page.shape, np.indices(page.shape)
+    ring = np.min([y, x, height - 1 - y, width - 1 - x], axis=0)
+    light = np.bincount(ring.ravel(), (page >= np.median(page) / 4).ravel())
+    cut = 2 + max(np.flatnonzero(light[: round(RIM * max(page.shape))] == 0), default=-2)
+    return page[cut : height - cut, cut : width - cut]
+
+
 def _ink(page: np.ndarray, strokes: bool) -> tuple[np.ndarray, float]:
     """Return each pixel's contrast with the paper, (H, W), and the noise's standard deviation."""
-    side = max(page.shape)
-    plane = _plane(page)
+    side, plane = max(page.shape), _plane(page)
     above = ndimage.gaussian_filter(page, side / 400) - plane
     detail = above - ndimage.uniform_filter(above, side // 3, mode="constant")
     if np.sum(detail.astype(float) ** 3) < 0:  # the strongest differences are dark: turn round
@@ -134,31 +140,41 @@ def _ink(page: np.ndarray, strokes: bool) -> tuple[np.ndarray, float]:
         wide = ndimage.grey_opening(padded, (pen + 1, pen + 1))
         wide = wide[pen : pen + page.shape[0], pen : pen + page.shape[1]]
         wide += np.quantile(above - wide, 0.25)  # noise has lowered it
-        above, plane = above - wide, plane + wide
+    else:
+        wide = _shadow(above)
+    above, plane = above - wide, plane + wide
     ink = above / np.maximum(255 - plane, 16)
     step = np.abs(ink - np.roll(ink, 2, axis=1))
     noise = np.quantile(step, 0.25) / 0.3186 / np.sqrt(2)  # of a normal distribution's quartile
     return np.maximum(ink, 0), float(noise)
 
 
+def _shadow(above: np.ndarray) -> np.ndarray:
+    """Return how far the paper departs from its plane, (H, W), the edge of a shadow blurred.
+
+    Known where it is even from a corner on; elsewhere it is as at the nearest such place.
+    """
+    side = max(above.shape)
+    slope = ndimage.gaussian_gradient_magnitude(above, side / 100)
+    even, _ = ndimage.label(slope < EVEN * np.ptp(above))
+    corners = even[[0, 0, -1, -1], [0, -1, 0, -1]]
+    unknown = ~np.isin(even, corners[corners > 0])
+    nearest = ndimage.distance_transform_edt(unknown, return_distances=False, return_indices=True)
+    return ndimage.gaussian_filter(above[tuple(nearest)], side / 35)
+
+
 def _plane(page: np.ndarray) -> np.ndarray:
-    """Return the plane that most of the rim lies near, (H, W)."""
-    coarse = _reduced(page, 64)
-    rim = np.ones(coarse.shape, bool)
-    wide = max(1, round(RIM * max(coarse.shape)))
-    rim[wide:-wide, wide:-wide] = False
-    at, grey = _places(coarse.shape)[rim], coarse[rim]  # (P, 3), (P,)
+    """Return the plane that most of the four corners lies near, (H, W)."""
+    y, x = np.mgrid[0 : 1 : page.shape[0] * 1j, 0 : 1 : page.shape[1] * 1j]
+    places = np.stack([np.ones(page.shape), y, x], axis=-1)  # (H, W, 3)
+    wide = max(1, round(RIM * max(page.shape)))
+    corners = np.ix_(*(np.r_[0:wide, -wide:0] % length for length in page.shape))
+    at, grey = places[corners].reshape(-1, 3), page[corners].ravel()  # (P, 3), (P,)
     three = np.random.default_rng(0).integers(len(grey), size=(200, 3))
     planes = (np.linalg.pinv(at[three]) @ grey[three][..., None])[..., 0]  # (200, 3)
     off = np.abs(planes @ at.T - grey)  # (200, P)
     near = off[np.minimum(off, NEAR).sum(axis=1).argmin()] < NEAR
-    return (_places(page.shape) @ np.linalg.lstsq(at[near], grey[near])[0]).astype(np.float32)
-
-
-def _places(shape: tuple[int, ...]) -> np.ndarray:
-    """Return (1, y, x) of every pixel, (H, W, 3), y and x from 0 to 1."""
-    y, x = np.mgrid[0 : 1 : shape[0] * 1j, 0 : 1 : shape[1] * 1j]
-    return np.stack([np.ones(shape), y, x], axis=-1)
+    return (places @ np.linalg.lstsq(at[near], grey[near])[0]).astype(np.float32)
 
 
 def _drawn_on(ink: np.ndarray, noise: float, strokes: bool) -> np.ndarray:
@@ -181,27 +197,10 @@ def _otsu(values: np.ndarray) -> float:
 
 def _parts(drawn: np.ndarray) -> np.ndarray:
     """Return the connected parts that count as 1, all else as 0, (H, W)."""
-    labels, count = ndimage.label(drawn, np.ones((3, 3)))
+    labels, _ = ndimage.label(drawn, np.ones((3, 3)))
     boxes = ndimage.find_objects(labels)
     length = np.array([max(side.stop - side.start for side in box) for box in boxes])
-    wide = max(1, round(RIM * max(drawn.shape)))
-    inner = labels[wide:-wide, wide:-wide]
-    inside = np.bincount(inner.ravel(), minlength=count + 1)[1:]
-    counts = inside > np.bincount(labels.ravel())[1:] / 2  # not along the rim, as a frame is
-    counts |= not counts.any()
-    counts &= length >= DUST * length[counts].max()
-    return np.append(False, counts)[labels].astype(int)
-
-
-def _shrink(ink: np.ndarray, shape: tuple[int, int], box: float) -> np.ndarray:
-    """Scale into `box` times the frame, keeping the proportions, averaging where it shrinks."""
-    factor = min(box * side / length for side, length in zip(shape, ink.shape, strict=True))
-    return _resized(ink, factor)
-
-
-def _full_contrast(ink: np.ndarray) -> np.ndarray:
-    """Brighten until the brightest pixel is white: a thin pen or a pencil fades when it shrinks."""
-    return np.rint(ink * (255 / ink.max())).astype(np.uint8)
+    return np.append(False, length >= DUST * length.max())[labels].astype(int)
 
 
 def _place(ink: np.ndarray, shape: tuple[int, int], weights: np.ndarray) -> np.ndarray:

@@ -110,8 +110,8 @@ def test_a_missing_or_empty_picture_is_refused(tmp_path: Path) -> None:
 
 DIGITS = load_model(project_root() / "data/models/mnist.safetensors")
 GARMENTS = load_model(project_root() / "data/models/fashion-mnist.safetensors")
-# Garments fill their pictures to the rim: paper is seldom seen there, and frames touch them.
-BARS = {"shadowed corner": 0.3, "cut close": 0.82, "black frame": 0.82, "squared paper": 0.87}
+# Where paper is seldom seen, or what is shadow and what is cloth can only be guessed.
+BARS = {"shadowed corner": 0.85, "cut close": 0.85}
 
 
 def share_right(model: MLP, pages_of: list[tuple[str, pages.Page]], change: str) -> float:
