@@ -39,6 +39,12 @@ DOLLAR = "nnDollarx"  # stands for a dollar that is no mark
 VERBATIM = ["pre", "code", "textarea", "math", "annotation"]
 UNSEEN = ["script", "style", "noscript", "template", "link", "meta", "base", "title"]
 NOT_STILL = ["iframe", "video", "audio", "object", "embed", "canvas"]
+# Of an element's attributes: handlers, what is fetched or called by itself, what typst.lua obeys.
+UNHEARD = re.compile(
+    "on|data-|(form)?action$|srcset$|background$|ping$"
+    "|(typst|picture|called|said|told|anchor|number|ground|ink)$"
+)
+RUNS = ("javascript:", "vbscript:", "data:text/html")
 HIDDEN = "[hidden], [style*='display:none'], [style*='display: none'], .sk-text-repr-fallback > b"
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 TERMINAL = re.compile(
@@ -129,7 +135,8 @@ def png(image: Image.Image) -> bytes:
 
 
 def _well_formed(svg: str) -> str:
-    """Return an SVG with its namespaces declared; raises where it is no XML."""
+    """Return an SVG with its namespaces declared, asking for no file; raises if it is no XML."""
+    svg = re.sub(r"""\s(?:xlink:)?href\s*=\s*(["'])(?!\s*#|data:).*?\1""", "", svg)
     head = svg[svg.find("<svg") :].partition(">")[0]
     names = "" if "xmlns=" in head else f" {SVG}"
     if "xlink:" in svg and "xmlns:xlink" not in head:
@@ -159,7 +166,7 @@ def _reader() -> Any:
 
     reader = MarkdownIt("gfm-like", {"maxNesting": 100})
     reader.linkify.set({"fuzzy_link": False})  # else README.md is an address
-    reader.validateLink = lambda address: not address.lower().startswith("javascript:")
+    reader.validateLink = lambda address: True  # `_silence` knows better
     return reader
 
 
@@ -198,6 +205,7 @@ class Cell:
         unseen = [*soup.find_all(UNSEEN), *soup.select(HIDDEN)]
         for part in [*unseen, *soup.find_all(string=lambda text: isinstance(text, Comment))]:
             part.extract()
+        _silence(soup)
         _mark_formulas(soup, kept)
         for part in soup.find_all(NOT_STILL):
             self._instead(soup, part)
@@ -240,8 +248,10 @@ class Cell:
                 file = self.attachments.get(name) or self.attachments[unquote(name)]
                 return decoded(_bytes(*next(iter(file.items()))))
             names = [source, unquote(source), unquote(source.partition("?")[0].partition("#")[0])]
-            files = [Path(self.folder, name) for name in names if "://" not in name]
-            return decoded(next(file for file in files if file.is_file()).read_bytes())
+            below = Path(self.folder).resolve()  # what is elsewhere is not the notebook's to show
+            files = [(below / name).resolve() for name in names]
+            known = (file for file in files if file.is_relative_to(below) and file.is_file())
+            return decoded(next(known).read_bytes())
         except (LookupError, OSError, ValueError, StopIteration):
             return None
 
@@ -300,6 +310,15 @@ def _bytes(mime: str, content: str) -> bytes:
         return base64.b64decode(content)
     except ValueError:
         return b""
+
+
+def _silence(soup: BeautifulSoup) -> None:
+    """Take from all elements what would run, be fetched, or be taken for ours."""
+    for tag in soup.find_all(True):
+        for key, value in list(tag.attrs.items()):
+            runs = isinstance(value, str) and re.sub(r"[\x00-\x20]", "", value).lower()
+            if UNHEARD.match(key) or (runs and runs.startswith(RUNS)):
+                del tag[key]
 
 
 def _inline_styles(soup: BeautifulSoup) -> None:

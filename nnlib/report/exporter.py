@@ -186,7 +186,8 @@ class Exporter(TemplateExporter):
         elif mime in IMAGES:
             about.kind, image = "figure", shown.img
             image["alt"] = alt or caption or "A figure without a description"
-            image.attrs.update({key: own[key] for key in ("width", "height") if own.get(key)})
+            size = {key: str(own.get(key)) for key in ("width", "height")}
+            image.attrs.update({k: v for k, v in size.items() if re.fullmatch(r"[\d.]+(px|%)?", v)})
         elif shown.table or caption:
             about.kind = "table"
             if caption and shown.caption:

@@ -5,8 +5,11 @@ own HTML fetches MathJax, drops what describes an image, and fails contrast chec
 """
 
 import re
+from base64 import b64encode
 from collections.abc import Iterator
+from hashlib import sha256
 from typing import Any
+from urllib.parse import quote
 
 from bs4 import BeautifulSoup
 from nbconvert.exporters import HTMLExporter
@@ -29,6 +32,7 @@ class Page(Exporter, HTMLExporter):
         """Add the filters of the page's template."""
         yield from super().default_filters()
         yield "inline", lambda html: re.sub(r"\A\s*<p>(.*)</p>\s*\Z", r"\1", html, flags=re.S)
+        yield "hashed", _hashed
 
     def _prepare(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
         nb, resources = super()._prepare(nb, resources)
@@ -62,7 +66,7 @@ class Page(Exporter, HTMLExporter):
         for link in soup.find_all("a", href=True):
             name, _, place = link["href"].partition(".ipynb")
             if name in {other["name"] for other in self.page["book"]}:
-                link["href"] = f"{name}.html{place}"
+                link["href"] = f"{quote(name)}.html{place}"
         for image in soup.select("img[src^='data:image/svg']"):
             image["src"] = data_uri("image/svg+xml", _web_svg(content_of(image["src"])[1]))
         for code in soup.select("pre > code[class*='language-']"):
@@ -74,6 +78,11 @@ class Page(Exporter, HTMLExporter):
 
 class CommandLinePage(CommandLine, Page):
     """`Page` under the name that `jupyter nbconvert --to` takes, nnlib-html."""
+
+
+def _hashed(script: str) -> str:
+    """Return what a page's content-security policy calls a script that may run."""
+    return f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'"
 
 
 def _web_svg(content: bytes) -> bytes:
