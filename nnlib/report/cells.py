@@ -45,6 +45,7 @@ UNHEARD = re.compile(
     "|(typst|picture|called|said|told|anchor|number|ground|ink)$"
 )
 RUNS = ("javascript:", "vbscript:", "data:text/html")
+ELSEWHERE = re.compile(r"<script[^>]*\ssrc|\brequire(js)?\(\[|createElement\(.script")
 HIDDEN = "[hidden], [style*='display:none'], [style*='display: none'], .sk-text-repr-fallback > b"
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 TERMINAL = re.compile(
@@ -171,10 +172,13 @@ def _reader() -> Any:
 
 
 class Cell:
-    """Reads what one cell holds; `name` is what warnings call it, `folder` where files are."""
+    """Reads what one cell holds; `name` is what warnings call it, `folder` where files are.
 
-    def __init__(self, name: str, folder: str, attachments: Mapping[str, Any]):
-        self.name, self.folder, self.attachments = name, folder, attachments
+    Scripts of outputs stay if `live`, unless they ask for others from elsewhere.
+    """
+
+    def __init__(self, name: str, folder: str, attachments: Mapping[str, Any], live: bool = False):
+        self.name, self.folder, self.attachments, self.live = name, folder, attachments, live
 
     def warn(self, what: str) -> None:
         """Say on standard error what is not shown as in JupyterLab."""
@@ -293,6 +297,9 @@ class Cell:
             soup = BeautifulSoup("<body><img>", "html5lib")
             soup.img["src"] = data_uri(*picture) if picture else ""
             return soup if picture else None
+        if mime == "text/html" and "<script" in content and self.live:
+            if not ELSEWHERE.search(content):
+                return self._running(content)
         if mime == "text/latex":
             soup = BeautifulSoup("<body><p>", "html5lib")
             soup.p.string = content
@@ -300,6 +307,16 @@ class Cell:
         else:
             soup = self.markdown(content) if mime == "text/markdown" else self.html(content)
         return soup if soup.get_text(strip=True) or soup.find(["img", "hr", "math"]) else None
+
+
+    def _running(self, content: str) -> BeautifulSoup:
+        """Return HTML that draws itself: plotly with all it needs, an animation of matplotlib."""
+        soup = BeautifulSoup(f"<body>{content}", "html5lib")
+        for part in soup.find_all(["link", "meta", "base"]):
+            part.extract()
+        for image in soup.select("img[src]"):
+            self._embed(image)
+        return soup
 
 
 def _bytes(mime: str, content: str) -> bytes:

@@ -79,11 +79,14 @@ def slug(text: str) -> str:
 
 
 class Exporter(TemplateExporter):
-    """Choose, read and number what is shown; `formulas` is what pandoc makes of TeX."""
+    """Choose, read and number what is shown.
+
+    `formulas` is what pandoc makes of TeX; `live`, whether scripts of outputs may run.
+    """
 
     solutions = Bool(True, help="Show cells tagged `solution`, folded where possible.")
     solutions = solutions.tag(config=True)
-    formulas = ""
+    formulas, live = "", False
 
     @default("template_name")
     def _template_name_default(self) -> str:
@@ -131,7 +134,7 @@ class Exporter(TemplateExporter):
         for cell in nb.cells:
             called = f"{name}, cell {cell.metadata.get('nnlib_cell', 'of solutions')}"
             cell.metadata["nnlib_cell"] = called
-            reader = Cell(called, folder, cell.get("attachments", {}))
+            reader = Cell(called, folder, cell.get("attachments", {}), self.live)
             if cell.cell_type == "code":
                 shown = [each for each in _merged(cell.get("outputs", [])) if _told(each)]
                 for output in shown:

@@ -23,7 +23,10 @@ UPRIGHT = {code: code - 0x68 for code in range(0x1D468, 0x1D49C)}  # bold italic
 
 
 class Page(Exporter, HTMLExporter):
-    """Export a notebook as one accessible page that needs nothing from the network."""
+    """Export a notebook as one accessible page that needs nothing from the network.
+
+    Outputs that draw themselves by a script do so, but not in the report, and not if `sanitize_html`.
+    """
 
     export_from_notebook = "Report page (HTML)"
     formulas = "html"
@@ -35,7 +38,9 @@ class Page(Exporter, HTMLExporter):
         yield "hashed", _hashed
 
     def _prepare(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
+        self.live = not (self.sanitize_html or (resources.get("nnlib") or {}).get("book"))
         nb, resources = super()._prepare(nb, resources)
+        self.page["live"] = any(soup.script for _, soup in self.fragments)
         outputs = [output for cell in nb.cells for output in cell.get("outputs", [])]
         for about in (output.metadata.nnlib for output in outputs):
             if about.kind == "table" and about.nnlib_html and about.nnlib_html.table:
