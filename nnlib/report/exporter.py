@@ -96,14 +96,6 @@ class Exporter(TemplateExporter):
     def _extra_template_basedirs_default(self) -> list[str]:
         return [str(TEMPLATES)]
 
-    @property
-    def default_config(self) -> Any:
-        """Add to nbconvert's which cells are left out."""
-        config = super().default_config.copy()
-        config.TagRemovePreprocessor.remove_cell_tags = {"remove-cell"}
-        config.TagRemovePreprocessor.remove_input_tags = {"remove-input"}
-        return config
-
     def default_filters(self) -> Iterator[tuple[str, Any]]:
         """Add the filter that both templates use to nbconvert's."""
         yield from super().default_filters()

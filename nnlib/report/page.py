@@ -35,7 +35,7 @@ class Page(Exporter, HTMLExporter):
         """Add the filters of the page's template."""
         yield from super().default_filters()
         yield "inline", lambda html: re.sub(r"\A\s*<p>(.*)</p>\s*\Z", r"\1", html, flags=re.S)
-        yield "hashed", _hashed
+        yield "hashed", lambda script: b64encode(sha256(script.encode()).digest()).decode()
 
     def _prepare(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
         self.live = not (self.sanitize_html or (resources.get("nnlib") or {}).get("book"))
@@ -63,11 +63,6 @@ class Page(Exporter, HTMLExporter):
             _tidy_math(soup, math)
         for table in soup.find_all("table"):
             _tidy_table(soup, table)
-        for head in soup.select("h1[id], h2[id], h3[id], h4[id], h5[id], h6[id]"):
-            own = head.get_text().replace(" ", "-")  # Jupyter's anchor
-            if own not in self.anchors and not re.search(r"\s", own):
-                head.insert(0, soup.new_tag("span", attrs={"id": own}))
-                self.anchors.add(own)
         for link in soup.find_all("a", href=True):
             name, _, place = link["href"].partition(".ipynb")
             if name in {other["name"] for other in self.page["book"]}:
@@ -83,11 +78,6 @@ class Page(Exporter, HTMLExporter):
 
 class CommandLinePage(CommandLine, Page):
     """`Page` under the name that `jupyter nbconvert --to` takes, nnlib-html."""
-
-
-def _hashed(script: str) -> str:
-    """Return what a page's content-security policy calls a script that may run."""
-    return f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'"
 
 
 def _web_svg(content: bytes) -> bytes:
