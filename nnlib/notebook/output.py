@@ -35,16 +35,22 @@ _START = time.perf_counter()
 
 
 def say(text: str) -> None:
-    """Show a sentence in Markdown; written in a cell because it holds numbers of the run."""
-    display(Markdown(_with_minus(text)))
+    """Show a sentence in Markdown; written in a cell because it holds numbers of the run.
+
+    A name in it that looks like HTML, of a class, say, is shown as it stands.
+    """
+    display(Markdown(_with_minus(text, "&lt;")))
 
 
-def _with_minus(text: str) -> str:
-    """Put a minus before negative numbers where a hyphen stands, but not in code or mathematics."""
+def _with_minus(text: str, less: str = "<") -> str:
+    """Put a minus before negative numbers where a hyphen stands, but not in code or mathematics.
+
+    `less` takes the place of the < of a tag, likewise.
+    """
     parts = re.split(r"(`[^`]*`|\$[^$]*\$|\]\([^)]*\))", text)
-    return "".join(
-        part if n % 2 else re.sub(r"(?<![\w-])-(?=\d)", "−", part) for n, part in enumerate(parts)
-    )
+    parts[::2] = (re.sub(r"(?<![\w-])-(?=\d)", "−", part) for part in parts[::2])
+    parts[::2] = (re.sub(r"<(?=[a-zA-Z/!?])", less, part) for part in parts[::2])
+    return "".join(parts)
 
 
 def place_in(searched: Any, value: Any) -> float:
@@ -93,7 +99,8 @@ def show_drawing(
     they set it themselves; with a bundle `instead`, it shows that alone. `place` is as `display`
     takes it.
     """
-    about = {key: _with_minus(text) for key, text in about.items()}
+    caption = _with_minus(about["caption"], "&lt;")
+    about = {**about, "alt": _with_minus(about["alt"]), "caption": caption}
     drawn = {MIME[kind]: rendered(fig, kind) for kind in kinds}
     if "png" in kinds:
         _keep(next(iter(drawn.values())), f"{about['name']}.{kinds[0]}")
@@ -102,7 +109,7 @@ def show_drawing(
     bundle = {**drawn, **(instead or {}), "text/plain": about["alt"]}
     display(bundle, raw=True, metadata=dict.fromkeys(drawn, about), **place)
     if instead is None:
-        _show_caption(about["caption"], place)
+        _show_caption(caption, place)
 
 
 def _show_caption(caption: str, place: Mapping[str, Any]) -> None:
@@ -151,7 +158,7 @@ def table(data: Any, caption: str, formats: Mapping[str, str] | None = None, **p
     `formats` sets it otherwise, as {"slope": "{:+.1f}"}. An index is shown where it has a name.
     `place` is as `display` takes it.
     """
-    frame, caption = pd.DataFrame(data), _with_minus(caption)
+    frame, caption = pd.DataFrame(data), _with_minus(caption, "&lt;")
     if any(frame.index.names):
         frame = frame.reset_index()
     formats = {name: _pattern(name, frame[name]) for name in frame} | dict(formats or {})
@@ -213,7 +220,8 @@ def _as_html(text: pd.DataFrame, numeric: list[bool]) -> str:
 
 def _as_markdown(text: pd.DataFrame, numeric: list[bool]) -> str:
     def row(cells: Iterable[Any]) -> str:
-        return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+        texts = (html.escape(str(cell), quote=False).replace("|", "\\|") for cell in cells)
+        return f"| {' | '.join(texts)} |"
 
     rule = row("---:" if number else ":---" for number in numeric)
     return "\n".join([row(text.columns), rule, *map(row, text.itertuples(index=False))])
@@ -237,7 +245,8 @@ def provenance(data: Any = None, **more: Any) -> None:
         parts.append(f"{data.name} {data.sha256[:12]}")
     parts += [f"{name} {value}" for name, value in more.items()]
     parts.append(f"{time.perf_counter() - _START:.0f} s")
-    say(f"<small>Provenance: {' · '.join(parts)}</small>")
+    text = _with_minus(" · ".join(parts), "&lt;")
+    display(Markdown(f"<small>Provenance: {text}</small>"))
 
 
 # --- what long runs left

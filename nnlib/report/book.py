@@ -7,20 +7,24 @@ sees a whole report: the old one until all of the new one is there.
 import hashlib
 import json
 import os
+import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from typing import Any
 
 import nbformat
+from filelock import FileLock, Timeout
 from nbformat import NotebookNode
 
 from nnlib import data
 from nnlib.checks import InputError
-from nnlib.files import make_folder, project_root, write_atomic, write_json
+from nnlib.files import make_folder, project_root, read_json, write_atomic, write_json
 from nnlib.report.document import Document, typeset, typst_call
-from nnlib.report.execute import check_parameters, execute_all
+from nnlib.report.execute import check_parameters, execute_all, stoppable
 from nnlib.report.exporter import tags_of, title_of
 from nnlib.report.page import Page
 
@@ -34,6 +38,7 @@ BANNER = (
     "everything here was computed on the 1,797 small handwritten digits of scikit-learn instead."
 )
 MANIFEST = ".nnlib-report.json"  # lists the files of a report: only those may ever be replaced
+MARK = "nnlib-report-in-work"  # in the folder of a report that is being made, ends its lock's name
 CLUTTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # what file managers leave behind
 PDF_NAME = "nnlib-report.pdf"
 
@@ -67,15 +72,41 @@ def publish(
     _check_out(out)
     wanted["dataset"], banner = _available(wanted["dataset"])
     make_folder(out.parent)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
-        folder, new = Path(temporary), Path(temporary, "report")
+    with stoppable(), _workplace(out) as folder:
+        new, aside = folder / "report", folder / "previous"
         new.mkdir()
+        if out.exists():
+            _replace(out, aside, aside)  # and back: a mount point says no before the chapters run
         given = {name: value for name, value in wanted.items() if value is not None}
         done = execute_all(notebooks, given, folder, new / "figures")
         _write_report(done, new, banner, _footer(wanted), solutions)
         _check_out(out)  # again: the notebooks took their time
-        _replace(out, new, folder / "previous")
+        _replace(out, new, aside)
     return out / "index.html"
+
+
+@contextmanager
+def _workplace(out: Path) -> Iterator[Path]:
+    """Hold `out`, alone, and yield a folder beside it; what reports that were killed left goes.
+
+    Raises InputError where another report for `out` is being made.
+    """
+    lock = FileLock(out.with_name(f".{out.name}.{MARK}"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InputError(f"another report is being made in {out}; name another folder") from None
+    try:
+        for left in out.parent.glob(f".{escape(out.name)}-{'[a-z0-9_]' * 8}/{MARK}"):
+            if (left.parent / "previous").exists() and not out.exists():
+                (left.parent / "previous").rename(out)
+            shutil.rmtree(left.parent, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
+            Path(temporary, MARK).touch()
+            yield Path(temporary)
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def _available(dataset: str | None) -> tuple[str | None, str | None]:
@@ -94,24 +125,33 @@ def _available(dataset: str | None) -> tuple[str | None, str | None]:
 
 def _check_out(out: Path) -> None:
     """Refuse a place that holds anything but an earlier report."""
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise InputError(f"{out} is a file; name a folder for the report")
+    manifest = out / MANIFEST
     try:
-        found = _files(out)
-        known = json.loads((out / MANIFEST).read_text())["files"] if MANIFEST in found else []
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"cannot read the earlier report in {out}: {error}") from error
-    foreign = sorted(file for file in found - {*known, MANIFEST} if Path(file).name not in CLUTTER)
+        if not out.exists():
+            return
+        if not out.is_dir():
+            raise InputError(f"{out} is a file; name a folder for the report")
+        found = _leaves(out)
+        known = {*read_json(manifest)["files"], MANIFEST} if manifest.is_file() else set()
+    except OSError as error:
+        raise InputError(f"cannot read {out}: {error.strerror}; name another folder") from error
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{manifest} is no list of files; name another folder") from error
+    foreign = sorted(file for file in found - known if Path(file).name not in CLUTTER)
     if foreign:
         raise InputError(
             f"{out} holds {foreign[0]}, which is not a report's; move it or name another folder"
         )
 
 
-def _files(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+def _leaves(folder: Path) -> set[str]:
+    """Return all that is in a folder: files, links, empty folders; OSError where one is closed."""
+    inside = (path for path in [folder, *folder.rglob("*")] if _is_leaf(path))
+    return {path.relative_to(folder).as_posix() for path in inside if path != folder}
+
+
+def _is_leaf(path: Path) -> bool:
+    return path.is_symlink() or not path.is_dir() or not any(path.iterdir())
 
 
 def _replace(out: Path, new: Path, aside: Path) -> None:
@@ -124,7 +164,9 @@ def _replace(out: Path, new: Path, aside: Path) -> None:
         if aside.exists() and not out.exists():
             aside.rename(out)
         if isinstance(error, OSError):
-            raise InputError(f"cannot write the report {out}: {error.strerror}") from error
+            raise InputError(
+                f"cannot put a report in place of {out}: {error.strerror}; name a folder in it"
+            ) from error
         raise
 
 
@@ -148,19 +190,18 @@ def _write_report(
     front = _front(notebooks), about("index", front=True, title=TITLE, subtitle=SUBTITLE)
     front_page = Page(template_file="front.html.j2", solutions=solutions)
     write_atomic(out / "index.html", front_page.from_notebook_node(*front)[0])
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        chapters = []
-        for entry, before, after in zip(book, [None, *book], [*book[1:], None], strict=False):
-            nb, name = notebooks[entry["name"]], entry["name"]
-            known = about(name, number=entry["number"], previous=before, next=after)
-            write_atomic(out / f"{name}.html", page.from_notebook_node(nb, known)[0])
-            chapters.append(f"#counter(heading).update({entry['number'] - 1})")
-            chapters.append(document.chapter(nb, known, folder)[0])
-        look = typst_call("report", title=TITLE, subtitle=SUBTITLE, banner=banner)
-        look += f".with(front: [\n{document.chapter(*front, folder)[0]}\n])"
-        write_atomic(out / PDF_NAME, typeset(look, "\n\n".join(chapters), folder))
-    write_json(out / MANIFEST, {"files": sorted(_files(out))})
+    folder, chapters = out.with_name("typst"), []
+    folder.mkdir()
+    for entry, before, after in zip(book, [None, *book], [*book[1:], None], strict=False):
+        nb, name = notebooks[entry["name"]], entry["name"]
+        known = about(name, number=entry["number"], previous=before, next=after)
+        write_atomic(out / f"{name}.html", page.from_notebook_node(nb, known)[0])
+        chapters.append(f"#counter(heading).update({entry['number'] - 1})")
+        chapters.append(document.chapter(nb, known, folder)[0])
+    look = typst_call("report", title=TITLE, subtitle=SUBTITLE, banner=banner)
+    look += f".with(front: [\n{document.chapter(*front, folder)[0]}\n])"
+    write_atomic(out / PDF_NAME, typeset(look, "\n\n".join(chapters), folder))
+    write_json(out / MANIFEST, {"files": sorted(_leaves(out))})
 
 
 def _book(notebooks: dict[str, NotebookNode]) -> list[dict[str, Any]]:

@@ -39,6 +39,13 @@ DOLLAR = "nnDollarx"  # stands for a dollar that is no mark
 VERBATIM = ["pre", "code", "textarea", "math", "annotation"]
 UNSEEN = ["script", "style", "noscript", "template", "link", "meta", "base", "title"]
 NOT_STILL = ["iframe", "video", "audio", "object", "embed", "canvas"]
+# Of an element's attributes: handlers, what is fetched or called by itself, what typst.lua obeys.
+UNHEARD = re.compile(
+    "on|data-|(form)?action$|srcset$|background$|ping$"
+    "|(typst|picture|called|said|told|anchor|number|ground|ink)$"
+)
+RUNS = ("javascript:", "vbscript:", "data:text/html")
+ELSEWHERE = re.compile(r"<script[^>]*\ssrc|\brequire(js)?\(\[|createElement\(.script")
 HIDDEN = "[hidden], [style*='display:none'], [style*='display: none'], .sk-text-repr-fallback > b"
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 TERMINAL = re.compile(
@@ -129,7 +136,8 @@ def png(image: Image.Image) -> bytes:
 
 
 def _well_formed(svg: str) -> str:
-    """Return an SVG with its namespaces declared; raises where it is no XML."""
+    """Return an SVG with its namespaces declared, asking for no file; raises if it is no XML."""
+    svg = re.sub(r"""\s(?:xlink:)?href\s*=\s*(["'])(?!\s*#|data:).*?\1""", "", svg)
     head = svg[svg.find("<svg") :].partition(">")[0]
     names = "" if "xmlns=" in head else f" {SVG}"
     if "xlink:" in svg and "xmlns:xlink" not in head:
@@ -159,15 +167,18 @@ def _reader() -> Any:
 
     reader = MarkdownIt("gfm-like", {"maxNesting": 100})
     reader.linkify.set({"fuzzy_link": False})  # else README.md is an address
-    reader.validateLink = lambda address: not address.lower().startswith("javascript:")
+    reader.validateLink = lambda address: True  # `_silence` knows better
     return reader
 
 
 class Cell:
-    """Reads what one cell holds; `name` is what warnings call it, `folder` where files are."""
+    """Reads what one cell holds; `name` is what warnings call it, `folder` where files are.
 
-    def __init__(self, name: str, folder: str, attachments: Mapping[str, Any]):
-        self.name, self.folder, self.attachments = name, folder, attachments
+    Scripts of outputs stay if `live`, unless they ask for others from elsewhere.
+    """
+
+    def __init__(self, name: str, folder: str, attachments: Mapping[str, Any], live: bool = False):
+        self.name, self.folder, self.attachments, self.live = name, folder, attachments, live
 
     def warn(self, what: str) -> None:
         """Say on standard error what is not shown as in JupyterLab."""
@@ -198,6 +209,7 @@ class Cell:
         unseen = [*soup.find_all(UNSEEN), *soup.select(HIDDEN)]
         for part in [*unseen, *soup.find_all(string=lambda text: isinstance(text, Comment))]:
             part.extract()
+        _silence(soup)
         _mark_formulas(soup, kept)
         for part in soup.find_all(NOT_STILL):
             self._instead(soup, part)
@@ -240,8 +252,10 @@ class Cell:
                 file = self.attachments.get(name) or self.attachments[unquote(name)]
                 return decoded(_bytes(*next(iter(file.items()))))
             names = [source, unquote(source), unquote(source.partition("?")[0].partition("#")[0])]
-            files = [Path(self.folder, name) for name in names if "://" not in name]
-            return decoded(next(file for file in files if file.is_file()).read_bytes())
+            below = Path(self.folder).resolve()  # what is elsewhere is not the notebook's to show
+            files = [(below / name).resolve() for name in names]
+            known = (file for file in files if file.is_relative_to(below) and file.is_file())
+            return decoded(next(known).read_bytes())
         except (LookupError, OSError, ValueError, StopIteration):
             return None
 
@@ -283,6 +297,9 @@ class Cell:
             soup = BeautifulSoup("<body><img>", "html5lib")
             soup.img["src"] = data_uri(*picture) if picture else ""
             return soup if picture else None
+        if mime == "text/html" and "<script" in content and self.live:
+            if not ELSEWHERE.search(content):
+                return self._running(content)
         if mime == "text/latex":
             soup = BeautifulSoup("<body><p>", "html5lib")
             soup.p.string = content
@@ -290,6 +307,16 @@ class Cell:
         else:
             soup = self.markdown(content) if mime == "text/markdown" else self.html(content)
         return soup if soup.get_text(strip=True) or soup.find(["img", "hr", "math"]) else None
+
+
+    def _running(self, content: str) -> BeautifulSoup:
+        """Return HTML that draws itself: plotly with all it needs, an animation of matplotlib."""
+        soup = BeautifulSoup(f"<body>{content}", "html5lib")
+        for part in soup.find_all(["link", "meta", "base"]):
+            part.extract()
+        for image in soup.select("img[src]"):
+            self._embed(image)
+        return soup
 
 
 def _bytes(mime: str, content: str) -> bytes:
@@ -300,6 +327,15 @@ def _bytes(mime: str, content: str) -> bytes:
         return base64.b64decode(content)
     except ValueError:
         return b""
+
+
+def _silence(soup: BeautifulSoup) -> None:
+    """Take from all elements what would run, be fetched, or be taken for ours."""
+    for tag in soup.find_all(True):
+        for key, value in list(tag.attrs.items()):
+            runs = isinstance(value, str) and re.sub(r"[\x00-\x20]", "", value).lower()
+            if UNHEARD.match(key) or (runs and runs.startswith(RUNS)):
+                del tag[key]
 
 
 def _inline_styles(soup: BeautifulSoup) -> None:

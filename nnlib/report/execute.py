@@ -8,18 +8,23 @@ and failures told in one line.
 import ast
 import os
 import re
+import signal
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
+import matplotlib
 import papermill
 from ipykernel.kernelspec import get_kernel_dict
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
+from papermill.translators import PythonTranslator
 
 from nnlib.checks import InputError
 from nnlib.report import ReportError
@@ -44,6 +49,22 @@ class _Kernel(AsyncKernelManager):
     async def shutdown_kernel(self, *args: Any, **kwargs: Any) -> None:
         _Kernel.told_to_stop = True
         await super().shutdown_kernel(*args, **kwargs)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end what is inside as Ctrl-C does, so that it clears up."""
+    usual = signal.SIG_DFL  # what is ignored, under nohup, or handled by others stays so
+    known = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
+    main = threading.current_thread() is threading.main_thread()
+    ours = [each for each in known if main and each and signal.getsignal(each) is usual]
+    for each in ours:
+        signal.signal(each, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for each in ours:
+            signal.signal(each, usual)
 
 
 def execute_all(
@@ -73,16 +94,27 @@ def _execute(name: str, nb: NotebookNode, parameters: Mapping[str, Any], work: P
     work.mkdir()
     _Kernel.told_to_stop = False
     try:
-        return papermill.execute_notebook(
-            nb, None, own, kernel_name="python3", language="python", progress_bar=False,
-            cwd=work, kernel_manager_class=_Kernel,
-        )  # fmt: skip
+        with stoppable():  # again, for nbclient leaves its signals unhandled
+            done = papermill.execute_notebook(
+                nb, None, own, kernel_name="python3", language="python", progress_bar=False,
+                cwd=work, kernel_manager_class=_Kernel,
+            )  # fmt: skip
+        return _without_path(done, parameters.get("dataset"))
     except papermill.PapermillExecutionError as error:
         raise ReportError(_failure(name, nb, error, bool(own))) from error
     except (DeadKernelError, CellExecutionError) as error:
         if _Kernel.told_to_stop:  # nbclient takes Ctrl-C for itself, and stops the kernel
             raise KeyboardInterrupt from error
         raise ReportError(f"{name}: its kernel died, perhaps for want of memory") from error
+
+
+def _without_path(nb: NotebookNode, dataset: str | None) -> NotebookNode:
+    """Leave of a data folder's path, among the parameters that were set, its name alone."""
+    path, name = map(PythonTranslator.translate, (dataset or "", Path(dataset or "").name))
+    for cell in nb.cells:
+        if "injected-parameters" in tags_of(cell):
+            cell.source = cell.source.replace(f"dataset = {path}", f"dataset = {name}")
+    return nb
 
 
 def _failure(name: str, nb: NotebookNode, error: Any, injected: bool) -> str:
@@ -97,6 +129,7 @@ def _failure(name: str, nb: NotebookNode, error: Any, injected: bool) -> str:
 def _environment(folder: Path, figures: Path) -> dict[str, str]:
     """Return what the kernels' environment has beside, or in place of, what this one has."""
     places = {"IPYTHONDIR": str(folder / "ipython"), "NNLIB_FIGURES": str(figures)}
+    places["MPLCONFIGDIR"] = matplotlib.get_cachedir()  # one that can be written, whatever HOME is
     if "NNLIB_DATA" in os.environ:  # the kernels work in another folder
         places["NNLIB_DATA"] = os.path.abspath(os.path.expanduser(os.environ["NNLIB_DATA"]))
     return {"TQDM_DISABLE": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1", **places}

@@ -79,11 +79,14 @@ def slug(text: str) -> str:
 
 
 class Exporter(TemplateExporter):
-    """Choose, read and number what is shown; `formulas` is what pandoc makes of TeX."""
+    """Choose, read and number what is shown.
+
+    `formulas` is what pandoc makes of TeX; `live`, whether scripts of outputs may run.
+    """
 
     solutions = Bool(True, help="Show cells tagged `solution`, folded where possible.")
     solutions = solutions.tag(config=True)
-    formulas = ""
+    formulas, live = "", False
 
     @default("template_name")
     def _template_name_default(self) -> str:
@@ -92,14 +95,6 @@ class Exporter(TemplateExporter):
     @default("extra_template_basedirs")
     def _extra_template_basedirs_default(self) -> list[str]:
         return [str(TEMPLATES)]
-
-    @property
-    def default_config(self) -> Any:
-        """Add to nbconvert's which cells are left out."""
-        config = super().default_config.copy()
-        config.TagRemovePreprocessor.remove_cell_tags = {"remove-cell"}
-        config.TagRemovePreprocessor.remove_input_tags = {"remove-input"}
-        return config
 
     def default_filters(self) -> Iterator[tuple[str, Any]]:
         """Add the filter that both templates use to nbconvert's."""
@@ -131,7 +126,7 @@ class Exporter(TemplateExporter):
         for cell in nb.cells:
             called = f"{name}, cell {cell.metadata.get('nnlib_cell', 'of solutions')}"
             cell.metadata["nnlib_cell"] = called
-            reader = Cell(called, folder, cell.get("attachments", {}))
+            reader = Cell(called, folder, cell.get("attachments", {}), self.live)
             if cell.cell_type == "code":
                 shown = [each for each in _merged(cell.get("outputs", [])) if _told(each)]
                 for output in shown:
@@ -186,7 +181,8 @@ class Exporter(TemplateExporter):
         elif mime in IMAGES:
             about.kind, image = "figure", shown.img
             image["alt"] = alt or caption or "A figure without a description"
-            image.attrs.update({key: own[key] for key in ("width", "height") if own.get(key)})
+            size = {key: str(own.get(key)) for key in ("width", "height")}
+            image.attrs.update({k: v for k, v in size.items() if re.fullmatch(r"[\d.]+(px|%)?", v)})
         elif shown.table or caption:
             about.kind = "table"
             if caption and shown.caption:

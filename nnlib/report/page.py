@@ -5,8 +5,11 @@ own HTML fetches MathJax, drops what describes an image, and fails contrast chec
 """
 
 import re
+from base64 import b64encode
 from collections.abc import Iterator
+from hashlib import sha256
 from typing import Any
+from urllib.parse import quote
 
 from bs4 import BeautifulSoup
 from nbconvert.exporters import HTMLExporter
@@ -21,7 +24,10 @@ LONG = 30  # signs of a formula within a line that may be wider than a phone
 
 
 class Page(Exporter, HTMLExporter):
-    """Export a notebook as one accessible page that needs nothing from the network."""
+    """Export a notebook as one accessible page that needs nothing from the network.
+
+    Outputs that draw themselves by a script do so, but not in the report, and not if `sanitize_html`.
+    """
 
     export_from_notebook = "Report page (HTML)"
     formulas = "html"
@@ -30,9 +36,12 @@ class Page(Exporter, HTMLExporter):
         """Add the filters of the page's template."""
         yield from super().default_filters()
         yield "inline", lambda html: re.sub(r"\A\s*<p>(.*)</p>\s*\Z", r"\1", html, flags=re.S)
+        yield "hashed", lambda script: b64encode(sha256(script.encode()).digest()).decode()
 
     def _prepare(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
+        self.live = not (self.sanitize_html or (resources.get("nnlib") or {}).get("book"))
         nb, resources = super()._prepare(nb, resources)
+        self.page["live"] = any(soup.script for _, soup in self.fragments)
         outputs = [output for cell in nb.cells for output in cell.get("outputs", [])]
         for about in (output.metadata.nnlib for output in outputs):
             if about.kind == "table" and about.nnlib_html and about.nnlib_html.table:
@@ -55,15 +64,10 @@ class Page(Exporter, HTMLExporter):
             _tidy_math(soup, math)
         for table in soup.find_all("table"):
             _tidy_table(soup, table)
-        for head in soup.select("h1[id], h2[id], h3[id], h4[id], h5[id], h6[id]"):
-            own = head.get_text().replace(" ", "-")  # Jupyter's anchor
-            if own not in self.anchors and not re.search(r"\s", own):
-                head.insert(0, soup.new_tag("span", attrs={"id": own}))
-                self.anchors.add(own)
         for link in soup.find_all("a", href=True):
             name, _, place = link["href"].partition(".ipynb")
             if name in {other["name"] for other in self.page["book"]}:
-                link["href"] = f"{name}.html{place}"
+                link["href"] = f"{quote(name)}.html{place}"
         for image in soup.select("img[src^='data:image/svg']"):
             image["src"] = data_uri("image/svg+xml", _web_svg(content_of(image["src"])[1]))
         for code in soup.select("pre > code[class*='language-']"):

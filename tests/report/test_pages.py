@@ -168,3 +168,14 @@ def test_without_scripts_code_still_unfolds(window: chrome.Browser, sample: Path
     fold = "document.querySelector('details.code')"
     assert window.evaluate(f"{fold}.querySelector('summary').click(), {fold}.open")
     assert window.evaluate("document.querySelectorAll('.scroll:not([tabindex])').length") == 0
+
+
+def test_a_page_runs_its_own_scripts_alone(window: chrome.Browser, sample: Path):
+    changed = "document.title = 'changed'"
+    hostile = f'<img src=x onerror="{changed}"><script>{changed}</script><b onclick="{changed}">b</b>'
+    file = sample.with_name("hostile.html")
+    file.write_text(sample.read_text("utf-8").replace("</main>", f"{hostile}</main>"))
+    window.open(file)
+    window.evaluate("document.querySelector('b[onclick]').click()")
+    assert window.evaluate("document.title") != "changed"
+    assert not window.evaluate("document.getElementById('theme-switch').hidden")

@@ -1,6 +1,7 @@
 """Publishing: what the pages and the PDF hold, and that nothing goes wrong half way."""
 
 import base64
+import errno
 import io
 import json
 import os
@@ -300,6 +301,19 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+FOREIGN = {
+    "a note in a report": Path.touch,
+    "an empty folder": Path.mkdir,
+    "a link": lambda path: path.symlink_to("/etc"),
+    "a dead link": lambda path: path.symlink_to("nowhere"),
+    "a pipe": lambda path: os.mkfifo(path),
+}
+MANIFESTS = [
+    "", "null", "[]", "{}", "5", '{"files": null}', '{"files": 5}', '{"files": [["a"]]}',
+    '{"files": ["../out/01_data.html", "/etc/passwd"]}', "[" * 100_000,
+]  # fmt: skip
+
+
 def put(project: Path, name: str, *cells) -> None:
     nbformat.write(new_notebook(cells=list(cells)), project / "notebooks" / f"{name}.ipynb")
 
@@ -361,7 +375,8 @@ book.publish("quick", "digits", Path(sys.argv[1]) / "out")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals differ on Windows")
-def test_ctrl_c_leaves_the_old_report_and_no_litter(project: Path, old: Path):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_what_is_told_to_stop_leaves_the_old_report_and_no_litter(project, old, name: str):
     before = snapshot(old)
     mark = project / "notebooks" / "running"
     put(project, "01_data", code(f"import pathlib, time\npathlib.Path({str(mark)!r}).touch()\n"
@@ -372,10 +387,12 @@ def test_ctrl_c_leaves_the_old_report_and_no_litter(project: Path, old: Path):
     while not mark.exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert mark.exists()
-    child.send_signal(signal.SIGINT)
+    with pytest.raises(ValueError, match="another report is being made"):
+        book.publish("quick", "digits", old)
+    child.send_signal(getattr(signal, name))
     errors = child.communicate(timeout=60)[1]
     assert child.returncode != 0
-    assert "KeyboardInterrupt" in errors.splitlines()[-1]
+    assert "KeyboardInterrupt" in errors
     assert snapshot(old) == before
     assert sorted(path.name for path in project.iterdir()) == ["notebooks", "out"]
 
@@ -397,8 +414,8 @@ def test_an_interrupt_between_two_renames_brings_the_old_report_back(project, ol
 
 
 @pytest.mark.usefixtures("canned")
-@pytest.mark.parametrize("kind", ["a file", "foreign files", "a note in a report", "bad manifest"])
-def test_what_is_not_a_report_is_never_replaced(project: Path, tiny_report: Path, kind: str):
+@pytest.mark.parametrize("kind", ["a file", "foreign files", *FOREIGN, *MANIFESTS])
+def test_what_is_not_a_report_is_never_replaced(project, tiny_report: Path, kind: str, monkeypatch):
     out = project / "out"
     if kind == "a file":
         out.write_text("thesis")
@@ -407,13 +424,60 @@ def test_what_is_not_a_report_is_never_replaced(project: Path, tiny_report: Path
         (out / "thesis.txt").write_text("three years of work")
     else:
         shutil.copytree(tiny_report, out)
-        (out / "note.txt").write_text("remember")
-        if kind == "bad manifest":
-            (out / book.MANIFEST).write_text(json.dumps(["note.txt"]))
-    before = snapshot(project)
-    with pytest.raises(ValueError, match=str(out)):
+        if kind in FOREIGN:
+            FOREIGN[kind](out / "note")
+        else:
+            (out / book.MANIFEST).write_text(kind)
+    before = snapshot(project), sorted(project.rglob("*"))
+    monkeypatch.setattr(book, "execute_all", None)  # nothing is run
+    with pytest.raises(ValueError, match=str(out)) as caught:
         book.publish("quick", "digits", out)
-    assert snapshot(project) == before
+    assert "\n" not in str(caught.value)
+    assert (snapshot(project), sorted(project.rglob("*"))) == before
+
+
+@pytest.mark.usefixtures("canned")
+def test_what_a_killed_report_left_is_cleared_away_and_nothing_else(project: Path, old: Path):
+    left, other = project / ".out-a1b2c3d4", project / ".out-thesis00"
+    left.mkdir()
+    other.mkdir()
+    (left / book.MARK).touch()
+    before = snapshot(old)
+    old.rename(left / "previous")  # killed between two renames
+    book.project_root = lambda: project / "nowhere"
+    with pytest.raises(ValueError, match="no notebooks"):
+        book.publish("quick", "digits", old)
+    book.project_root = lambda: project
+    book.publish("quick", "digits", old)
+    assert sorted(path.name for path in project.iterdir()) == [".out-thesis00", "notebooks", "out"]
+    assert snapshot(old) == before
+
+
+@pytest.mark.usefixtures("canned")
+def test_a_folder_that_cannot_make_room_is_refused_before_anything_runs(project, old, monkeypatch):
+    def busy(self: Path, target: Path):
+        raise OSError(errno.EBUSY, "Device or resource busy")  # as a mount point is
+
+    monkeypatch.setattr(Path, "rename", busy)
+    monkeypatch.setattr(book, "execute_all", None)
+    with pytest.raises(ValueError, match="Device or resource busy; name a folder in it"):
+        book.publish("quick", "digits", old)
+    assert sorted(path.name for path in project.iterdir()) == ["notebooks", "out"]
+
+
+def test_pages_hold_the_name_of_a_data_folder_and_no_path(project: Path, monkeypatch):
+    monkeypatch.setattr(data, "load_dataset", print)
+    monkeypatch.setenv("HOME", "/dev/null/none")  # matplotlib complains of where it cannot write
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/none")
+    (project / "evil" / "x").mkdir(parents=True)
+    monkeypatch.chdir(project)
+    draw = "import matplotlib.font_manager"
+    put(project, "01_data", code("dataset = 'digits'", "parameters"), code(draw))
+    book.publish("quick", "evil/x", "out")
+    page = soup(project / "out" / "01_data.html").get_text()
+    assert 'dataset = "x"' in page
+    assert "quick profile on x" in page
+    assert not re.search(rf"{project}|MPLCONFIGDIR|evil", page)
 
 
 @pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write anywhere")

@@ -267,3 +267,64 @@ def test_a_cell_that_typst_cannot_set_costs_no_other(capsys: pytest.CaptureFixtu
         "after",
     ]
     assert "cell 2: cannot be typeset" in capsys.readouterr().err
+
+
+# --- text is never taken for markup, and nothing outside the notebook's folder is shown
+
+TAG = "<img src=x onerror=alert(1)>"
+ABOUT = {"caption": TAG, "alt": TAG, "name": TAG, "width": '1" onload="alert(1)', "height": ["9"]}
+OUTSIDE = ["/etc/passwd", "../up.png", "in/../../up.png", "%2e%2e/up.png", "link.png", "/etc/hostname"]
+HOSTILE = [
+    told({"image/png": ABOUT}, image_png=coded(PNG)),
+    markdown(f"[a](javascript:alert(1)) <a href=' java\tScript:alert(1)'>b</a> {TAG} [c](vbscript:x)"),
+    told(text_html=f"<p onclick='alert(1)' style='color:red'>d</p><form action='javascript:1'>{TAG}"),
+    told(image_svg=SVG.replace("<circle", "<image href='/etc/passwd'/><circle onload='alert(1)'")),
+    markdown("<span class='typst' typst='#panic()' data-typst='#panic()'>e</span>"),
+    markdown("<div class='cell' said='' called='x&#10;#panic()'>f</div>"),
+    raw(f"{TAG}<script>alert(1)</script>", "text/html"),
+    raw('#read("/etc/passwd")', "text/x-typst"),
+    new_code_cell(TAG, outputs=[new_output("error", ename=TAG, evalue=TAG, traceback=[])]),
+    *(markdown(f"![refused]({place}) <img src='{place}' alt='refused'>") for place in OUTSIDE),
+    markdown("![kept](in/dot.png)"),
+]
+
+
+def test_text_is_never_markup_and_pictures_are_the_folder_s_own(tmp_path: Path, capsys):
+    home = tmp_path / "home"
+    (home / "in").mkdir(parents=True)
+    for file in (tmp_path / "up.png", home / "in" / "dot.png"):
+        file.write_bytes(PNG)
+    (home / "link.png").symlink_to(tmp_path / "up.png")
+    nb, known = new_notebook(cells=HOSTILE), {"metadata": {"name": TAG, "path": str(home)}}
+    page = BeautifulSoup(Page().from_notebook_node(nb, dict(known))[0], "html.parser")
+    said = capsys.readouterr().err
+    assert page.title.get_text() == page.h1.get_text() == TAG
+    handlers = [key for tag in page.find_all(True) for key in tag.attrs if key.startswith("on")]
+    assert not handlers
+    assert not page.select("[href*=script i], [action]")
+    assert len(page.find_all("script")) == 2
+    assert [image["alt"] for image in page.main.find_all("img")][2:] == ["kept"]
+    for n, place in enumerate(OUTSIDE, len(HOSTILE) - len(OUTSIDE)):
+        assert said.count(f"cell {n}: the picture {place} cannot be drawn") == 2
+    pdf = Document().from_notebook_node(nb, dict(known))[0]
+    done = subprocess.run(["pdftotext", "-", "-"], input=pdf, capture_output=True, check=True)
+    assert done.stdout.decode().count("refused") == 2 * len(OUTSIDE)
+    assert b"javascript" not in pdf.lower()
+    assert "cannot be typeset" not in capsys.readouterr().err
+
+
+DRAWS = told(text_html="<div id='d'></div><script>d.textContent = 'drawn'</script>", text_plain="poor")
+
+
+@pytest.mark.parametrize(
+    ("about", "config", "runs"),
+    [({}, {}, True), ({}, {"sanitize_html": True}, False), ({"book": [{"name": "b"}]}, {}, False)],
+)
+def test_scripts_run_in_a_notebook_of_one_s_own_alone(about: dict, config: dict, runs: bool):
+    known = {"metadata": {"name": "a"}, "nnlib": about}
+    html, _ = Page(**config).from_notebook_node(new_notebook(cells=[DRAWS]), known)
+    page = BeautifulSoup(html, "html.parser")
+    policy = page.find("meta", attrs={"http-equiv": True})["content"]
+    assert ("'drawn'" in html) == ("unsafe-eval" in policy) == runs
+    assert ("poor" in page.main.get_text()) != runs
+    assert policy.count("sha256-") == (0 if runs else 2)

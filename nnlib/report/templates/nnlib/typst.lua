@@ -40,7 +40,7 @@ local function colours(attributes) -- typst's settings of text, as { name, value
 end
 
 local function span(el)
-  if el.classes:includes("typst") then return raw(el.attributes.typst) end
+  if el.classes:includes("typst") and el.attributes.typst then return raw(el.attributes.typst) end
   local open = el.classes:includes("small") and "#small[" or colours(el.attributes)
   if not open then return nil end
   local ground = el.attributes.ground
