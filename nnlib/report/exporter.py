@@ -25,6 +25,9 @@ from nnlib.report.cells import FORMS, IMAGES, Cell
 
 TEMPLATES = Path(__file__).parent / "templates"
 MATH = "span.math.inline, span.math.display"
+NO_GLYPH = re.compile(  # in what matplotlib warns of, with the line of code under it
+    r"^.*Warning: Glyph (\d+) .*missing from .*font.*\n(?: .*\n)?", re.MULTILINE
+)
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -134,6 +137,7 @@ class Exporter(TemplateExporter):
             reader = Cell(called, folder, cell.get("attachments", {}))
             if cell.cell_type == "code":
                 shown = [each for each in _merged(cell.get("outputs", [])) if _told(each)]
+                _name_boxes(shown, reader)
                 for output in shown:
                     self._describe(output, reader)
                     self._number(output.metadata.nnlib, counts, prefix, page.get("front", False))
@@ -143,6 +147,8 @@ class Exporter(TemplateExporter):
         for other in page["book"] if page.get("front") else ():
             reader = Cell(other["name"], folder, {})
             self._keep(reader, other, reader.markdown(other["question"]))
+        if resources.get("language_code", "en") == "en":  # unless its reader has set another
+            resources["language_code"] = _language(nb)
         _anchor([soup for _, soup in self.fragments], self.anchors)
         self._set_formulas()
         resources["nnlib"] = page
@@ -234,6 +240,30 @@ def _merged(outputs: Sequence[NotebookNode]) -> list[NotebookNode]:
         else:
             merged.append(output)
     return merged
+
+
+def _name_boxes(outputs: Sequence[NotebookNode], reader: Cell) -> None:
+    """Say on standard error, and not in the document, which characters a figure was drawn without."""
+    missed: dict[str, None] = {}
+    for output in outputs:
+        if output.output_type == "stream":
+            missed |= {chr(int(code)): None for code in NO_GLYPH.findall(output.text)}
+            output.text = NO_GLYPH.sub("", output.text)
+    if missed:
+        reader.warn(
+            f"a figure was drawn with boxes for {' '.join(missed)}, which no font of it had; "
+            "where nnlib.notebook is imported, figures have Chinese"
+        )
+
+
+def _language(nb: NotebookNode) -> str:
+    """Return the language that most of the prose is in, Chinese or English."""
+    prose = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
+    prose = re.sub(r"`[^`]*`|\$[^$]*\$|\]\([^)]*\)|<[^>]*>", "", prose)
+    hanzi, kana, words = (
+        len(re.findall(kind, prose)) for kind in ("[\u4e00-\u9fff]", "[\u3040-\u30ff]", "[A-Za-z]+")
+    )
+    return "zh-CN" if hanzi - kana > words else "en"
 
 
 def _anchor(fragments: Sequence[BeautifulSoup], known: set[str]) -> None:
