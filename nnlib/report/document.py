@@ -28,15 +28,14 @@ from traitlets import default
 from nnlib.report import ReportError
 from nnlib.report.cells import CONTROL, content_of, png
 from nnlib.report.exporter import TEMPLATES, CommandLine, Exporter, lua, pandoc, tags_of
+from nnlib.report.glyphs import FONTS
 
 SET = {"image/svg+xml": "svg", "image/png": "png", "image/jpeg": "jpg"}  # by typst as they are
 KEPT = {  # of HTML, as a name and a class that pandoc passes on
     "small": ("span", "small"), "center": ("div", "center"), "font": ("span", ""),
     "tt": ("code", ""), "details": ("div", ""), "summary": ("p", ""),
 }  # fmt: skip
-FONTS = [  # DejaVu Sans, as in figures, and the Chinese one
-    Path(matplotlib.get_data_path(), "fonts", "ttf"), TEMPLATES.parents[1] / "fonts",
-]  # fmt: skip
+TTF = Path(matplotlib.get_data_path()) / "fonts" / "ttf"  # for DejaVu Sans, as in figures
 LAST_RESORT = b"LastResortHE"  # the font that draws a sign of its script for what no other has
 OTHER_SCRIPTS = re.compile("[\u0900-\u1cff\u2e80-\ud7ff\uf900-\ufaff\U0001f000-\U0003ffff]")
 CELL = re.compile(r"^// nnCell (\S+) (\S*)\n.*?^// nnEnd$", re.DOTALL | re.MULTILINE)
@@ -193,7 +192,7 @@ def typeset(look: str, body: str, folder: Path) -> bytes:
     strange = _strange(body, folder)
     others = typst.Fonts(include_embedded_fonts=False).families() if strange else []
     compiler = typst.Compiler(
-        str(source), str(folder), FONTS, not others, {"fonts": json.dumps(others)}
+        str(source), str(folder), [TTF, FONTS], not others, {"fonts": json.dumps(others)}
     )
 
     def compiled(part: str, **how: Any) -> bytes:
@@ -201,7 +200,11 @@ def typeset(look: str, body: str, folder: Path) -> bytes:
         source.write_text(text, encoding="utf-8")
         return compiler.compile(format="pdf", timestamp=0, **how)
 
-    _name_missing([c for c in strange if LAST_RESORT in compiled(f'#"{c}"')], body, folder)
+    missing = [c for c in strange if LAST_RESORT in compiled(f'#"{c}"')]
+    _name_missing(missing, body, folder)
+    for svg in folder.glob("*.svg") if missing else ():  # where all would look like the missing
+        told = re.sub(f"[{''.join(missing)}]", "\ufffd", svg.read_text("utf-8"))
+        svg.write_text(told, "utf-8")
     try:
         return compiled(body, pdf_standards=["ua-1"])
     except typst.TypstError as error:
@@ -219,9 +222,8 @@ def typeset(look: str, body: str, folder: Path) -> bytes:
 
 def _strange(body: str, folder: Path) -> list[str]:
     """Return what is in a text, or in the SVG of `folder`, and in no font that comes with us."""
-    known = set()
-    for path, name in zip(FONTS, ("DejaVuSans.ttf", "NotoSansSC-Regular.otf"), strict=True):
-        known |= {*map(chr, FT2Font(path / name).get_charmap())}
+    fonts = FT2Font(TTF / "DejaVuSans.ttf"), FT2Font(FONTS / "NotoSansSC-Regular.otf")
+    known = {chr(code) for font in fonts for code in font.get_charmap()}
     texts = [body, *(svg.read_text("utf-8") for svg in folder.glob("*.svg"))]
     return sorted({*OTHER_SCRIPTS.findall("".join(texts))} - known)
 

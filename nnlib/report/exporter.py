@@ -8,6 +8,7 @@ changed as well. Templates stand in templates/nnlib; `cells` reads what is in th
 
 import itertools
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -22,12 +23,10 @@ from nbformat import NotebookNode
 from traitlets import Bool, default
 
 from nnlib.report.cells import FORMS, IMAGES, Cell
+from nnlib.report.glyphs import STARTUP, language_of, take_warnings
 
 TEMPLATES = Path(__file__).parent / "templates"
 MATH = "span.math.inline, span.math.display"
-NO_GLYPH = re.compile(  # in what matplotlib warns of, with the line of code under it
-    r"^.*Warning: Glyph (\d+) .*missing from .*font.*\n(?: .*\n)?", re.MULTILINE
-)
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -116,6 +115,7 @@ class Exporter(TemplateExporter):
     def _preprocess(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
         for number, cell in enumerate(nb.cells, 1):  # as its author counts them
             cell.metadata["nnlib_cell"] = number
+        os.environ.setdefault("PYTHONSTARTUP", str(STARTUP))  # of a kernel that is to execute it
         return super()._preprocess(nb, resources)
 
     def _prepare(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
@@ -137,7 +137,7 @@ class Exporter(TemplateExporter):
             reader = Cell(called, folder, cell.get("attachments", {}))
             if cell.cell_type == "code":
                 shown = [each for each in _merged(cell.get("outputs", [])) if _told(each)]
-                _name_boxes(shown, reader)
+                take_warnings(shown, reader)
                 for output in shown:
                     self._describe(output, reader)
                     self._number(output.metadata.nnlib, counts, prefix, page.get("front", False))
@@ -148,7 +148,7 @@ class Exporter(TemplateExporter):
             reader = Cell(other["name"], folder, {})
             self._keep(reader, other, reader.markdown(other["question"]))
         if resources.get("language_code", "en") == "en":  # unless its reader has set another
-            resources["language_code"] = _language(nb)
+            resources["language_code"] = language_of(nb)
         _anchor([soup for _, soup in self.fragments], self.anchors)
         self._set_formulas()
         resources["nnlib"] = page
@@ -240,30 +240,6 @@ def _merged(outputs: Sequence[NotebookNode]) -> list[NotebookNode]:
         else:
             merged.append(output)
     return merged
-
-
-def _name_boxes(outputs: Sequence[NotebookNode], reader: Cell) -> None:
-    """Say on standard error, and not in the document, which characters a figure was drawn without."""
-    missed: dict[str, None] = {}
-    for output in outputs:
-        if output.output_type == "stream":
-            missed |= {chr(int(code)): None for code in NO_GLYPH.findall(output.text)}
-            output.text = NO_GLYPH.sub("", output.text)
-    if missed:
-        reader.warn(
-            f"a figure was drawn with boxes for {' '.join(missed)}, which no font of it had; "
-            "where nnlib.notebook is imported, figures have Chinese"
-        )
-
-
-def _language(nb: NotebookNode) -> str:
-    """Return the language that most of the prose is in, Chinese or English."""
-    prose = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
-    prose = re.sub(r"`[^`]*`|\$[^$]*\$|\]\([^)]*\)|<[^>]*>", "", prose)
-    hanzi, kana, words = (
-        len(re.findall(kind, prose)) for kind in ("[\u4e00-\u9fff]", "[\u3040-\u30ff]", "[A-Za-z]+")
-    )
-    return "zh-CN" if hanzi - kana > words else "en"
 
 
 def _anchor(fragments: Sequence[BeautifulSoup], known: set[str]) -> None:
