@@ -98,6 +98,7 @@ def test_thirty_pages_hold_every_word_and_no_box(pdf: Path):
     content = pdf.read_bytes()
     check_glyphs(content)
     assert b"LastResort" not in content
+    assert content.count(b"/Subtype/Link") == 27
     assert set(re.findall(rb"/Lang\s*\(([^)]*)\)", content)) <= {b"zh-CN", b"en"}
     text = text_of(pdf, "-raw")
     assert text.count("\f") >= 30
