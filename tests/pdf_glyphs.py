@@ -2,17 +2,29 @@
 
 import re
 import zlib
+from collections.abc import Iterator
 
 STREAM = re.compile(rb"stream\r?\n(.*?)\r?\nendstream", re.DOTALL)
-ABOUT = re.compile(rb"<<.*?>>(?=\s*BDC)", re.DOTALL)
-SHOWN = re.compile(rb"\(((?:\\.|[^\\()])*)\)", re.DOTALL)
-ESCAPED = re.compile(rb"\\([0-7]{1,3}|.)", re.DOTALL)
+TEXT = re.compile(rb"^BT (.*?)^ET$", re.DOTALL | re.MULTILINE)
+TOKEN = re.compile(rb"\\([0-7]{1,3}|.)|[()]|[^\\()]+", re.DOTALL)
 NAMED = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"f": b"\f"}
 
 
-def _unescaped(mark: re.Match) -> bytes:
-    octal = mark[1].isdigit()
-    return bytes([int(mark[1], 8)]) if octal else NAMED.get(mark[1], mark[1])
+def _strings(text: bytes) -> Iterator[bytes]:
+    """Yield the strings of a text object; parentheses in one are balanced or escaped."""
+    depth, string = 0, b""
+    for token in TOKEN.finditer(text):
+        if escaped := token[1]:
+            octal = escaped.isdigit()
+            string += bytes([int(escaped, 8)]) if octal else NAMED.get(escaped, escaped)
+            continue
+        depth -= token[0] == b")"
+        if depth:
+            string += token[0]
+        elif token[0] == b")":
+            yield string
+            string = b""
+        depth += token[0] == b"("
 
 
 def glyphs(pdf: bytes) -> list[int]:
@@ -23,10 +35,10 @@ def glyphs(pdf: bytes) -> list[int]:
             content = zlib.decompress(stream)
         except zlib.error:
             continue
-        if b" Tf" in content:
-            for shown in SHOWN.findall(ABOUT.sub(b"", content)):
-                text = ESCAPED.sub(_unescaped, shown)
-                found += [256 * high + low for high, low in zip(text[::2], text[1::2], strict=True)]
+        for text in TEXT.findall(content):
+            for shown in _strings(text):
+                pairs = zip(shown[::2], shown[1::2], strict=True)
+                found += [256 * high + low for high, low in pairs]
     return found
 
 
