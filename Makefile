@@ -90,8 +90,8 @@ test: env  ## linters, types, imports and all tests, the quick report among them
 test-slow: env  ## the long proofs
 	$(PY) -m pytest -m slow $(ARGS)
 
-lab: env  ## open the notebooks in JupyterLab
-	$(PY) -m jupyterlab --FileContentsManager.preferred_dir=notebooks $(ARGS)
+lab: env  ## open the notebooks in JupyterLab, its figures with a font for Chinese
+	PYTHONSTARTUP="$${PYTHONSTARTUP:-$$PWD/nnlib/notebook/fonts.py}" $(PY) -m jupyterlab --FileContentsManager.preferred_dir=notebooks $(ARGS)
 
 notebooks: env  ## execute the committed notebooks in place: notebooks/, figures/
 	$(PY) -m nnlib report --in-place

@@ -25,6 +25,7 @@ from PIL import Image
 
 from nnlib.checks import InputError
 from nnlib.files import project_root, read_json, write_atomic
+from nnlib.notebook.fonts import FAMILY
 from nnlib.notebook.words import describe
 from nnlib.runs import versions
 
@@ -131,9 +132,10 @@ def rendered(fig: Any, kind: str) -> bytes:
             else:
                 FigureCanvasSVG(fig).print_svg(stream, metadata={"Date": None})
             # without a size of its own it fills a notebook's pane, as a PNG does
-            return re.sub(
-                rb'(<svg [^>]*?) width="[^"]*" height="[^"]*"', rb"\1", stream.getvalue(), count=1
-            )
+            sized = rb'(<svg [^>]*?) width="[^"]*" height="[^"]*"'
+            svg = re.sub(sized, rb"\1", stream.getvalue(), count=1)
+            chinese = max(svg.decode()) >= "\u2e80"
+            return svg if chinese else svg.replace(f", '{FAMILY}'".encode(), b"")
         fig.savefig(stream, format="png", dpi=200)
     few = Image.open(stream).convert("RGB").quantize(256, dither=Image.Dither.NONE)
     stream = io.BytesIO()

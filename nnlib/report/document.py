@@ -19,6 +19,7 @@ from urllib.parse import quote, unquote
 import matplotlib
 from bs4 import BeautifulSoup
 from matplotlib.colors import to_hex
+from matplotlib.ft2font import FT2Font
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 from PIL import Image
@@ -27,12 +28,15 @@ from traitlets import default
 from nnlib.report import ReportError
 from nnlib.report.cells import CONTROL, content_of, png
 from nnlib.report.exporter import TEMPLATES, CommandLine, Exporter, lua, pandoc, tags_of
+from nnlib.report.glyphs import FONTS
 
 SET = {"image/svg+xml": "svg", "image/png": "png", "image/jpeg": "jpg"}  # by typst as they are
 KEPT = {  # of HTML, as a name and a class that pandoc passes on
     "small": ("span", "small"), "center": ("div", "center"), "font": ("span", ""),
     "tt": ("code", ""), "details": ("div", ""), "summary": ("p", ""),
 }  # fmt: skip
+TTF = Path(matplotlib.get_data_path()) / "fonts" / "ttf"  # for DejaVu Sans, as in figures
+LAST_RESORT = b"LastResortHE"  # the font that draws a sign of its script for what no other has
 OTHER_SCRIPTS = re.compile("[\u0900-\u1cff\u2e80-\ud7ff\uf900-\ufaff\U0001f000-\U0003ffff]")
 CELL = re.compile(r"^// nnCell (\S+) (\S*)\n.*?^// nnEnd$", re.DOTALL | re.MULTILINE)
 RENAMED = re.compile(r"\b(dot|times|minus)\.circle\b")  # by typst, which pandoc does not know yet
@@ -67,7 +71,8 @@ class Document(Exporter):
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             chapter, resources = self.chapter(nb, resources, folder, **kw)
-            look = typst_call("notebook", title=resources["nnlib"]["title"])
+            lang = resources["language_code"][:2]
+            look = typst_call("notebook", title=resources["nnlib"]["title"], lang=lang)
             return typeset(look, chapter, folder), resources
 
     def chapter(self, nb: Any, resources: Any, folder: Path, **kw: Any) -> tuple[str, Any]:
@@ -184,15 +189,22 @@ def typeset(look: str, body: str, folder: Path) -> bytes:
         shutil.copy(TEMPLATES / "nnlib" / file, folder)
     source = folder / "main.typ"
     source.touch()
-    fonts = [Path(matplotlib.get_data_path()) / "fonts" / "ttf"]  # for DejaVu Sans, as in figures
-    carried = not OTHER_SCRIPTS.search(body)  # else the machine's fonts may help
-    compiler = typst.Compiler(str(source), str(folder), fonts, ignore_system_fonts=carried)
+    strange = _strange(body, folder)
+    others = typst.Fonts(include_embedded_fonts=False).families() if strange else []
+    compiler = typst.Compiler(
+        str(source), str(folder), [TTF, FONTS], not others, {"fonts": json.dumps(others)}
+    )
 
     def compiled(part: str, **how: Any) -> bytes:
         text = f'#import "report.typ": *\n#show: {look}\n{part}\n'
         source.write_text(text, encoding="utf-8")
         return compiler.compile(format="pdf", timestamp=0, **how)
 
+    missing = [c for c in strange if LAST_RESORT in compiled(f'#"{c}"')]
+    _name_missing(missing, body, folder)
+    for svg in folder.glob("*.svg") if missing else ():  # where all would look like the missing
+        told = re.sub(f"[{''.join(missing)}]", "\ufffd", svg.read_text("utf-8"))
+        svg.write_text(told, "utf-8")
     try:
         return compiled(body, pdf_standards=["ua-1"])
     except typst.TypstError as error:
@@ -206,6 +218,26 @@ def typeset(look: str, body: str, folder: Path) -> bytes:
         return typeset(look, plainer, folder)
     print(f"the PDF is tagged but not PDF/UA: {missed}", file=sys.stderr)
     return pdf
+
+
+def _strange(body: str, folder: Path) -> list[str]:
+    """Return what is in a text, or in the SVG of `folder`, and in no font that comes with us."""
+    fonts = FT2Font(TTF / "DejaVuSans.ttf"), FT2Font(FONTS / "NotoSansSC-Regular.otf")
+    known = {chr(code) for font in fonts for code in font.get_charmap()}
+    texts = [body, *(svg.read_text("utf-8") for svg in folder.glob("*.svg"))]
+    return sorted({*OTHER_SCRIPTS.findall("".join(texts))} - known)
+
+
+def _name_missing(characters: Sequence[str], body: str, folder: Path) -> None:
+    """Say on standard error where characters stand that no font has."""
+    places = []
+    for cell in CELL.finditer(body):
+        files = re.findall(r'"(picture-\d+\.svg)"', cell[0])
+        text = "".join([cell[0], *((folder / file).read_text("utf-8") for file in files)])
+        if found := [f"{c} (U+{ord(c):04X})" for c in characters if c in text]:
+            places.append(f"{', '.join(found)} in {unquote(cell[1])}")
+    if places:
+        print(f"no font has {'; '.join(places)}: a sign stands there instead", file=sys.stderr)
 
 
 def _settable(body: str, compiled: Callable[[str], bytes]) -> str:

@@ -8,6 +8,7 @@ changed as well. Templates stand in templates/nnlib; `cells` reads what is in th
 
 import itertools
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from nbformat import NotebookNode
 from traitlets import Bool, default
 
 from nnlib.report.cells import FORMS, IMAGES, Cell
+from nnlib.report.glyphs import STARTUP, language_of, take_warnings
 
 TEMPLATES = Path(__file__).parent / "templates"
 MATH = "span.math.inline, span.math.display"
@@ -108,6 +110,7 @@ class Exporter(TemplateExporter):
     def _preprocess(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
         for number, cell in enumerate(nb.cells, 1):  # as its author counts them
             cell.metadata["nnlib_cell"] = number
+        os.environ.setdefault("PYTHONSTARTUP", str(STARTUP))  # of a kernel that is to execute it
         return super()._preprocess(nb, resources)
 
     def _prepare(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
@@ -129,6 +132,7 @@ class Exporter(TemplateExporter):
             reader = Cell(called, folder, cell.get("attachments", {}), self.live)
             if cell.cell_type == "code":
                 shown = [each for each in _merged(cell.get("outputs", [])) if _told(each)]
+                take_warnings(shown, reader)
                 for output in shown:
                     self._describe(output, reader)
                     self._number(output.metadata.nnlib, counts, prefix, page.get("front", False))
@@ -138,6 +142,8 @@ class Exporter(TemplateExporter):
         for other in page["book"] if page.get("front") else ():
             reader = Cell(other["name"], folder, {})
             self._keep(reader, other, reader.markdown(other["question"]))
+        if resources.get("language_code", "en") == "en":  # unless its reader has set another
+            resources["language_code"] = language_of(nb)
         _anchor([soup for _, soup in self.fragments], self.anchors)
         self._set_formulas()
         resources["nnlib"] = page

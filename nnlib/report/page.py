@@ -18,6 +18,7 @@ from nbformat import NotebookNode
 
 from nnlib.report.cells import content_of, data_uri
 from nnlib.report.exporter import CommandLine, Exporter
+from nnlib.report.glyphs import font_face
 
 UPRIGHT = {code: code - 0x68 for code in range(0x1D468, 0x1D49C)}  # bold italic to bold letters
 LONG = 30  # signs of a formula within a line that may be wider than a phone
@@ -37,6 +38,11 @@ class Page(Exporter, HTMLExporter):
         yield from super().default_filters()
         yield "inline", lambda html: re.sub(r"\A\s*<p>(.*)</p>\s*\Z", r"\1", html, flags=re.S)
         yield "hashed", lambda script: b64encode(sha256(script.encode()).digest()).decode()
+
+    def from_notebook_node(self, nb: Any, resources: Any = None, **kw: Any) -> tuple[str, Any]:
+        """Return the page, which holds the hanzi that stand in it in a font."""
+        page, resources = super().from_notebook_node(nb, resources, **kw)
+        return page.replace("</style>", f"{font_face(page)}</style>", 1), resources
 
     def _prepare(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
         self.live = not (self.sanitize_html or (resources.get("nnlib") or {}).get("book"))
@@ -85,6 +91,9 @@ def _web_svg(content: bytes) -> bytes:
     """Name a font of the same widths for machines that lack matplotlib's own, and a size."""
     svg = content.decode()
     svg = svg.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")
+    if face := font_face(svg):
+        svg = svg.replace("'DejaVu Sans'", "'Report Han', 'DejaVu Sans'")
+        svg = re.sub("(<svg [^>]*>)", rf"\1<style>{face}</style>", svg, count=1)
     unsized = r'<svg (?![^>]*\bwidth=)(?=[^>]*\bviewBox="[-\d.]+ [-\d.]+ ([\d.]+) ([\d.]+)")'
     return re.sub(unsized, r'<svg width="\1pt" height="\2pt" ', svg, count=1).encode()
 

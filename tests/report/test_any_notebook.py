@@ -18,6 +18,7 @@ from bs4 import BeautifulSoup
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output, new_raw_cell
+from pdf_glyphs import check_glyphs
 
 from nnlib.report.document import Document
 from nnlib.report.page import Page
@@ -166,6 +167,7 @@ def check(name: str, nb: nbformat.NotebookNode) -> None:
         nbformat.write(nb, file)
         page = Page().from_filename(str(file))[0]
         pdf.write_bytes(Document().from_filename(str(file))[0])
+        check_glyphs(pdf.read_bytes())
         done = subprocess.run(["pdftotext", "-raw", pdf, "-"], capture_output=True, check=True)
     words = words_of(nb)
     main = BeautifulSoup(page, "html.parser").main

@@ -19,6 +19,7 @@ import pytest
 from bs4 import BeautifulSoup
 from nbconvert.exporters import get_exporter
 from nbformat.v4 import new_notebook
+from pdf_glyphs import check_glyphs
 from sample_notebooks import PARAMETERS, code, network_notebook, text, write
 
 from nnlib import data
@@ -231,6 +232,7 @@ def _in_code(page: BeautifulSoup) -> int:
 
 def test_pdf_is_tagged_and_its_text_can_be_read(published: Path):
     pdf = published / "nnlib-report.pdf"
+    check_glyphs(pdf.read_bytes())
     raw = pdf.read_bytes()
     for wanted in (b"/Lang(en)", b"/Marked true", b"/StructTreeRoot", b"/Outlines", b"pdfuaid"):
         assert wanted in raw, wanted

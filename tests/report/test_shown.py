@@ -15,6 +15,7 @@ import pytest
 from bs4 import BeautifulSoup
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output, new_raw_cell
+from pdf_glyphs import check_glyphs
 from PIL import Image
 
 from nnlib.report.document import Document
@@ -228,6 +229,7 @@ def exported(folder: Path) -> tuple[dict, dict, dict]:
     parts = re.split(r"<p>sentinel\d+x</p>", page)
     pdf = folder / "all.pdf"
     pdf.write_bytes(Document().from_notebook_node(nb, dict(known))[0])
+    check_glyphs(pdf.read_bytes())
     done = subprocess.run(["pdftotext", "-raw", pdf, "-"], capture_output=True, check=True)
     words = re.split(r"sentinel\d+x", done.stdout.decode())
     source = Document().chapter(nb, dict(known), folder)[0]

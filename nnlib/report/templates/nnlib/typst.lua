@@ -81,7 +81,8 @@ local function link(el)
   elseif target == "" or notebook and not target:match("^%a+://") then
     return el.content
   elseif target:sub(1, 1) == "#" then
-    local label = targets[target:sub(2)]
+    local anchor = target:sub(2):gsub("%%(%x%x)", function(code) return string.char(tonumber(code, 16)) end)
+    local label = targets[anchor]
     if not label then return el.content end
     target = "#" .. label
   end
