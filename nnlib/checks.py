@@ -82,7 +82,7 @@ def whole(name: str, value: int, least: int = 0, most: int | None = None) -> int
     return value
 
 
-def count(name: str, value: int, least: int = 0) -> int:
+def count(name: str, value: Any, least: int = 0) -> int:
     """Return a whole number >= least that a run can reach."""
     return whole(name, whole(name, value, least), least, MOST)
 

@@ -56,13 +56,13 @@ def to_json(value: Any, **more: Any) -> str:
     return json.dumps(value, default=known, **more)
 
 
-def complaint(error: OSError, advice: str) -> str:
+def complaint(error: OSError, advice: str = "") -> str:
     """Return the system's reason and what to do about it: `advice`, where nothing better is known.
 
-    >>> complaint(OSError(28, "No space left on device"), "choose another place")
+    >>> complaint(OSError(28, "No space left on device"))
     'No space left on device; free some space, or choose another place'
     """
-    return f"{error.strerror or error}; {HINTS.get(error.errno or 0, advice)}"
+    return "; ".join(filter(None, (error.strerror or str(error), HINTS.get(error.errno, advice))))
 
 
 @contextmanager

@@ -233,21 +233,21 @@ class RunFolder:
 
         One that is damaged or refused, by an InputError, costs a warning; both, an InputError.
         """
-        refused: list[InputError] = []
+        refused: list[str] = []
         for path in (self.path / CHECKPOINT, self.path / PREVIOUS):
             if path.exists():
                 try:
                     load(*load_tensors(path))
                 except InputError as error:
                     line = str(error)
-                    refused.append(error if str(path) in line else InputError(f"{path}: {line}"))
+                    refused.append(line if str(path) in line else f"{path}: {line}")
                 else:
                     self.used = path
-                    for error in refused:
-                        warnings.warn(f"{error}; going on from the one before it", stacklevel=2)
+                    for line in refused:
+                        warnings.warn(f"{line}; going on from the one before it", stacklevel=2)
                     return
         if refused:
-            raise refused[0]
+            raise InputError(refused[0])
 
     def forget_later(self, history: History) -> None:
         """Cut off the tables what came after the checkpoint that is gone on from, now the last."""

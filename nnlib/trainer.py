@@ -47,7 +47,7 @@ def _share(text: str) -> float:
     return float(text)
 
 
-COLUMNS = {  # of the history, and how each is read back
+COLUMNS: dict[str, Callable[[str], float]] = {  # of the history, and how each is read back
     "epoch": int,
     "lr": float,
     "train_loss": _at_least_0,
@@ -59,7 +59,7 @@ COLUMNS = {  # of the history, and how each is read back
 }
 
 
-def _generator(name: str, state: dict) -> dict:
+def _generator(name: str, state: Any) -> Any:
     """Return the state of a generator, after one has taken it."""
     try:
         (trial := np.random.PCG64()).state = state
@@ -70,7 +70,9 @@ def _generator(name: str, state: dict) -> dict:
     raise InputError(f"{name} is not the state of a generator")
 
 
-VALUES = {  # what a checkpoint holds beside arrays, and the check of each
+VALUES: dict[
+    str, Callable[[str, Any], Any]
+] = {  # what a checkpoint holds beside arrays, and the check of each
     "epochs": partial(checks.count, least=1),
     "samples": checks.count,
     "dropout_rng": _generator,
@@ -392,7 +394,7 @@ class Trainer:
     def _load_history(self, folder: RunFolder, epochs: int, samples: int) -> History:
         own = self.model.parameters, self.model.weight_matrices
         names = self._sample(diagnostics.gradient_norms(own[0]), own[1])
-        columns = dict.fromkeys(names, float) | {"epoch": int, "step": int}
+        columns: dict[str, Callable] = dict.fromkeys(names, float) | {"epoch": int, "step": int}
         rows = folder.load_rows(HISTORY, epochs, COLUMNS)
         if [row["epoch"] for row in rows] != list(range(1, epochs + 1)):
             raise InputError(f"the epochs in {HISTORY} are not those from 1 to {epochs}")
