@@ -31,10 +31,8 @@ HINTS = {  # what to do about the system's complaints that the user can mend
     getattr(errno, "EDQUOT", -1): "free some space, or choose another place",
     errno.EFBIG: "raise the limit on a file's size (ulimit -f)",
     errno.EMFILE: "raise the limit on open files (ulimit -n)",
-    errno.ENFILE: "close other programs, which hold too many files open",
     errno.EACCES: "change its permissions, or choose another place",
     errno.EPERM: "change its permissions, or choose another place",
-    errno.EROFS: "choose another place",
 }
 METADATA_KEY = "nnlib"  # one key only: safetensors does not keep the order of several
 
@@ -144,30 +142,21 @@ def owned(folder: Path, names: Iterable[str]) -> Iterator[None]:
     The system gives back what a killed owner held. What such an owner left of writing files of
     these names is removed. A folder that cannot be written is held by nobody.
     """
-    lock = FileLock(folder / LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        busy = f"{folder} is in use by another process"
-        raise InputError(f"{busy}: wait for its end, or name another folder") from None
-    except OSError as error:
-        if os.access(folder, os.W_OK):
-            why = complaint(error, "choose another place")
-            raise InputError(f"cannot hold the folder {folder}: {why}") from error
-    try:
-        if lock.is_locked:
-            _sweep(folder, names)
+    if not os.access(folder, os.W_OK):
         yield
-    finally:
-        lock.release()
-
-
-def _sweep(folder: Path, names: Iterable[str]) -> None:
-    """Remove the temporary files of those names, as `write_atomic` calls them."""
+        return
+    with writing(folder, "to the folder"):
+        try:
+            hold = FileLock(folder / LOCK).acquire(timeout=0)
+        except Timeout:
+            busy = f"{folder} is in use by another process"
+            raise InputError(f"{busy}: wait for its end, or name another folder") from None
     left = re.compile(rf"\.({'|'.join(map(re.escape, names))})\.[0-9a-f]{{8}}\.tmp")
-    for path in folder.iterdir():
-        if left.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+    with hold:
+        for path in folder.iterdir():
+            if left.fullmatch(path.name):  # as `write_atomic` calls them
+                path.unlink(missing_ok=True)
+        yield
 
 
 def make_folder(path: str | os.PathLike) -> Path:

@@ -22,7 +22,7 @@ import platform
 import secrets
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,25 +32,15 @@ from typing import Any
 
 import numpy as np
 
+from nnlib import files
 from nnlib.checks import InputError
-from nnlib.files import (
-    append,
-    cut_lines,
-    load_tensors,
-    make_folder,
-    owned,
-    read_json,
-    reading,
-    save_tensors,
-    sync_folder,
-    write_atomic,
-    write_json,
-)
 
 VERSION = "0.1.0"  # of this library
 CONFIG, HISTORY, MODEL = "config.json", "history.csv", "model.safetensors"
 DIAGNOSTICS = "diagnostics.csv"
 CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
+COLUMNS = ("epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy",
+           "gradient_norm", "seconds")  # fmt: skip
 FILES = CONFIG, HISTORY, DIAGNOSTICS, MODEL, CHECKPOINT, PREVIOUS
 SYNC_SECONDS = 3.0  # between two waits for the disk
 LONGEST_NAME = 100  # bytes of a default folder's words; file systems take 143 or more
@@ -153,7 +143,7 @@ class RunFolder:
         """Make and hold a folder; InputError where it holds a run, or cannot be held or written."""
         folder = cls(path)
         folder._must_be_free()
-        with owned(make_folder(path), FILES):
+        with files.owned(files.make_folder(path), FILES):
             folder._must_be_free()  # still
             yield folder
 
@@ -164,7 +154,7 @@ class RunFolder:
         folder = cls(path)
         if not (folder.path / CONFIG).is_file():
             raise InputError(f"{path} holds no run ({CONFIG} is missing): name a run's folder")
-        with owned(folder.path, FILES):
+        with files.owned(folder.path, FILES):
             yield folder
 
     def _must_be_free(self) -> None:
@@ -179,11 +169,11 @@ class RunFolder:
 
     def save_config(self, config: dict) -> None:
         """Write config.json."""
-        write_json(self.path / CONFIG, config)
+        files.write_json(self.path / CONFIG, config)
 
     def load_config(self) -> dict:
         """Read config.json; InputError where it is not a table."""
-        config = read_json(self.path / CONFIG)
+        config = files.read_json(self.path / CONFIG)
         if not isinstance(config, dict):
             raise InputError(f"{self.path / CONFIG} is not a table of settings; restore it")
         return config
@@ -193,25 +183,19 @@ class RunFolder:
         for name, rows in ((HISTORY, history.rows), (DIAGNOSTICS, history.samples)):
             path, done = self.path / name, self.written[name]
             if done and path.exists():
-                append(path, rows_to_csv(rows, done))
+                files.append(path, rows_to_csv(rows, done))
             else:
-                write_atomic(path, rows_to_csv(rows), sync=False)
+                files.write_atomic(path, rows_to_csv(rows), sync=False)
             self.written[name] = len(rows)
 
-    def load_rows(self, name: str, number: int, columns: dict[str, Callable]) -> list[dict]:
-        """Return so many rows of a table, as it names `columns`, which read each text; InputError.
-
-        What follows is left aside until `save_history` comes after `forget_later`.
-        """
-        with reading(self.path / name) as path, open(path, newline="", encoding="utf-8") as stream:
+    def load_rows(self, name: str, number: int, columns: Collection[str]) -> list[dict]:
+        """Return so many rows of a table with those columns; InputError where it has others."""
+        with files.reading(self.path / name) as path, open(path, encoding="utf-8") as stream:
             try:
                 header, *rows = islice(csv.reader(stream), number + 1)
                 if sorted(header) != sorted(columns) or len(rows) != number:
                     raise ValueError(f"{len(rows)} rows of {', '.join(header)}"[:100])
-                return [
-                    {c: columns[c](text) for c, text in zip(header, row, strict=True)}
-                    for row in rows
-                ]
+                return [{c: _number(c, t) for c, t in zip(header, r, strict=True)} for r in rows]
             except (ValueError, csv.Error) as error:
                 raise InputError(f"{path} lacks the checkpoint's {number} rows ({error})") from None
 
@@ -219,13 +203,13 @@ class RunFolder:
         """Write a checkpoint; the last that is safe on disk stays beside it."""
         if self.safe and (self.path / CHECKPOINT).exists():
             os.replace(self.path / CHECKPOINT, self.path / PREVIOUS)
-        save_tensors(self.path / CHECKPOINT, tensors, metadata, sync=False)
+        files.save_tensors(self.path / CHECKPOINT, tensors, metadata, sync=False)
         self.safe = False
 
     def sync(self, now: bool = False) -> None:
         """Wait for the disk, if the last time is long ago."""
         if now or time.monotonic() > self.synced + SYNC_SECONDS:
-            sync_folder(self.path, FILES)
+            files.sync_folder(self.path, FILES)
             self.safe, self.synced = True, time.monotonic()
 
     def load_checkpoint(self, load: Callable[[dict[str, np.ndarray], dict], None]) -> None:
@@ -237,7 +221,7 @@ class RunFolder:
         for path in (self.path / CHECKPOINT, self.path / PREVIOUS):
             if path.exists():
                 try:
-                    load(*load_tensors(path))
+                    load(*files.load_tensors(path))
                 except InputError as error:
                     line = str(error)
                     refused.append(line if str(path) in line else f"{path}: {line}")
@@ -254,10 +238,18 @@ class RunFolder:
         self.written = {HISTORY: len(history.rows), DIAGNOSTICS: len(history.samples)}
         for name, rows in self.written.items():
             if rows:
-                cut_lines(self.path / name, rows + 1)
+                files.cut_lines(self.path / name, rows + 1)
         if self.used == self.path / PREVIOUS:
             os.replace(self.used, self.path / CHECKPOINT)
         self.sync(now=True)
+
+
+def _number(column: str, text: str) -> float:
+    """Read a number of a table: a NaN, or at least 0, and an accuracy at most 1."""
+    number = int(text) if column in ("epoch", "step") else float(text)
+    if number < 0 or (number > 1 and column.endswith("accuracy")):
+        raise ValueError(f"{column} {text}")
+    return number
 
 
 def rows_to_csv(rows: list[dict], start: int = 0) -> str:

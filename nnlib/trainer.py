@@ -21,7 +21,7 @@ from nnlib.evaluation import evaluate, must_suit
 from nnlib.images import Split
 from nnlib.losses import log_softmax, softmax
 from nnlib.network import MLP, check_tensors
-from nnlib.runs import DIAGNOSTICS, HISTORY, History, Progress, RunFolder
+from nnlib.runs import COLUMNS, DIAGNOSTICS, HISTORY, History, Progress, RunFolder
 
 try:
     from nnlib import engine
@@ -33,30 +33,6 @@ SAMPLES = 4  # steps an epoch at which the net is looked at from inside
 PROBE_ROWS = 256  # images on which a unit must be silent to count as dead
 STATE = 3  # of a checkpoint: 1 was of a step that rounded otherwise, 2 held the whole history
 Arrays = dict[str, np.ndarray]
-
-
-def _at_least_0(text: str) -> float:
-    if (number := float(text)) < 0:
-        raise ValueError(f"{text} is below 0")
-    return number  # NaN, too, as without validation
-
-
-def _share(text: str) -> float:
-    if _at_least_0(text) > 1:
-        raise ValueError(f"{text} is above 1")
-    return float(text)
-
-
-COLUMNS: dict[str, Callable[[str], float]] = {  # of the history, and how each is read back
-    "epoch": int,
-    "lr": float,
-    "train_loss": _at_least_0,
-    "train_accuracy": _share,
-    "val_loss": _at_least_0,
-    "val_accuracy": _share,
-    "gradient_norm": _at_least_0,
-    "seconds": float,
-}
 
 
 def _generator(name: str, state: Any) -> Any:
@@ -74,7 +50,6 @@ VALUES: dict[
     str, Callable[[str, Any], Any]
 ] = {  # what a checkpoint holds beside arrays, and the check of each
     "epochs": partial(checks.count, least=1),
-    "samples": checks.count,
     "dropout_rng": _generator,
     "lr_factor": checks.not_negative,
 }
@@ -142,6 +117,7 @@ class Trainer:
         self.epochs = checks.count("epochs", epochs, least=1)
         self.batch_size = checks.count("batch size", batch_size, least=1)
         self.steps_per_epoch = -(-len(train) // self.batch_size)  # the last batch perhaps smaller
+        self.every = -(-self.steps_per_epoch // SAMPLES)  # steps between two looks inside
         self.seed, self.patience = checks.whole("seed", seed), checks.whole("patience", patience)
         optimizer = optimizer or "sgd"
         if isinstance(optimizer, str):
@@ -257,10 +233,9 @@ class Trainer:
         table = ((1 - smoothing) * np.eye(k) + smoothing / k).astype(x.dtype)  # (K, K), symmetric
         targets = table.take(y, axis=1).T  # (n, K), its columns contiguous, as are the logits'
         logits = np.empty_like(targets)
-        every = -(-self.steps_per_epoch // SAMPLES)
         for number, begin in enumerate(range(0, len(y), self.batch_size), start=step):
             rows = slice(begin, begin + self.batch_size)
-            watch = number % self.steps_per_epoch % every == 0
+            watch = number % self.steps_per_epoch % self.every == 0
             take = self._watched_step if watch else self._step
             logits[rows] = take(x[rows], targets[rows], self._lr(number))
             if self.average:
@@ -344,21 +319,16 @@ class Trainer:
     def _groups(self) -> dict[str, Arrays]:
         """Return all arrays that decide the future of the run, but the best weights."""
         average = self.average.state if self.average else {}
-        return {
-            "model": self.model.state(),
-            "optimizer": self.optimizer.state,
-            "average": average,
-        }
+        return {"model": self.model.state(), "optimizer": self.optimizer.state, "average": average}
 
     def state(self) -> tuple[Arrays, dict]:
         """Return, after an epoch, all that decides the future of the run: arrays, JSON values.
 
-        The history is no part of it, but how many rows it has.
+        The history is no part of it, but how many rows it has; so many steps it has taken, too.
         """
         return _flat(self._groups() | {"best": self.best}), {
             "state": STATE,
             "epochs": self.epoch,
-            "samples": len(self.history.samples),
             "dropout_rng": self.model.rng.bit_generator.state,
             "lr_factor": self.lr_factor,
         }
@@ -381,8 +351,8 @@ class Trainer:
         for name, array in arrays.items():
             if any(word in name for word in NOT_NEGATIVE) and array.min() < 0:
                 raise InputError(f"array {name} holds values below 0")
-        epochs, samples, dropout, factor = (VALUES[n](n, values.get(n)) for n in VALUES)
-        self.history = self._load_history(folder, epochs, samples)
+        epochs, dropout, factor = (VALUES[n](n, values.get(n)) for n in VALUES)
+        self.history = self._load_history(folder, epochs)
         for name, array in own.items():
             array[...] = arrays[name]
         self.best = {name.partition("/")[2]: arrays[name].copy() for name in best}
@@ -391,13 +361,13 @@ class Trainer:
             self.average.steps = self.optimizer.steps
         self.model.rng.bit_generator.state, self.lr_factor = dropout, factor
 
-    def _load_history(self, folder: RunFolder, epochs: int, samples: int) -> History:
+    def _load_history(self, folder: RunFolder, epochs: int) -> History:
         own = self.model.parameters, self.model.weight_matrices
-        names = self._sample(diagnostics.gradient_norms(own[0]), own[1])
-        columns: dict[str, Callable] = dict.fromkeys(names, float) | {"epoch": int, "step": int}
+        columns = self._sample(diagnostics.gradient_norms(own[0]), own[1])
         rows = folder.load_rows(HISTORY, epochs, COLUMNS)
         if [row["epoch"] for row in rows] != list(range(1, epochs + 1)):
             raise InputError(f"the epochs in {HISTORY} are not those from 1 to {epochs}")
+        samples = epochs * -(-self.steps_per_epoch // self.every)
         return History(rows, folder.load_rows(DIAGNOSTICS, samples, columns))
 
 

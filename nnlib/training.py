@@ -30,8 +30,6 @@ from nnlib.network import MLP, save_model
 from nnlib.runs import CONFIG, History, Progress, RunFolder, default_folder, versions
 from nnlib.trainer import Trainer
 
-AT_ONCE = 2.0  # seconds within which a second stop is meant for more than this training
-_last_stop = -AT_ONCE
 OnProgress = Callable[[Progress], None]
 
 
@@ -150,9 +148,8 @@ def fit(
     `out` names a new folder for config.json, history.csv, model.safetensors and the checkpoints.
     `on_progress` is called several times a second; if it has a method `close`, that is called at
     the end. An interrupt at a prompt, a notebook's, ends the training and returns what there is;
-    a second one at once, and any in a program, raises Interrupted. Raises InputError for a setting
-    out of range and DivergedError when the loss stops being finite; the model then holds the best
-    weights.
+    one in a program raises Interrupted. Raises InputError for a setting out of range and
+    DivergedError when the loss stops being finite; the model then holds the best weights.
     """
     trainer = Trainer(
         model, train, val, epochs=epochs, batch_size=batch_size, optimizer=optimizer,
@@ -166,7 +163,7 @@ def fit(
                 folder.save_config(about)
             return _drive(trainer, folder, on_progress, again)
     except Interrupted as stop:
-        if _wants_out():
+        if not hasattr(sys, "ps1"):  # a program is to end
             raise
         print(stop, file=sys.stderr)
         return stop.history
@@ -308,14 +305,6 @@ def _held_interrupt() -> Iterator[list]:
             signal.signal(signal.SIGINT, usual)
     if held:
         raise KeyboardInterrupt
-
-
-def _wants_out() -> bool:
-    """Tell whether an interrupt is to end more than this training: in a program, or given twice."""
-    global _last_stop
-    now, before = time.monotonic(), _last_stop
-    _last_stop = now
-    return not hasattr(sys, "ps1") or now - before < AT_ONCE
 
 
 def _kept(trainer: Trainer, folder: RunFolder | None) -> str:
