@@ -6,6 +6,7 @@ safetensors file that any reader of that format opens, with all that is needed t
 again as readable JSON inside; `load_model` believes nothing in such a file before checking it.
 """
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -232,14 +233,15 @@ def _assemble(tensors: dict[str, np.ndarray], metadata: dict) -> MLP:
 def _check_info(info: dict[str, Any], sizes: list[int]) -> None:
     """Raise InputError where what others read in a model's info is not what they take it for."""
     checks.instance("info", info, dict)
-    classes = list(checks.plain(info.get("classes", [""] * sizes[-1])))
-    if len(classes) != sizes[-1] or not all(isinstance(name, str) for name in classes):
-        raise InputError(f"info's classes must be {sizes[-1]} texts, got {str(classes)[:80]}")
     checks.instance("info's dataset", info.get("dataset", ""), str)
+    classes = checks.plain(info.get("classes", [""] * sizes[-1]))
+    texts = isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes)
+    if not texts or len(classes) != sizes[-1]:
+        raise InputError(f"info's classes must be {sizes[-1]} texts, got {str(classes)[:80]}")
     shape = checks.plain(info.get("image_shape", [1, sizes[0]]))
-    height, width = (checks.whole("info's image_shape", side, least=1) for side in shape)
-    if height * width != sizes[0]:
-        raise InputError(f"info's image_shape {shape} is not of {sizes[0]} pixels")
+    whole = isinstance(shape, list | tuple) and [type(side) for side in shape] == [int, int]
+    if not whole or min(shape) < 1 or math.prod(shape) != sizes[0]:
+        raise InputError(f"info's image_shape must be two sides of {sizes[0]} pixels, got {shape}")
 
 
 def check_tensors(
