@@ -5,7 +5,8 @@
     diagnostics.csv                  a few rows an epoch: norms, relative changes, dead units
     model.safetensors                the best weights by validation accuracy
     checkpoint.safetensors           all that decides the future, after the last whole epoch
-    checkpoint.previous.safetensors  the same one epoch earlier, should the last be damaged
+    checkpoint.previous.safetensors  the same some epochs earlier, should the last be damaged
+    .lock                            held by the process that trains here
 
 Whoever trains in a folder holds it alone. The tables grow by a row or some at a time, and the
 checkpoint counts the rows that belong to it; every other file is replaced in one step. A killed

@@ -251,15 +251,15 @@ def resume(
         if saved.get("sha256") != data.sha256:
             raise InputError(f"{config.dataset} is not the data that {path} was trained on")
         trainer = make_trainer(config, data, threads)
-        load = partial(trainer.load_state, folder=folder)
-        folder.load_checkpoint(load)
+        folder.load_checkpoint(partial(trainer.load_state, folder=folder))
         if config != before:
             _check_epochs(before, config, trainer.epoch)
         if trainer.best and (config != before or not trainer.finished):
             folder.forget_later(trainer.history)
+            now = {name: array.copy() for name, array in trainer.model.state().items()}
             trainer.restore_best()  # and written: the file may be of an epoch that is forgotten
             save_run(trainer, folder, checkpoint=False)
-            folder.load_checkpoint(load)
+            trainer.model.load_state(now)
         if config != before:
             save_settings(config, trainer, folder)
         return _finish(config, folder, trainer, on_progress)

@@ -194,7 +194,9 @@ def test_what_may_not_be_read_or_written(own_folder: Path) -> None:
         pytest.skip("only root can become somebody else")
     with TemporaryDirectory() as name:
         Path(name).chmod(0o755)
-        foreign(shutil.copytree(own_folder, Path(name) / "data"), Path(name))
+        data = shutil.copytree(own_folder, Path(name) / "data")
+        data.chmod(0o755)
+        foreign(data, Path(name))
 
 
 def foreign(data: Path, place: Path) -> None:
