@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -31,11 +32,11 @@ def start(*words: object, **more) -> subprocess.Popen:
     return subprocess.Popen([*COMMAND, *map(str, words)], **pipes)
 
 
-def limited(shell: str, *words: object) -> tuple[int, str, str]:
+def limited(shell: str, *words: object, seconds: int = 120) -> tuple[int, str, str]:
     """Run the command in a shell after, or about, what `shell` says: status, output, errors."""
     script = shell if "$@" in shell else f'{shell}; exec "$@"'
     whole = ["bash", "-c", script, "bash", *COMMAND, *map(str, words)]
-    done = subprocess.run(whole, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(whole, capture_output=True, text=True, timeout=seconds, check=False)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -280,13 +281,14 @@ def test_rows_after_the_checkpoint_are_cut_off(own_folder: Path, tmp_path: Path)
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_a_net_of_a_gibibyte_is_saved_tested_and_resumed(tmp_path: Path) -> None:
+    patient = partial(limited, ":", seconds=400)
     words = ("--dataset", "digits", "--train-size", 64, "--hidden", 16300, 16300, "--lr", 0.001)
-    status, _, errors = limited(":", "train", *words, "--epochs", 1, "--out", tmp_path / "run")
+    status, _, errors = patient("train", *words, "--epochs", 1, "--out", tmp_path / "run")
     assert status == 0, errors
     assert (tmp_path / "run" / "model.safetensors").stat().st_size > 2**30
-    status, _, errors = limited(":", "test", tmp_path / "run", "--json")
+    status, _, errors = patient("test", tmp_path / "run", "--json")
     assert status == 0, errors
-    status, _, errors = limited(":", "train", "--resume", tmp_path / "run", "--epochs", 2)
+    status, _, errors = patient("train", "--resume", tmp_path / "run", "--epochs", 2)
     assert status == 0, errors
 
 
