@@ -4,11 +4,18 @@ Every check returns the value it was given, in its plain Python type, or raises 
 the thing, the value and what would do.
 """
 
+import math
+import re
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+MOST = 10**9  # of what is counted: more of it would never end
+LITTLE = 2**28  # bytes of memory that are there without asking
 
 
 class InputError(ValueError):
@@ -73,6 +80,30 @@ def whole(name: str, value: int, least: int = 0, most: int | None = None) -> int
         what = f">= {least}" if most is None else f"from {least} to {most}"
         raise InputError(f"{name} must be a whole number {what}, got {value!r}")
     return value
+
+
+def count(name: str, value: Any, least: int = 0) -> int:
+    """Return a whole number >= least that a run can reach."""
+    return whole(name, whole(name, value, least), least, MOST)
+
+
+def memory(name: str, need: int) -> None:
+    """Raise InputError where so many bytes are more than what is free."""
+    if need > LITTLE and need > (free := _free_memory()):
+        sizes = f"{need / 2**30:,.1f} GiB of memory, of which {free / 2**30:,.1f} are free"
+        raise InputError(f"{name} needs {sizes}: choose something smaller, or close programs")
+
+
+def _free_memory() -> float:
+    """Return the bytes that Linux calls available, to all and in this container; else infinity."""
+    free = [math.inf]
+    with suppress(OSError, TypeError):
+        text = Path("/proc/meminfo").read_text()
+        free.append(1024 * int(re.search(r"MemAvailable: +(\d+)", text)[1]))  # type: ignore[index]
+    with suppress(OSError, ValueError):
+        most, used = (Path(f"/sys/fs/cgroup/memory.{n}").read_text() for n in ("max", "current"))
+        free.append(int(most) - int(used))
+    return min(free)
 
 
 def one_of(name: str, value: Any, known: Iterable[Any]) -> Any:

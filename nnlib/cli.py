@@ -12,7 +12,9 @@ import os
 import subprocess
 import sys
 import typing
+import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import MISSING, Field, fields
 from typing import Any, NoReturn
 
@@ -21,7 +23,7 @@ from nnlib.checks import InputError
 from nnlib.config import TrainConfig
 from nnlib.data import DATASETS, fetch, load_test_split
 from nnlib.evaluation import evaluate
-from nnlib.files import project_root, without_nan
+from nnlib.files import HINTS, complaint, project_root, without_nan
 from nnlib.network import MLP, load_model
 from nnlib.runs import VERSION, RunFolder
 
@@ -38,25 +40,67 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        if reconfigure := getattr(stream, "reconfigure", None):
-            reconfigure(errors="replace")  # of a terminal that lacks a letter
+    _open_streams()
     options = make_parser().parse_args(arguments)
     try:
-        return options.run(options) or 0
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: say(f"nnlib: {message}")
+            return options.run(options) or 0
     except KeyboardInterrupt as stop:  # of training, it says how to go on
         return _fail(str(stop) or "interrupted", 1)
     except ValueError as error:
         return _fail(error, 2)
     except ModuleNotFoundError as error:
         return _fail(_missing(options.verb, error), 1)
-    except (OSError, ArithmeticError, RuntimeError, MemoryError) as error:
+    except MemoryError as error:
+        why = f"out of memory ({error})" if str(error) else "out of memory"
+        return _fail(f"{why}: choose a smaller net, batch or data set, or close programs", 2)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(where + complaint(error), 2 if error.errno in HINTS else 1)
+    except (ArithmeticError, RuntimeError) as error:
         return _fail(error, 1)
+    finally:
+        _flush()
+
+
+def _open_streams() -> None:
+    """Give what is closed a place that takes everything, so that no file of ours gets its number.
+
+    A terminal that lacks a letter shows another.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) < 3:
+        pass
+    os.close(descriptor)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        if reconfigure := getattr(getattr(sys, name), "reconfigure", None):
+            reconfigure(errors="replace")
+
+
+def _flush() -> None:
+    """Let go what a stream cannot take, or Python would fail at its end once more."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def printable(text: str) -> str:
+    """Return a text in which nothing but a line's end acts on a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def say(line: str) -> None:
+    """Write a line to standard error, whose reader may be gone."""
+    with suppress(OSError):
+        print(printable(line), file=sys.stderr, flush=True)
 
 
 def _fail(error: object, status: int) -> int:
-    line = " ".join(str(error).split()) or type(error).__name__
-    print(f"nnlib: {line}", file=sys.stderr)
+    say(f"nnlib: {' '.join(str(error).split()) or type(error).__name__}")
     return status
 
 
@@ -306,8 +350,7 @@ def print_trial(row: dict[str, Any], result: Any) -> None:
     shown = f"{value:.2%}" if isinstance(value, float) and math.isfinite(value) else row["reason"]
     varied = list(row)[1 : list(row).index("val_accuracy")]
     settings = "  ".join(f"{name} {row[name]}" for name in varied)
-    count = f"trial {len(result.rows)}/{result.planned}"
-    print(f"{count}  {row['state']} {shown}  {settings}", file=sys.stderr, flush=True)
+    say(f"trial {len(result.rows)}/{result.planned}  {row['state']} {shown}  {settings}")
 
 
 def run_report(options: argparse.Namespace) -> None:
@@ -342,4 +385,8 @@ def _literal(text: str) -> Any:
 
 def _answer(options: argparse.Namespace, values: dict[str, Any], text: str) -> None:
     """Print the result: JSON alone where asked for, words otherwise."""
-    print(json.dumps(without_nan(values)) if options.json else text)
+    try:
+        print(json.dumps(without_nan(values)) if options.json else printable(text), flush=True)
+    except OSError as error:
+        error.filename = "standard output"
+        raise

@@ -19,7 +19,8 @@ from nnlib.images import SCALINGS, make_scaling
 from nnlib.network import MLP
 from nnlib.runs import versions
 
-_from_0, _from_1 = partial(checks.whole, least=0), partial(checks.whole, least=1)
+_from_0, _from_1 = partial(checks.count, least=0), partial(checks.count, least=1)
+_seed = partial(checks.whole, least=0)  # of any size
 
 
 def _option(default: Any, text: str, check: Callable | None = None, **more: Any) -> Any:
@@ -94,8 +95,8 @@ class TrainConfig:
     cutout: int = _option(0, "augment: side in pixels of a blanked square")
     val_size: int | None = _option(None, "validation images; one twelfth by default", _from_0)
     train_size: int | None = _option(None, "training images; all by default", _from_1)
-    split_seed: int = _option(0, "seed of the validation split", _from_0)
-    seed: int = _option(0, "seed of weights, order, dropout and augmentation", _from_0)
+    split_seed: int = _option(0, "seed of the validation split", _seed)
+    seed: int = _option(0, "seed of weights, order, dropout and augmentation", _seed)
 
     def __post_init__(self) -> None:
         for item in fields(self):

@@ -5,22 +5,35 @@ one, whatever happens in between. Everything it loads is checked before use: wei
 safetensors with JSON metadata, never pickles, because a pickle is a program.
 """
 
+import errno
 import hashlib
 import json
 import math
 import os
+import re
 import secrets
 import tempfile
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from nnlib import checks
 from nnlib.checks import InputError
 
-MAX_TENSOR_FILE = 2**29  # bytes; a net of this library's size is a hundred times smaller
+MAX_JSON = 2**26  # bytes; what this library writes is a thousand times smaller
+LOCK = ".lock"  # of a folder: its owner's, be it a run or a search
+HINTS = {  # what to do about the system's complaints that the user can mend
+    errno.ENOSPC: "free some space, or choose another place",
+    getattr(errno, "EDQUOT", -1): "free some space, or choose another place",
+    errno.EFBIG: "raise the limit on a file's size (ulimit -f)",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+    errno.EACCES: "change its permissions, or choose another place",
+    errno.EPERM: "change its permissions, or choose another place",
+}
 METADATA_KEY = "nnlib"  # one key only: safetensors does not keep the order of several
 
 
@@ -41,39 +54,79 @@ def to_json(value: Any, **more: Any) -> str:
     return json.dumps(value, default=known, **more)
 
 
+def complaint(error: OSError, advice: str = "") -> str:
+    """Return the system's reason and what to do about it: `advice`, where nothing better is known.
+
+    >>> complaint(OSError(28, "No space left on device"))
+    'No space left on device; free some space, or choose another place'
+    """
+    return "; ".join(filter(None, (error.strerror or str(error), HINTS.get(error.errno, advice))))
+
+
 @contextmanager
-def _writing(path: Path, what: str):
+def writing(path: Path, what: str = "the file") -> Iterator[None]:
     """Turn what the operating system says about a place into one line about that place."""
     try:
         yield
     except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"cannot write {what} {path}: {reason}; choose another place") from error
+        why = complaint(error, "choose another place")
+        raise InputError(f"cannot write {what} {path}: {why}") from error
 
 
-def write_atomic(path: str | os.PathLike, data: bytes | str) -> None:
+@contextmanager
+def reading(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield the path of a file; its lack, and of memory for it, become one line about it."""
+    path = Path(os.path.expanduser(path))
+    try:
+        yield path
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {complaint(error, 'name another')}") from error
+    except MemoryError as error:
+        raise InputError(f"cannot read {path}: out of memory; close other programs") from error
+
+
+def write_atomic(path: str | os.PathLike, data: bytes | str, sync: bool = True) -> None:
     """Replace `path` by `data` in one step: temporary file beside it, fsync, rename.
 
-    A crash at any moment leaves the old file or the new one, never a mixture. Text is UTF-8.
-    Raises InputError where the folder cannot be written.
+    A crash at any moment leaves the old file or the new one, never a mixture; without `sync`, that
+    holds for a process that is killed, not for a power cut. Text is UTF-8. Raises InputError where
+    the folder cannot be written.
     """
     path = Path(os.path.expanduser(path))
-    raw = data.encode() if isinstance(data, str) else data
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    with _writing(path, "the file"):
+    with writing(path):
         try:
             with open(temporary, "xb") as stream:
-                stream.write(raw)
+                stream.write(data.encode() if isinstance(data, str) else data)
                 stream.flush()
-                os.fsync(stream.fileno())
+                if sync:
+                    os.fsync(stream.fileno())
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+    if sync:
+        sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut; systems that cannot sync a folder are left alone."""
+def append(path: Path, text: str) -> None:
+    """Write text at the end of a file; a crash may leave a part of it."""
+    with writing(path), open(path, "ab") as stream:
+        stream.write(text.encode())
+
+
+def cut_lines(path: Path, lines: int) -> None:
+    """Leave of a file its first lines, and write nothing where it has no more."""
+    with writing(path), open(path, "rb") as stream:
+        end = sum(len(stream.readline()) for _ in range(lines))
+        if stream.readline():
+            os.truncate(path, end)
+
+
+def sync_folder(folder: Path, names: Iterable[str] = ()) -> None:
+    """Have those files that are there, and renames, survive a power cut, as far as a system can."""
+    for path in filter(Path.exists, map(folder.joinpath, names)):
+        with writing(path), open(path, "rb+") as stream:
+            os.fsync(stream.fileno())
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -82,10 +135,34 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+@contextmanager
+def owned(folder: Path, names: Iterable[str]) -> Iterator[None]:
+    """Hold a folder alone, from now to the end; InputError where another process holds it.
+
+    The system gives back what a killed owner held. What such an owner left of writing files of
+    these names is removed. A folder that cannot be written is held by nobody.
+    """
+    if not os.access(folder, os.W_OK):
+        yield
+        return
+    with writing(folder, "to the folder"):
+        try:
+            hold = FileLock(folder / LOCK).acquire(timeout=0)
+        except Timeout:
+            busy = f"{folder} is in use by another process"
+            raise InputError(f"{busy}: wait for its end, or name another folder") from None
+    left = re.compile(rf"\.({'|'.join(map(re.escape, names))})\.[0-9a-f]{{8}}\.tmp")
+    with hold:
+        for path in folder.iterdir():
+            if left.fullmatch(path.name):  # as `write_atomic` calls them
+                path.unlink(missing_ok=True)
+        yield
+
+
 def make_folder(path: str | os.PathLike) -> Path:
     """Create a folder and those above it, and check that it can be written."""
     folder = Path(os.path.expanduser(path))
-    with _writing(folder, "to the folder"):
+    with writing(folder, "to the folder"):
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     return folder
@@ -97,8 +174,11 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 
 
 def read_json(path: str | os.PathLike) -> Any:
-    """Read a JSON file; InputError names a file that is missing or damaged."""
-    raw = read_bytes(path)
+    """Read a JSON file; InputError names a file that is missing, damaged or far too large."""
+    with reading(path) as path, open(path, "rb") as stream:
+        raw = stream.read(MAX_JSON + 1)
+    if len(raw) > MAX_JSON:
+        raise InputError(f"{path} is too large for a table, over {MAX_JSON:,} bytes; restore it")
     try:
         return json.loads(raw.decode())
     except (ValueError, RecursionError) as error:
@@ -112,8 +192,10 @@ def without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def save_tensors(path: str | os.PathLike, tensors: dict[str, np.ndarray], metadata: dict) -> None:
-    """Write arrays and readable JSON metadata as one safetensors file, atomically.
+def save_tensors(
+    path: str | os.PathLike, tensors: dict[str, np.ndarray], metadata: dict, sync: bool = True
+) -> None:
+    """Write arrays and readable JSON metadata as one safetensors file, as `write_atomic` does.
 
     The bytes depend on the arguments alone. Arrays are made C-contiguous first, because
     safetensors would store a transposed view wrongly and say nothing.
@@ -121,43 +203,33 @@ def save_tensors(path: str | os.PathLike, tensors: dict[str, np.ndarray], metada
     from safetensors.numpy import save
 
     contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    write_atomic(path, save(contiguous, {METADATA_KEY: to_json(metadata)}))
+    write_atomic(path, save(contiguous, {METADATA_KEY: to_json(metadata)}), sync)
 
 
 def load_tensors(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict]:
     """Read a file of `save_tensors`: (arrays by name, in the order of names, metadata).
 
-    Raises InputError for a file that is missing, too large, not safetensors, or has no metadata
-    of ours. Nothing in the file is executed, and its size is checked before it is read.
+    Raises InputError for a file that is missing, not safetensors, larger than memory, or has no
+    metadata of ours. Nothing in the file is executed, and before an array is read its header and
+    its size were found to agree.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
+    from safetensors import SafetensorError, safe_open
 
-    raw = read_bytes(path)
-    try:
-        tensors = dict(sorted(load(raw).items()))  # safetensors returns them in any order
-        header = raw[8 : 8 + int.from_bytes(raw[:8], "little")]  # JSON, after its length
-        metadata = json.loads(json.loads(header)["__metadata__"][METADATA_KEY])
-    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"{path} is not a model file of this library ({reason}); name a .safetensors file"
-        ) from error
+    with reading(path) as path:
+        with open(path, "rb") as stream:  # says what is wrong with a folder, or who may read
+            checks.memory(f"reading {path}", os.fstat(stream.fileno()).st_size)
+        try:
+            with safe_open(path, "numpy") as file:
+                metadata = json.loads((file.metadata() or {})[METADATA_KEY])
+                tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
+        except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(
+                f"{path} is not a model file of this library ({reason}); name a .safetensors file"
+            ) from error
     if not isinstance(metadata, dict):
         raise InputError(f"{path} has metadata that is not a table; name a model of this library")
     return tensors, metadata
-
-
-def read_bytes(path: str | os.PathLike) -> bytes:
-    """Read a whole file that must exist and be of sane size; InputError otherwise."""
-    path = Path(os.path.expanduser(path))
-    try:
-        size = path.stat().st_size
-        if size > MAX_TENSOR_FILE:
-            raise InputError(f"{path} is too large: {size:,} bytes, limit {MAX_TENSOR_FILE:,}")
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def sha256(*parts: bytes | memoryview) -> str:

@@ -6,6 +6,7 @@ safetensors file that any reader of that format opens, with all that is needed t
 again as readable JSON inside; `load_model` believes nothing in such a file before checking it.
 """
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -52,6 +53,8 @@ class MLP:
     ) -> None:
         self.sizes = _checked_sizes(sizes)
         self.shapes = list(pairwise(self.sizes))  # (inputs, outputs) of each linear layer
+        weights = sum(inputs * outputs for inputs, outputs in self.shapes)
+        checks.memory(f"a net of {weights:,} weights", 12 * weights)  # drawn in float64, then cast
         self.dtype = np.dtype(checks.one_of("dtype", dtype, ("float32", "float64")))
         self.architecture = {  # the arguments that build this net again, before its weights
             "sizes": self.sizes,
@@ -177,19 +180,21 @@ def in_pieces(rows: np.ndarray) -> Iterator[np.ndarray]:
         yield rows[start : start + PREDICT_ROWS]
 
 
-def save_model(model: MLP, path: str | os.PathLike) -> None:
+def save_model(model: MLP, path: str | os.PathLike, sync: bool = True) -> None:
     """Write weights and metadata as one safetensors file, atomically.
 
     The JSON holds architecture, scaling and `model.info` (data set, classes, training settings,
-    validation figures, library versions). Same model, same bytes.
+    validation figures, library versions). Same model, same bytes. Raises InputError for an info
+    that `load_model` would refuse.
     """
+    _check_info(model.info, model.sizes)
     metadata = {
         "format": FORMAT,
         "architecture": model.architecture,
         "scaling": asdict(model.scaling),
         "info": model.info,
     }
-    save_tensors(path, model.state(), metadata)
+    save_tensors(path, model.state(), metadata, sync)
 
 
 def load_model(path: str | os.PathLike) -> MLP:
@@ -214,16 +219,29 @@ def _assemble(tensors: dict[str, np.ndarray], metadata: dict) -> MLP:
     architecture, info = dict(metadata["architecture"]), metadata["info"]
     if metadata["format"] != FORMAT:
         raise InputError(f"model format {metadata['format']} is not {FORMAT}; update the library")
-    if not isinstance(info, dict):
-        raise InputError(f"its info must be a table, got {type(info).__name__}")
     sizes = _checked_sizes(architecture["sizes"])
     for number, shape in enumerate(pairwise(sizes), start=1):
         if (found := tensors[f"W{number}"].shape) != shape:  # before it is built: sizes may lie
             raise InputError(f"weight matrix W{number} is {found}, expected {shape}")
+    _check_info(info, sizes)
     model = MLP(**architecture, scaling=Scaling(**metadata["scaling"]))
     model.load_state(tensors)
     model.info = info
     return model
+
+
+def _check_info(info: dict[str, Any], sizes: list[int]) -> None:
+    """Raise InputError where what others read in a model's info is not what they take it for."""
+    checks.instance("info", info, dict)
+    checks.instance("info's dataset", info.get("dataset", ""), str)
+    classes = checks.plain(info.get("classes", [""] * sizes[-1]))
+    texts = isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes)
+    if not texts or len(classes) != sizes[-1]:
+        raise InputError(f"info's classes must be {sizes[-1]} texts, got {str(classes)[:80]}")
+    shape = checks.plain(info.get("image_shape", [1, sizes[0]]))
+    whole = isinstance(shape, list | tuple) and [type(side) for side in shape] == [int, int]
+    if not whole or min(shape) < 1 or math.prod(shape) != sizes[0]:
+        raise InputError(f"info's image_shape must be two sides of {sizes[0]} pixels, got {shape}")
 
 
 def check_tensors(

@@ -19,7 +19,12 @@ Schedule = Callable[[int], float]
 
 
 class Optimizer:
-    """What SGD and AdamW share: a checked learning rate, weight decay, and a memory of arrays."""
+    """What SGD and AdamW share: a checked learning rate, weight decay, and a memory of arrays.
+
+    `kinds` names what is remembered for each parameter, as `memory` is asked for it.
+    """
+
+    kinds: tuple[str, ...] = ()
 
     def __init__(self, lr: float, weight_decay: float) -> None:
         self.lr = checks.positive("learning rate", lr)
@@ -51,11 +56,11 @@ class Optimizer:
             self.state[key] = np.zeros_like(like)
         return self.state[key]
 
-    def load_state(self, state: Arrays, steps: int) -> None:
-        """Go on from a memory that was saved, into the arrays that are there."""
-        for key, array in state.items():
-            self.state.setdefault(key, array)[...] = array
-        self.steps = steps
+    def remember(self, parameters: Arrays) -> None:
+        """Have the whole memory at once, which else begins with the first step."""
+        for kind in self.kinds:
+            for name, weights in parameters.items():
+                self.memory(kind, name, weights)
 
 
 class SGD(Optimizer):
@@ -75,6 +80,7 @@ class SGD(Optimizer):
     ) -> None:
         super().__init__(lr, weight_decay)
         self.momentum = checks.fraction("momentum", momentum)
+        self.kinds = ("velocity",) if self.momentum else ()
         self.nesterov = checks.flag("nesterov", nesterov)
         if self.nesterov and not self.momentum:
             raise checks.InputError("nesterov needs momentum > 0, got 0; set momentum, 0.9 say")
@@ -98,6 +104,7 @@ class AdamW(Optimizer):
     """
 
     EPSILON = 1e-8
+    kinds = ("mean", "square")
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ Whoever is given to `on_progress` is called at every yield of the loop. It may h
 import math
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from tqdm import tqdm
@@ -29,7 +30,8 @@ def epoch_line(row: dict[str, Any], epochs: int) -> str:
 def print_epoch(progress: Progress) -> None:
     """Write a line to standard error for each finished epoch: for logs."""
     if progress.row:
-        print(epoch_line(progress.row, progress.epochs), file=sys.stderr, flush=True)
+        with suppress(OSError):  # whoever reads it may be gone
+            print(epoch_line(progress.row, progress.epochs), file=sys.stderr, flush=True)
 
 
 class Bar:

@@ -5,10 +5,14 @@
     diagnostics.csv                  a few rows an epoch: norms, relative changes, dead units
     model.safetensors                the best weights by validation accuracy
     checkpoint.safetensors           all that decides the future, after the last whole epoch
-    checkpoint.previous.safetensors  the same one epoch earlier, should the last be damaged
+    checkpoint.previous.safetensors  the same some epochs earlier, should the last be damaged
+    .lock                            held by the process that trains here
 
-Every file is replaced in one step, and the older checkpoint goes only after the newer one is
-safe on disk, so that at any moment at least one of the two is whole.
+Whoever trains in a folder holds it alone. The tables grow by a row or some at a time, and the
+checkpoint counts the rows that belong to it; every other file is replaced in one step. A killed
+process leaves at least one whole checkpoint. Waiting for the disk takes longer than a short epoch,
+so it is done every few seconds and at the end; a power cut costs what was trained since, as the
+checkpoint that was last safe on disk goes only after a newer one is.
 """
 
 import csv
@@ -17,21 +21,30 @@ import math
 import os
 import platform
 import secrets
+import time
 import warnings
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nnlib import files
 from nnlib.checks import InputError
-from nnlib.files import load_tensors, make_folder, read_json, save_tensors, write_atomic, write_json
 
 VERSION = "0.1.0"  # of this library
 CONFIG, HISTORY, MODEL = "config.json", "history.csv", "model.safetensors"
 DIAGNOSTICS = "diagnostics.csv"
 CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
+COLUMNS = ("epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy",
+           "gradient_norm", "seconds")  # fmt: skip
+FILES = CONFIG, HISTORY, DIAGNOSTICS, MODEL, CHECKPOINT, PREVIOUS
+SYNC_SECONDS = 3.0  # between two waits for the disk
+LONGEST_NAME = 100  # bytes of a default folder's words; file systems take 143 or more
 
 
 @dataclass(frozen=True)
@@ -62,6 +75,7 @@ class History:
 
     def __init__(self, rows: list[dict] | None = None, samples: list[dict] | None = None) -> None:
         self.rows, self.samples = rows or [], samples or []
+        self._best, self._compared = 0, 0  # the best row among so many
 
     @property
     def table(self) -> Any:
@@ -82,7 +96,10 @@ class History:
         """The row of the best epoch: first with the highest validation accuracy, else last."""
         if not self.rows or math.isnan(self.rows[0]["val_accuracy"]):
             return self.rows[-1] if self.rows else {}
-        return max(self.rows, key=lambda row: row["val_accuracy"])
+        candidates = self._best, *range(self._compared, len(self.rows))  # each row but once
+        self._best = max(candidates, key=lambda number: self.rows[number]["val_accuracy"])
+        self._compared = len(self.rows)
+        return self.rows[self._best]
 
     def column(self, name: str) -> list[float]:
         """Return one column, an entry an epoch."""
@@ -94,7 +111,8 @@ class History:
 
     def mean_gradient_norm(self, epoch: int) -> float:
         """Return the mean norm of the whole gradient over an epoch's samples."""
-        norms = [s["gradient"] for s in self.samples if s["epoch"] == epoch]
+        last = takewhile(lambda sample: sample["epoch"] >= epoch, reversed(self.samples))
+        norms = [sample["gradient"] for sample in last if sample["epoch"] == epoch][::-1]
         return sum(norms) / len(norms)
 
 
@@ -104,86 +122,147 @@ def versions() -> dict[str, str]:
 
 
 def default_folder(*words: str) -> Path:
-    """Return a new name under runs/: the words, the date and a random part."""
+    """Return a new name under runs/: the words, as far as they fit, the date and a random part."""
+    name = os.fsencode("-".join(words))[:LONGEST_NAME].decode(errors="ignore")
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / "-".join([*words, stamp, secrets.token_hex(3)])
+    return Path("runs") / "-".join([name, stamp, secrets.token_hex(3)])
 
 
 class RunFolder:
-    """The files of one run. `create` starts a new one, `open` finds an existing one."""
+    """The files of one run. `create` holds a new one, `open` one that exists, both alone."""
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(os.path.expanduser(path))
         self.model = self.path / MODEL  # the best weights
+        self.written = {HISTORY: 0, DIAGNOSTICS: 0}  # rows that are in the files
+        self.safe, self.synced = True, 0.0  # is the checkpoint on disk; when was it waited for
+        self.used: Path | None = None  # the checkpoint that is gone on from
 
     @classmethod
-    def create(cls, path: str | os.PathLike) -> "RunFolder":
-        """Make the folder; InputError where it holds a run already or cannot be written."""
+    @contextmanager
+    def create(cls, path: str | os.PathLike) -> Iterator["RunFolder"]:
+        """Make and hold a folder; InputError where it holds a run, or cannot be held or written."""
         folder = cls(path)
-        if folder.holds_a_run():
-            raise InputError(f"{path} already holds a run: name another folder, or resume it")
-        make_folder(path)
-        return folder
+        folder._must_be_free()
+        with files.owned(files.make_folder(path), FILES):
+            folder._must_be_free()  # still
+            yield folder
 
     @classmethod
-    def open(cls, path: str | os.PathLike) -> "RunFolder":
-        """Return the folder of a run that exists; InputError where there is none."""
+    @contextmanager
+    def open(cls, path: str | os.PathLike) -> Iterator["RunFolder"]:
+        """Hold the folder of a run that exists; InputError where there is none, or it is held."""
         folder = cls(path)
         if not (folder.path / CONFIG).is_file():
             raise InputError(f"{path} holds no run ({CONFIG} is missing): name a run's folder")
-        return folder
+        with files.owned(folder.path, FILES):
+            yield folder
+
+    def _must_be_free(self) -> None:
+        if self.holds_a_run():
+            raise InputError(f"{self.path} already holds a run: name another folder, or resume it")
+        if (self.path / "search.json").exists():
+            raise InputError(f"{self.path} already holds a search: name another folder")
 
     def holds_a_run(self) -> bool:
         """Tell whether any file of a run is there."""
-        names = (CONFIG, HISTORY, MODEL, CHECKPOINT, PREVIOUS)
-        return any((self.path / name).exists() for name in names)
+        return any((self.path / name).exists() for name in FILES)
 
     def save_config(self, config: dict) -> None:
         """Write config.json."""
-        write_json(self.path / CONFIG, config)
+        files.write_json(self.path / CONFIG, config)
 
     def load_config(self) -> dict:
         """Read config.json; InputError where it is not a table."""
-        config = read_json(self.path / CONFIG)
+        config = files.read_json(self.path / CONFIG)
         if not isinstance(config, dict):
             raise InputError(f"{self.path / CONFIG} is not a table of settings; restore it")
         return config
 
     def save_history(self, history: History) -> None:
-        """Write history.csv and diagnostics.csv, numbers to the last digit."""
-        write_atomic(self.path / HISTORY, rows_to_csv(history.rows))
-        write_atomic(self.path / DIAGNOSTICS, rows_to_csv(history.samples))
+        """Add to history.csv and diagnostics.csv what they lack, numbers to the last digit."""
+        for name, rows in ((HISTORY, history.rows), (DIAGNOSTICS, history.samples)):
+            path, done = self.path / name, self.written[name]
+            if done and path.exists():
+                files.append(path, rows_to_csv(rows, done))
+            else:
+                files.write_atomic(path, rows_to_csv(rows), sync=False)
+            self.written[name] = len(rows)
+
+    def load_rows(self, name: str, number: int, columns: Collection[str]) -> list[dict]:
+        """Return so many rows of a table with those columns; InputError where it has others."""
+        with files.reading(self.path / name) as path, open(path, encoding="utf-8") as stream:
+            try:
+                header, *rows = islice(csv.reader(stream), number + 1)
+                if sorted(header) != sorted(columns) or len(rows) != number:
+                    raise ValueError(f"{len(rows)} rows of {', '.join(header)}"[:100])
+                return [{c: _number(c, t) for c, t in zip(header, r, strict=True)} for r in rows]
+            except (ValueError, csv.Error) as error:
+                raise InputError(f"{path} lacks the checkpoint's {number} rows ({error})") from None
 
     def save_checkpoint(self, tensors: dict[str, np.ndarray], metadata: dict) -> None:
-        """Keep the last checkpoint as the previous one, then write the new one."""
-        newer = self.path / f".{CHECKPOINT}.new"
-        save_tensors(newer, tensors, metadata)
-        if (self.path / CHECKPOINT).exists():
+        """Write a checkpoint; the last that is safe on disk stays beside it."""
+        if self.safe and (self.path / CHECKPOINT).exists():
             os.replace(self.path / CHECKPOINT, self.path / PREVIOUS)
-        os.replace(newer, self.path / CHECKPOINT)
+        files.save_tensors(self.path / CHECKPOINT, tensors, metadata, sync=False)
+        self.safe = False
 
-    def load_checkpoint(self) -> tuple[dict[str, np.ndarray], dict] | None:
-        """Return the newest checkpoint that is whole, or None where there is none yet.
+    def sync(self, now: bool = False) -> None:
+        """Wait for the disk, if the last time is long ago."""
+        if now or time.monotonic() > self.synced + SYNC_SECONDS:
+            files.sync_folder(self.path, FILES)
+            self.safe, self.synced = True, time.monotonic()
 
-        A damaged last one costs one epoch and a warning; both damaged is an InputError.
+    def load_checkpoint(self, load: Callable[[dict[str, np.ndarray], dict], None]) -> None:
+        """Have `load` take the newest checkpoint that it can use; nothing where there is none yet.
+
+        One that is damaged or refused, by an InputError, costs a warning; both, an InputError.
         """
-        present = [p for p in (self.path / CHECKPOINT, self.path / PREVIOUS) if p.exists()]
-        for number, path in enumerate(present):
-            try:
-                return load_tensors(path)
-            except InputError as error:
-                if number == len(present) - 1:
-                    raise
-                warnings.warn(f"{error}; going on from the one before it", stacklevel=2)
-        return None
+        refused: list[str] = []
+        for path in (self.path / CHECKPOINT, self.path / PREVIOUS):
+            if path.exists():
+                try:
+                    load(*files.load_tensors(path))
+                except InputError as error:
+                    line = str(error)
+                    refused.append(line if str(path) in line else f"{path}: {line}")
+                else:
+                    self.used = path
+                    for line in refused:
+                        warnings.warn(f"{line}; going on from the one before it", stacklevel=2)
+                    return
+        if refused:
+            raise InputError(refused[0])
+
+    def forget_later(self, history: History) -> None:
+        """Cut off the tables what came after the checkpoint that is gone on from, now the last."""
+        self.written = {HISTORY: len(history.rows), DIAGNOSTICS: len(history.samples)}
+        for name, rows in self.written.items():
+            if rows:
+                files.cut_lines(self.path / name, rows + 1)
+        if self.used == self.path / PREVIOUS:
+            os.replace(self.used, self.path / CHECKPOINT)
+        self.sync(now=True)
 
 
-def rows_to_csv(rows: list[dict]) -> str:
-    """Return rows of equal keys as CSV text, floats with all their digits."""
+def _number(column: str, text: str) -> float:
+    """Read a number of a table: a NaN, or at least 0, and an accuracy at most 1."""
+    number = int(text) if column in ("epoch", "step") else float(text)
+    if number < 0 or (number > 1 and column.endswith("accuracy")):
+        raise ValueError(f"{column} {text}")
+    return number
+
+
+def rows_to_csv(rows: list[dict], start: int = 0) -> str:
+    """Return rows of equal keys as CSV text, floats with all their digits; or those from a place.
+
+    Only at the beginning is there a header.
+    """
     if not rows:
         return ""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    if not start:
+        writer.writeheader()
+    writer.writerows(rows[start:])
     return stream.getvalue()

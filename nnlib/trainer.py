@@ -9,6 +9,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,8 @@ from nnlib.checks import InputError
 from nnlib.evaluation import evaluate, must_suit
 from nnlib.images import Split
 from nnlib.losses import log_softmax, softmax
-from nnlib.network import MLP
-from nnlib.runs import History, Progress
+from nnlib.network import MLP, check_tensors
+from nnlib.runs import COLUMNS, DIAGNOSTICS, HISTORY, History, Progress, RunFolder
 
 try:
     from nnlib import engine
@@ -30,8 +31,29 @@ except ImportError:  # its folder is gone: the plain layers take every step
 CHUNK_ROWS = 1024  # rows gathered and scaled at once: 3 MB of float32, which stays in cache
 SAMPLES = 4  # steps an epoch at which the net is looked at from inside
 PROBE_ROWS = 256  # images on which a unit must be silent to count as dead
-STATE = 2  # of a checkpoint: 1 was of a training step that rounded otherwise
+STATE = 3  # of a checkpoint: 1 was of a step that rounded otherwise, 2 held the whole history
 Arrays = dict[str, np.ndarray]
+
+
+def _generator(name: str, state: Any) -> Any:
+    """Return the state of a generator, after one has taken it."""
+    try:
+        (trial := np.random.PCG64()).state = state
+        if trial.state == state:
+            return state
+    except (ValueError, TypeError, KeyError, OverflowError):
+        pass
+    raise InputError(f"{name} is not the state of a generator")
+
+
+VALUES: dict[
+    str, Callable[[str, Any], Any]
+] = {  # what a checkpoint holds beside arrays, and the check of each
+    "epochs": partial(checks.count, least=1),
+    "dropout_rng": _generator,
+    "lr_factor": checks.not_negative,
+}
+NOT_NEGATIVE = ("square.", "running_var")  # words in the names of arrays that are so
 
 
 class DivergedError(ArithmeticError):
@@ -87,11 +109,15 @@ class Trainer:
             must_suit(model, split)
         if not len(train):
             raise InputError("there is no training image; give a larger training set")
+        copies = 5 + bool(average) + len(getattr(optimizer, "kinds", ""))  # best, gradients, a file
+        numbers = sum(array.nbytes for array in model.state().values())
+        checks.memory("training this net", numbers * copies)
         self.model, self.train = model, train
         self.val = train.take(slice(0)) if val is None else val
-        self.epochs = checks.whole("epochs", epochs, least=1)
-        self.batch_size = checks.whole("batch size", batch_size, least=1)
+        self.epochs = checks.count("epochs", epochs, least=1)
+        self.batch_size = checks.count("batch size", batch_size, least=1)
         self.steps_per_epoch = -(-len(train) // self.batch_size)  # the last batch perhaps smaller
+        self.every = -(-self.steps_per_epoch // SAMPLES)  # steps between two looks inside
         self.seed, self.patience = checks.whole("seed", seed), checks.whole("patience", patience)
         optimizer = optimizer or "sgd"
         if isinstance(optimizer, str):
@@ -111,7 +137,7 @@ class Trainer:
         self.average = optim.Average(average, self.answering.state()) if average else None
         self.fused = engine is not None and engine.knows(model)
         suited = engine.threads_for(model.shapes, self.batch_size) if engine else 1
-        self.threads = suited if threads is None else checks.whole("threads", threads, least=1)
+        self.threads = suited if threads is None else checks.count("threads", threads, least=1)
         self.step, self.open_step = self._make_step(bool(clip_norm)), self._make_step(whole=True)
         self.lr_factor, self.history = 1.0, History()
         self.best: Arrays = {}
@@ -207,10 +233,9 @@ class Trainer:
         table = ((1 - smoothing) * np.eye(k) + smoothing / k).astype(x.dtype)  # (K, K), symmetric
         targets = table.take(y, axis=1).T  # (n, K), its columns contiguous, as are the logits'
         logits = np.empty_like(targets)
-        every = -(-self.steps_per_epoch // SAMPLES)
         for number, begin in enumerate(range(0, len(y), self.batch_size), start=step):
             rows = slice(begin, begin + self.batch_size)
-            watch = number % self.steps_per_epoch % every == 0
+            watch = number % self.steps_per_epoch % self.every == 0
             take = self._watched_step if watch else self._step
             logits[rows] = take(x[rows], targets[rows], self._lr(number))
             if self.average:
@@ -231,11 +256,15 @@ class Trainer:
         norms = diagnostics.gradient_norms(self.open_step.gradients)
         before = {name: w.copy() for name, w in self.model.weight_matrices.items()}
         self.open_step.finish(lr, self.clip_norm)
+        self.history.samples.append(self._sample(norms, before))
+        return logits
+
+    def _sample(self, norms: dict[str, float], before: Arrays) -> dict:
+        """Return a row of diagnostics: the gradient's norms, and what a step has changed."""
         changes = diagnostics.relative_changes(before, self.model.weight_matrices)
         dead = diagnostics.dead_units(self.model, self.probe)
         place = {"epoch": self.epoch + 1, "step": self.optimizer.steps}
-        self.history.samples.append(place | norms | changes | dead)
-        return logits
+        return place | norms | changes | dead
 
     def _lr(self, step: int) -> float:
         return float(self.schedule(step) * self.lr_factor)  # of whatever type theirs are
@@ -287,45 +316,64 @@ class Trainer:
 
     # ------------------------------------------------------------ going on later
 
+    def _groups(self) -> dict[str, Arrays]:
+        """Return all arrays that decide the future of the run, but the best weights."""
+        average = self.average.state if self.average else {}
+        return {"model": self.model.state(), "optimizer": self.optimizer.state, "average": average}
+
     def state(self) -> tuple[Arrays, dict]:
-        """Return all that decides the future of the run: arrays, and JSON values."""
-        groups = {"model": self.model.state(), "best": self.best, "optimizer": self.optimizer.state}
-        if self.average:
-            groups["average"] = self.average.state
-        arrays = {f"{group}/{name}": a for group, d in groups.items() for name, a in d.items()}
-        return arrays, {
+        """Return, after an epoch, all that decides the future of the run: arrays, JSON values.
+
+        The history is no part of it, but how many rows it has; so many steps it has taken, too.
+        """
+        return _flat(self._groups() | {"best": self.best}), {
             "state": STATE,
-            "rows": self.history.rows,
-            "samples": self.history.samples,
-            "optimizer_steps": self.optimizer.steps,
-            "average_steps": self.average.steps if self.average else 0,
+            "epochs": self.epoch,
             "dropout_rng": self.model.rng.bit_generator.state,
             "lr_factor": self.lr_factor,
         }
 
-    def load_state(self, arrays: Arrays, values: dict) -> None:
-        """Continue from a `state`, as if there had been no interruption.
+    def load_state(self, arrays: Arrays, values: dict, folder: RunFolder) -> None:
+        """Continue from a `state` whose history is in `folder`, as if never interrupted.
 
-        Raises InputError for the state of a version whose training would have gone on otherwise.
+        Raises InputError, before anything is changed, for the state of another version, whose
+        training would have gone on otherwise, and for what this run cannot have left.
         """
         if values.get("state") != STATE:
             raise InputError(
                 f"its checkpoint is of kind {values.get('state', 1)}, of another version of nnlib, "
                 f"and not {STATE}: its best weights can be used, but train it anew to go on"
             )
-        groups: dict[str, Arrays] = {"model": {}, "best": {}, "optimizer": {}, "average": {}}
+        self.optimizer.remember(self.model.parameters)
+        own = _flat(self._groups())
+        best = _flat({"best": self.answering.state()})
+        check_tensors(arrays, {n: a.shape for n, a in (own | best).items()}, self.model.dtype)
         for name, array in arrays.items():
-            group, _, key = name.partition("/")
-            groups[group][key] = array.copy()
-        self.model.load_state(groups["model"])
-        self.best = groups["best"]
-        self.optimizer.load_state(groups["optimizer"], values["optimizer_steps"])
+            if any(word in name for word in NOT_NEGATIVE) and array.min() < 0:
+                raise InputError(f"array {name} holds values below 0")
+        epochs, dropout, factor = (VALUES[n](n, values.get(n)) for n in VALUES)
+        self.history = self._load_history(folder, epochs)
+        for name, array in own.items():
+            array[...] = arrays[name]
+        self.best = {name.partition("/")[2]: arrays[name].copy() for name in best}
+        self.optimizer.steps = epochs * self.steps_per_epoch
         if self.average:
-            self.answering.load_state(groups["average"])
-            self.average.steps = values["average_steps"]
-        self.history.rows[:], self.history.samples[:] = values["rows"], values["samples"]
-        self.model.rng.bit_generator.state = values["dropout_rng"]
-        self.lr_factor = values["lr_factor"]
+            self.average.steps = self.optimizer.steps
+        self.model.rng.bit_generator.state, self.lr_factor = dropout, factor
+
+    def _load_history(self, folder: RunFolder, epochs: int) -> History:
+        own = self.model.parameters, self.model.weight_matrices
+        columns = self._sample(diagnostics.gradient_norms(own[0]), own[1])
+        rows = folder.load_rows(HISTORY, epochs, COLUMNS)
+        if [row["epoch"] for row in rows] != list(range(1, epochs + 1)):
+            raise InputError(f"the epochs in {HISTORY} are not those from 1 to {epochs}")
+        samples = epochs * -(-self.steps_per_epoch // self.every)
+        return History(rows, folder.load_rows(DIAGNOSTICS, samples, columns))
+
+
+def _flat(groups: dict[str, Arrays]) -> Arrays:
+    """Return the arrays of all groups under one name each: {"model/W1": …}."""
+    return {f"{group}/{name}": a for group, own in groups.items() for name, a in own.items()}
 
 
 def _grown(buffer: np.ndarray, rows: int) -> np.ndarray:

@@ -15,8 +15,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from nnlib import checks, optim
@@ -26,11 +27,9 @@ from nnlib.data import Dataset
 from nnlib.files import without_nan
 from nnlib.images import Split
 from nnlib.network import MLP, save_model
-from nnlib.runs import History, Progress, RunFolder, default_folder, versions
+from nnlib.runs import CONFIG, History, Progress, RunFolder, default_folder, versions
 from nnlib.trainer import Trainer
 
-AT_ONCE = 2.0  # seconds within which a second stop is meant for more than this training
-_last_stop = -AT_ONCE
 OnProgress = Callable[[Progress], None]
 
 
@@ -67,7 +66,7 @@ def steps(trainer: Trainer, folder: RunFolder | None = None) -> Generator[Progre
 
 
 def save_run(trainer: Trainer, folder: RunFolder, checkpoint: bool = True) -> None:
-    """Write history, best weights if they are new, and the checkpoint: after an epoch.
+    """Write best weights if they are new, history and checkpoint, in this order: after an epoch.
 
     Without a checkpoint, all that stays of a run: after `steps` has ended.
     """
@@ -77,10 +76,11 @@ def save_run(trainer: Trainer, folder: RunFolder, checkpoint: bool = True) -> No
         known = without_nan({key: best[key] for key in ("epoch", "val_loss", "val_accuracy")})
         model = trainer.answering if newest else trainer.model  # which ends with the best weights
         model.info = trainer.model.info | {"best": known}
-        save_model(model, folder.model)
+        save_model(model, folder.model, sync=False)
+    folder.save_history(history)
     if checkpoint:
         folder.save_checkpoint(*trainer.state())
-    folder.save_history(history)
+    folder.sync(now=trainer.finished or not checkpoint)
 
 
 def make_trainer(config: TrainConfig, data: Dataset, threads: int | None = None) -> Trainer:
@@ -134,7 +134,6 @@ def fit(
     schedule: optim.Schedule | str | None = None,
     seed: int = 0,
     out: str | os.PathLike | None = None,
-    resume: bool = False,
     on_progress: OnProgress | None = None,
     **more: Any,
 ) -> History:
@@ -146,49 +145,28 @@ def fit(
     `more` are label_smoothing, clip_norm, average, patience, augment and threads, as in
     `TrainConfig`.
 
-    `out` names a new folder for config.json, history.csv, model.safetensors and the checkpoints;
-    with `resume`, the folder of an earlier call, which is gone on with from its last checkpoint.
+    `out` names a new folder for config.json, history.csv, model.safetensors and the checkpoints.
     `on_progress` is called several times a second; if it has a method `close`, that is called at
     the end. An interrupt at a prompt, a notebook's, ends the training and returns what there is;
-    a second one at once, and any in a program, raises Interrupted. Raises InputError for a setting
-    out of range and DivergedError when the loss stops being finite; the model then holds the best
-    weights.
+    one in a program raises Interrupted. Raises InputError for a setting out of range and
+    DivergedError when the loss stops being finite; the model then holds the best weights.
     """
     trainer = Trainer(
         model, train, val, epochs=epochs, batch_size=batch_size, optimizer=optimizer,
         schedule=schedule, seed=seed, **more,
     )  # fmt: skip
-    folder = _folder_for(trainer, out, resume) if out is not None else None
     again = "to train on from these weights, call fit again"
-    if folder:
-        again = "to go on where it stopped, make the same call with resume=True"
     try:
-        return _drive(trainer, folder, on_progress, again)
+        with RunFolder.create(out) if out is not None else nullcontext() as folder:
+            if folder:
+                about = {"architecture": model.architecture, "threads": trainer.threads}
+                folder.save_config(about)
+            return _drive(trainer, folder, on_progress, again)
     except Interrupted as stop:
-        if _wants_out():
+        if not hasattr(sys, "ps1"):  # a program is to end
             raise
         print(stop, file=sys.stderr)
         return stop.history
-
-
-def _folder_for(trainer: Trainer, out: str | os.PathLike, resume: bool) -> RunFolder:
-    """Return the run's folder: a new one, or one whose checkpoint the trainer then goes on from."""
-    about = {"architecture": trainer.model.architecture, "threads": trainer.threads}
-    if not resume:
-        folder = RunFolder.create(out)
-        folder.save_config(about)
-        return folder
-    folder = RunFolder.open(out)
-    if folder.load_config().get("architecture") != about["architecture"]:
-        raise InputError(f"{out} is a run of another net: resume it with the model it began with")
-    _go_on(trainer, folder)
-    return folder
-
-
-def _go_on(trainer: Trainer, folder: RunFolder) -> None:
-    """Bring a trainer to where the folder's last checkpoint was, if there is one."""
-    if (checkpoint := folder.load_checkpoint()) is not None:
-        trainer.load_state(*checkpoint)
 
 
 def range_test(
@@ -240,9 +218,9 @@ def train(
     data = config.load()
     words = data.name, layers_text(config.hidden), config.activation
     trainer = make_trainer(config, data)
-    folder = RunFolder.create(out or default_folder(*words))
-    save_settings(config, trainer, folder)
-    return _finish(config, folder, trainer, on_progress)
+    with RunFolder.create(out or default_folder(*words)) as folder:
+        save_settings(config, trainer, folder)
+        return _finish(config, folder, trainer, on_progress)
 
 
 def resume(
@@ -256,24 +234,35 @@ def resume(
 
     The weights and the history become those of a run that was never stopped. `dataset` says where
     the same data are now, `epochs` how many there shall be in all: the result is that of so many
-    at once. Raises InputError where there is no run, it is damaged, the data are no longer the
+    at once. Raises InputError where there is no run, it is damaged or in use, the data are not the
     same, or more epochs would have changed those that are done, Interrupted when told to stop, and
     DivergedError.
     """
-    folder = RunFolder.open(path)
-    saved = folder.load_config()
-    before = TrainConfig.from_dict(saved)
-    epochs = before.epochs if epochs is None else epochs
-    config = replace(before, dataset=os.fspath(dataset or before.dataset), epochs=epochs)
-    data = config.load()
-    if saved.get("sha256") != data.sha256:
-        raise InputError(f"{config.dataset} is not the data that {path} was trained on")
-    trainer = make_trainer(config, data, saved.get("threads"))
-    _go_on(trainer, folder)
-    if config != before:
-        _check_epochs(before, config, trainer.epoch)
-        _change(config, trainer, folder)
-    return _finish(config, folder, trainer, on_progress)
+    with RunFolder.open(path) as folder:
+        saved = folder.load_config()
+        try:
+            before = TrainConfig.from_dict(saved)
+            threads = checks.count("threads", saved.get("threads"), least=1)
+        except InputError as error:
+            raise InputError(f"{folder.path / CONFIG}: {error}") from None
+        epochs = before.epochs if epochs is None else epochs
+        config = replace(before, dataset=os.fspath(dataset or before.dataset), epochs=epochs)
+        data = config.load()
+        if saved.get("sha256") != data.sha256:
+            raise InputError(f"{config.dataset} is not the data that {path} was trained on")
+        trainer = make_trainer(config, data, threads)
+        folder.load_checkpoint(partial(trainer.load_state, folder=folder))
+        if config != before:
+            _check_epochs(before, config, trainer.epoch)
+        if trainer.best and (config != before or not trainer.finished):
+            folder.forget_later(trainer.history)
+            now = {name: array.copy() for name, array in trainer.model.state().items()}
+            trainer.restore_best()  # and written: the file may be of an epoch that is forgotten
+            save_run(trainer, folder, checkpoint=False)
+            trainer.model.load_state(now)
+        if config != before:
+            save_settings(config, trainer, folder)
+        return _finish(config, folder, trainer, on_progress)
 
 
 def _check_epochs(before: TrainConfig, config: TrainConfig, done: int) -> None:
@@ -282,15 +271,6 @@ def _check_epochs(before: TrainConfig, config: TrainConfig, done: int) -> None:
     if config.epochs != before.epochs and config.schedule in optim.WHOLE_RUN:
         spans = f"the {config.schedule} schedule spans {before.epochs} epochs"
         raise InputError(f"{spans}, which must stay so, got {config.epochs}; train a new run")
-
-
-def _change(config: TrainConfig, trainer: Trainer, folder: RunFolder) -> None:
-    """Write new settings into the folder and its model, which tells its settings too."""
-    if trainer.best:
-        trainer.restore_best()
-        save_run(trainer, folder, checkpoint=False)
-        _go_on(trainer, folder)
-    save_settings(config, trainer, folder)
 
 
 def _finish(
@@ -325,14 +305,6 @@ def _held_interrupt() -> Iterator[list]:
             signal.signal(signal.SIGINT, usual)
     if held:
         raise KeyboardInterrupt
-
-
-def _wants_out() -> bool:
-    """Tell whether an interrupt is to end more than this training: in a program, or given twice."""
-    global _last_stop
-    now, before = time.monotonic(), _last_stop
-    _last_stop = now
-    return not hasattr(sys, "ps1") or now - before < AT_ONCE
 
 
 def _kept(trainer: Trainer, folder: RunFolder | None) -> str:

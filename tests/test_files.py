@@ -93,10 +93,10 @@ def test_missing_folder_and_oversized_files(tmp_path: Path, monkeypatch) -> None
         files.load_tensors(tmp_path / "none")
     with pytest.raises(InputError, match="directory"):
         files.load_tensors(tmp_path)
-    monkeypatch.setattr(files, "MAX_TENSOR_FILE", 10)
+    monkeypatch.setattr(files, "MAX_JSON", 10)
     (tmp_path / "big").write_bytes(b"0" * 11)
-    with pytest.raises(InputError, match="too large: 11 bytes"):
-        files.load_tensors(tmp_path / "big")
+    with pytest.raises(InputError, match="too large for a table, over 10 bytes"):
+        files.read_json(tmp_path / "big")
 
 
 def test_json_that_is_damaged_is_named(tmp_path: Path) -> None:

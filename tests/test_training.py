@@ -153,10 +153,7 @@ def test_a_damaged_checkpoint_costs_one_epoch(own_folder, tmp_path: Path) -> Non
     assert without_seconds(tmp_path / "cut") == without_seconds(tmp_path / "whole")
     for name in ("checkpoint.safetensors", "checkpoint.previous.safetensors"):
         (tmp_path / "cut" / name).write_bytes(b"")
-    with (
-        pytest.warns(UserWarning, match="going on"),
-        pytest.raises(InputError, match=r"checkpoint\.previous"),
-    ):
+    with pytest.raises(InputError, match=r"checkpoint\.safetensors is not a model file"):
         resume(tmp_path / "cut")
 
 
