@@ -27,6 +27,7 @@ from nnlib.search.storage import STORAGE_ERRORS
 from nnlib.search.workers import Report, Result
 
 ATTEMPTS = 3  # times that a trial may lose its process before it is given up
+STARTS = 9  # times that a process may die before it is ready
 PATIENCE = 5.0  # seconds that the end of a thread may take
 IMAGES = ".nnlib-images-"  # how the folder begins in which a search holds them for its workers
 PROGRAM = "from nnlib.search.workers import main; main()"
@@ -137,7 +138,7 @@ class Worker:
             try:
                 process = self._living()
             except OSError as error:
-                return {"lost": f"no process could be started: {error.strerror}"}
+                return {} if self.closed else {"lost": f"no process could be started: {error}"}
             self._send(process, pickle.dumps((configs, folder)))
             for line in process.stdout:
                 message = json.loads(line) if line.endswith(b"\n") else {}  # it died in the midst
@@ -152,12 +153,20 @@ class Worker:
         return {"lost": f"its process died, {ATTEMPTS} times"}
 
     def _living(self) -> subprocess.Popen:
-        if self.process is None or self.process.poll() is not None:
+        """Return the process, a new one where it died; OSError where none says that it is ready."""
+        for _ in range(STARTS):
+            if self.process and self.process.poll() is None:
+                return self.process
             self.process = self._start()
+            if self.closed:
+                break
             self._send(self.process, self.data)
-        if self.closed:
-            self.process.kill()
-        return self.process
+            if ready := self.process.stdout.readline():
+                if fault := json.loads(ready):
+                    raise OSError(fault)
+            else:
+                self.process.wait()
+        raise OSError(f"it died as it started, {STARTS} times")
 
     def _start(self) -> subprocess.Popen:
         root = str(Path(__file__).resolve().parents[2])
@@ -177,7 +186,7 @@ class Worker:
             process.stdin.flush()
 
     def close(self) -> None:
-        """End the process, now and for good."""
+        """End the process, and any that is started at this moment, for good."""
         self.closed = True
         if self.process:
             self.process.kill()

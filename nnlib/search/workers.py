@@ -85,8 +85,9 @@ def main() -> None:
         arrays = [np.load(path, mmap_mode="r") for path in sorted(Path(sys.argv[1]).iterdir())]
         data = pickle.load(sys.stdin.buffer, buffers=arrays)  # from our parent alone
     except (OSError, ValueError, MemoryError, pickle.UnpicklingError) as error:
-        tell({"lost": f"the images could not be read ({error})"})
+        tell(f"the images could not be read ({error})")
         return
+    tell("")  # ready
     threading.Thread(target=_listen, args=(inbox,), daemon=True).start()
 
     def report(*epoch: float) -> bool:
