@@ -13,7 +13,7 @@ import queue
 import secrets
 import tempfile
 import time
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -126,9 +126,8 @@ class DaskCrew(Crew):
                 write_atomic(make_folder(path.parent) / path.name, content)
         except distributed.KilledWorker as error:
             return {"lost": f"its worker died, {error.allowed_failures + 1} times"}
-        except CancelledError:  # by our end, or that of the scheduler, which `places` tells of
-            return {}
         except Exception as error:
+            self.places()  # raises where the search has ended, or the scheduler is gone
             return {"lost": f"{type(error).__name__}: {error}"}
         return result
 

@@ -45,11 +45,10 @@ class Crew:
 
     def hire(self, trials: int) -> None:
         """Start threads, as far as there is place, for so many trials; raise what broke one."""
-        if isinstance(self.failure, STORAGE_ERRORS):
+        if isinstance(self.failure, (*STORAGE_ERRORS, ConnectionError)):
             raise self.failure
         if self.failure:
-            why = f"{type(self.failure).__name__}: {self.failure}"
-            raise RuntimeError(f"trials could not be led ({why})") from self.failure
+            raise RuntimeError(f"trials could not be led: {self.failure!r}") from self.failure
         self.threads = [thread for thread in self.threads if thread.is_alive()]
         for _ in range(min(trials, self.places() - len(self.threads))):
             self.threads.append(threading.Thread(target=self._work, daemon=True))
