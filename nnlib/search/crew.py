@@ -104,7 +104,10 @@ class LocalCrew(Crew):
         self.data = pickle.dumps(data, 5, buffer_callback=arrays.append)
         for number, array in enumerate(arrays):
             path = Path(self.images.name, f"{number:03d}.npy")
-            np.save(path, np.frombuffer(array, np.uint8))
+            try:
+                np.save(path, np.frombuffer(array, np.uint8))
+            except OSError as error:
+                raise OSError(f"cannot write the images into {ledger.folder}: {error}") from error
 
     def places(self) -> int:
         """Return how many trials may run at the same time."""

@@ -26,7 +26,7 @@ from optuna.trial import Trial as Trial
 from nnlib.checks import InputError
 from nnlib.files import sha256, to_json
 from nnlib.search.space import Choice, Configuration, Plan, Range
-from nnlib.search.storage import open_study
+from nnlib.search.storage import is_shared, open_study
 
 BEAT, GRACE = 5.0, 30.0  # seconds between two signs of life; after so many without, dead
 COUNTING = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
@@ -72,10 +72,8 @@ class Ledger:
         self, folder: Path, address: str | Path, plan: Plan, owner: str, settings: dict[str, str]
     ) -> None:
         self.folder, self.plan, self.owner = folder, plan, owner
-        self.study, self.storage, self.held = open_study(
-            address, make_pruner(plan.pruner, plan.epochs)
-        )
-        self.alone = self.held is not None
+        self.study, self.storage = open_study(address, make_pruner(plan.pruner, plan.epochs))
+        self.alone = not is_shared(address)
         self.space = {name: _distribution(dimension) for name, dimension in plan.space.items()}
         self.lock, self.closed = RLock(), False
         self.ended: dict[int, FrozenTrial] = {}  # what counts among the first `settled` trials,

@@ -22,7 +22,7 @@ import time
 import warnings
 from bisect import insort
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import rmtree
@@ -39,7 +39,7 @@ from nnlib.runs import RunFolder, default_folder, rows_to_csv
 from nnlib.search.crew import IMAGES, Crew, LocalCrew
 from nnlib.search.ledger import BEAT, LOSSES, Ledger, accuracies, same_settings
 from nnlib.search.space import Choice, Plan, Range
-from nnlib.search.storage import check_address, watching
+from nnlib.search.storage import check_address, hold, watching
 
 PAUSE = 0.1  # seconds between two looks at the study, or up to a second where a look takes long
 AGAIN = "give the same command to go on"
@@ -135,8 +135,9 @@ def run_search(
     new = default_folder("search", data.name)
     folder = Path(os.path.expanduser(out)) if out is not None else _unfinished(settings) or new
     place = os.path.expanduser(storage) if storage else folder / "study.log"
-    with _held_folder(folder, settings) as about, _ending_in_order():
+    with _held_folder(folder, settings) as about, _ending_in_order(), ExitStack() as holding:
         with watching(place, opening=True):
+            holding.enter_context(hold(place))
             ledger = Ledger(folder, place, plan, about["owner"], settings)
         result = SearchResult(plan, ledger.study, folder)
         with watching(place), closing(_make_crew(scheduler, jobs, ledger, data)) as crew:
@@ -233,7 +234,7 @@ def _unfinished(settings: dict[str, str]) -> Path | None:
             warnings.warn(f"{error}; it is passed over", stacklevel=3)
             continue
         if not about["finished"] and about["settings"] == settings:
-            with suppress(Timeout), FileLock(path.parent / ".lock", timeout=0):
+            with suppress(Timeout, OSError), FileLock(path.parent / ".lock", timeout=0):
                 return path.parent
     return None
 
@@ -318,7 +319,8 @@ def _write(path: Path, text: str) -> None:
 
 
 def _row(plan: Plan, number: int, trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
-    outcome = trial.user_attrs.get("outcome", {"seeds": {}, "seconds": math.nan})
+    failed = trial.state.name == "FAIL"
+    outcome = {"seeds": {}, "seconds": math.nan} if failed else trial.user_attrs["outcome"]
     runs, each = outcome["seeds"], accuracies(outcome)
     epochs = [run["epoch"] for run in runs.values()]
     stopped = f"after epoch {sum(run['epochs'] for run in runs.values())}"

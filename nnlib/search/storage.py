@@ -4,7 +4,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -78,35 +78,38 @@ def check_address(address: str | Path | None) -> None:
         ) from None
 
 
-def open_study(
-    address: str | Path, pruner: BasePruner
-) -> tuple[optuna.Study, BaseStorage, FileLock | None]:
-    """Load the study, without writing to it, or create it: (study, its storage, its lock).
-
-    A journal comes with the lock by which this process holds it, a database with None.
-    """
-    held = None if "://" in str(address) else _hold(Path(address))
-    storage = get_storage(
-        JournalStorage(_Journal(address)) if held else _open_database(str(address))
-    )
-    study = {"study_name": NAME, "storage": storage, "pruner": pruner}
+def open_study(address: str | Path, pruner: BasePruner) -> tuple[optuna.Study, BaseStorage]:
+    """Load the study, without writing to it, or create it: (the study, its storage)."""
+    shared = is_shared(address)
+    opened = _open_database(str(address)) if shared else JournalStorage(_Journal(address))
+    study = {"study_name": NAME, "storage": get_storage(opened), "pruner": pruner}
     try:
-        return optuna.load_study(**study), storage, held
+        return optuna.load_study(**study), study["storage"]
     except KeyError:
-        if held and Path(address).stat().st_size:
+        if not shared and Path(address).stat().st_size:
             raise InputError(f"{address} holds another study; name another file") from None
     # another machine may create it at this moment
     created = optuna.create_study(**study, direction="maximize", load_if_exists=True)
-    return created, storage, held
+    return created, study["storage"]
 
 
-def _hold(path: Path) -> FileLock:
-    """Hold a journal, new or old, and cut off a last line whose writer was killed within it."""
+def is_shared(address: str | Path) -> bool:
+    """Tell whether several searches may use a storage: a database, not a file."""
+    return "://" in str(address)
+
+
+def hold(address: str | Path) -> AbstractContextManager:
+    """Hold a journal, new or old, until the end of the context; a database needs no holding.
+
+    A last line is cut off whose writer was killed within it.
+    """
+    if is_shared(address):
+        return nullcontext()
+    path = Path(address)
     if path.exists() and path.read_bytes()[: len(JOURNAL)] not in (b"", JOURNAL):
         raise InputError(f"{path} is not the journal of a study; name another file")
-    held = FileLock(path.with_name(f".{path.name}.held"), timeout=0)  # .lock is Optuna's
-    try:
-        held.acquire()
+    try:  # the lock is not .lock: Optuna gives that another meaning
+        held = FileLock(path.with_name(f".{path.name}.held"), timeout=0).acquire()
     except Timeout:
         raise InputError(f"{path} is in use by another search; name another file") from None
     if path.exists() and not (content := path.read_bytes()).endswith(b"\n"):

@@ -323,7 +323,7 @@ GARBAGE = [b"HTTP/1.0 400 Bad\r\n\r\n", b"\x02" + bytes(31), bytes(16), b"\xff" 
            (8).to_bytes(8, "little") + bytes(8)]  # fmt: skip
 
 
-@pytest.mark.parametrize("answer", GARBAGE)
+@pytest.mark.parametrize("answer", GARBAGE, ids=range(len(GARBAGE)))
 def test_what_is_no_scheduler_is_told_in_one_line(answer, tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "CONNECT", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as server:
