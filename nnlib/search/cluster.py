@@ -1,11 +1,10 @@
-"""Trials on a Dask cluster: workers like those of one machine, behind a scheduler's address.
+"""Trials on a Dask cluster: the workers are behind a scheduler's address.
 
-Each trial that runs on the cluster has a thread here, which claims it, submits its training, and
-tells the result; the cluster itself knows settings and images alone. The images travel once to
-each worker and stay there. Every epoch is reported through the scheduler and answered on its
-worker, and the files of a run come back with its outcome, since nothing says that the machines
-share a disk. Dask itself runs the trial of a dead worker elsewhere. When the search is gone, the
-scheduler drops its tasks, and each stops within an epoch.
+The cluster knows settings and images alone. The images travel once to each worker and stay there.
+Every epoch is reported through the scheduler and answered on its worker, and the files of a run
+come back with its result, since nothing says that the machines share a disk. Dask itself runs the
+trial of a dead worker elsewhere. When the search is gone, the scheduler drops its tasks, and each
+stops within an epoch.
 """
 
 import asyncio
@@ -13,12 +12,9 @@ import logging
 import queue
 import secrets
 import tempfile
-import threading
 import time
-import warnings
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import distributed
@@ -30,10 +26,10 @@ from nnlib.config import TrainConfig
 from nnlib.data import Dataset
 from nnlib.files import make_folder, write_atomic
 from nnlib.runs import versions
-from nnlib.search.ledger import STORAGE_ERRORS, Ledger
-from nnlib.search.workers import Report, Result, run_trials, train_trial
+from nnlib.search.crew import PATIENCE, Crew
+from nnlib.search.ledger import Ledger
+from nnlib.search.workers import Report, Result, train_trial
 
-PATIENCE = 5.0  # seconds that the end of a search may take
 CONNECT = 10.0  # seconds to reach a scheduler and a worker of it
 FRESH = 1.0  # seconds between two looks whether a trial is still wanted
 
@@ -90,61 +86,49 @@ def answer_on_worker(key: str, go_on: bool) -> None:
 # ---------------------------------------------------------------- the search's side
 
 
-class DaskCrew:
+class DaskCrew(Crew):
     """Threads that run trials on the workers behind a scheduler, at most `jobs` at a time.
 
-    Methods are those of `LocalCrew`. Raises InputError for a scheduler without an answer, without
-    a worker, or without this library, and ConnectionError where it goes away later.
+    Raises InputError for a scheduler without an answer, without a worker, or without this library,
+    and ConnectionError where it goes away later.
     """
 
-    def __init__(
-        self, address: str, jobs: int | None, ledger: partial[Ledger], data: Dataset
-    ) -> None:
-        self.address, self.jobs, self.open_ledger = address, jobs, ledger
-        self.threads: list[threading.Thread] = []
+    def __init__(self, ledger: Ledger, jobs: int | None, data: Dataset, address: str) -> None:
+        super().__init__(ledger)
+        self.address, self.jobs = address, jobs
         self.reports: dict[str, Report] = {}  # by the key of a trial's task
         self.beside = ThreadPoolExecutor(8)  # a worker that just died must not hold up the rest
         self.client = _connect(address)
         self.topic = f"nnlib {self.client.id}"
         self.client.subscribe_topic(self.topic, lambda e: self.beside.submit(self._answer, *e[1]))
         self.client.register_plugin(HeldData(data), name=self.topic)
-        warnings.filterwarnings("ignore", "The reported value is ignored")  # of a second attempt
 
-    def at_work(self) -> set[str]:
-        """Return the names of the threads that have not ended."""
-        self.threads = [thread for thread in self.threads if thread.is_alive()]
-        return {thread.name for thread in self.threads}
-
-    def hire(self, waiting: int) -> None:
-        """Start threads, as far as the cluster has place, for so many trials that wait."""
+    def places(self) -> int:
+        """Return how many trials may run at the same time."""
         try:
             if self.client.status != "running":
                 raise OSError(self.client.status)
             places = sum(self.client.nthreads().values())
-        except OSError as error:
+        except Exception as error:
             fault = f"lost the scheduler {self.address}: give the same command to go on"
             raise ConnectionError(fault) from error
-        for _ in range(min(waiting, min(places, self.jobs or places) - len(self.threads))):
-            self.threads.append(threading.Thread(target=self._work, daemon=True))
-            self.threads[-1].start()
+        return min(places, self.jobs or places)
 
-    def _work(self) -> None:
-        """Run trials; where the cluster loses one, end, as a process does that is killed."""
-        with suppress(CancelledError, InputError, *STORAGE_ERRORS):
-            run_trials(self.open_ledger(), threading.current_thread().name, self._train)
-
-    def _train(self, configs: list[TrainConfig], folder: Path, report: Report) -> Result:
+    def train(self, configs: list[TrainConfig], folder: Path, report: Report) -> Result:
         """Have a trial trained on the cluster, and write the files of its runs."""
         key = f"trial-{secrets.token_hex(8)}"
         self.reports[key] = report
         try:
             task = self.client.submit(train_on_worker, configs, self.topic, key=key)
             result, files = task.result()
+            for file, content in files.items():
+                path = folder / file
+                write_atomic(make_folder(path.parent) / path.name, content)
         except distributed.KilledWorker as error:
-            return {"reason": f"its worker died, {error.allowed_failures + 1} times"}
-        for file, content in files.items():
-            path = folder / file
-            write_atomic(make_folder(path.parent) / path.name, content)
+            return {"lost": f"its worker died, {error.allowed_failures + 1} times"}
+        except Exception as error:
+            self.places()  # raises where the search has ended, or the scheduler is gone
+            return {"lost": f"{type(error).__name__}: {error}"}
         return result
 
     def _answer(self, address: str, key: str, *epoch: float) -> None:
@@ -157,9 +141,9 @@ class DaskCrew:
         self.beside.shutdown(wait=False, cancel_futures=True)
         with suppress(OSError):  # a scheduler that is gone
             self.client.unregister_worker_plugin(self.topic)
+        self.ledger.closed = True
         self.client.close(PATIENCE)
-        for thread in self.threads:
-            thread.join(PATIENCE)
+        super().close()
 
 
 async def _reach(address: str) -> None:
@@ -172,7 +156,7 @@ async def _reach(address: str) -> None:
 def _connect(address: str) -> distributed.Client:
     """Return a client of a cluster that can run trials; InputError where there is none."""
     start, client = time.monotonic(), None
-    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # told here, in one line
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # told here, in one line
     try:
         with ThreadPoolExecutor(1) as beside:  # a notebook has an event loop in this thread
             beside.submit(asyncio.run, _reach(address)).result()
@@ -183,7 +167,7 @@ def _connect(address: str) -> distributed.Client:
         return client
     except ImportError as error:
         reason = f"{error}; install this library beside the scheduler and every worker"
-    except (OSError, ValueError, TypeError, MemoryError) as error:
+    except Exception as error:  # whoever answers there may say anything
         known = str(error).splitlines() or ["it is no Dask scheduler"]
         reason = "it has no worker" if client else known[0]
         reason += f" (waited {time.monotonic() - start:.1f} s); start it, or name another"

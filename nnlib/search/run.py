@@ -1,25 +1,29 @@
 """Hyperparameter search: many configurations trained, their table, and nothing lost on the way.
 
-The process that calls `run_search` trains nothing. It holds the folder, queues the configurations
-in the study, keeps a crew of workers at it, and writes down what they have finished: the `Ledger`
-says what is to do and what is done, a crew (processes here, or threads that speak to a cluster)
-runs trials, and here both are looked after, several times a second.
+The process that calls `run_search` trains nothing. It holds the folder and looks after all the
+rest, several times a second: the `Ledger` says what is to do and what is done, a `Crew` has trials
+trained (by processes here, or on a cluster), and what has ended becomes a row of the table.
 
     search.json        what the search is, and whether it is finished
     study.log          the study, unless a storage was named; optuna-dashboard opens it
-    trials.csv         one row a trial, best first, rewritten after each
+    trials.csv         one row a trial, best first, rewritten as they end
     trials/0007/seed-0 settings, history and best weights of trial 7
 """
 
 import math
 import os
+import re
 import secrets
+import signal
 import statistics
+import sys
+import threading
 import time
+import warnings
+from bisect import insort
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -30,13 +34,16 @@ from filelock import FileLock, Timeout
 from nnlib import checks
 from nnlib.checks import InputError
 from nnlib.config import TrainConfig
-from nnlib.files import make_folder, read_json, write_atomic, write_json
+from nnlib.files import make_folder, read_json, to_json, write_atomic, write_json
 from nnlib.runs import RunFolder, default_folder, rows_to_csv
-from nnlib.search.ledger import Ledger, accuracies, same_settings, watching
+from nnlib.search.crew import IMAGES, Crew, LocalCrew
+from nnlib.search.ledger import BEAT, LOSSES, Ledger, accuracies, same_settings
 from nnlib.search.space import Choice, Plan, Range
-from nnlib.search.workers import LocalCrew
+from nnlib.search.storage import check_address, hold, watching
 
 PAUSE = 0.1  # seconds between two looks at the study, or up to a second where a look takes long
+AGAIN = "give the same command to go on"
+TEMPORARY = re.compile(r"\.[\w.]+\.[0-9a-f]{8}\.tmp")  # what a `write_atomic` leaves that is killed
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
 
@@ -120,6 +127,7 @@ def run_search(
     start = time.perf_counter()
     plan = Plan(config, space, trials, sampler, pruner, seeds, seed)
     checks.whole("jobs", 1 if jobs is None else jobs, least=1)
+    check_address(storage)
     data = config.load()
     if not len(data.val):
         raise InputError("a search needs validation images, got validation size 0")
@@ -127,21 +135,21 @@ def run_search(
     new = default_folder("search", data.name)
     folder = Path(os.path.expanduser(out)) if out is not None else _unfinished(settings) or new
     place = os.path.expanduser(storage) if storage else folder / "study.log"
-    with _held_folder(folder, settings) as about, watching(place):
-        open_ledger = partial(Ledger, folder, place, plan, about["owner"], storage is None)
-        ledger = open_ledger()
-        ledger.settle(settings)
-        ledger.let_go()
+    with _held_folder(folder, settings) as about, _ending_in_order(), ExitStack() as holding:
+        with watching(place, opening=True):
+            holding.enter_context(hold(place))
+            ledger = Ledger(folder, place, plan, about["owner"], settings)
         result = SearchResult(plan, ledger.study, folder)
-        with closing(_make_crew(scheduler, jobs, open_ledger, data)) as crew:
+        with watching(place), closing(_make_crew(scheduler, jobs, ledger, data)) as crew:
             del data  # the workers have it; here it would only take memory
             try:
                 _watch(result, ledger, crew, on_trial, start)
-            except KeyboardInterrupt:  # whatever it broke off here, trials end in the workers
+            except KeyboardInterrupt:
                 result.interrupted = True
-        ledger.let_go()
-        _save(result, start)
-        write_json(folder / "search.json", about | {"finished": len(result.rows) == result.planned})
+        with watching(place):
+            ledger.let_go()
+        about["finished"] = len(result.rows) == result.planned
+        _write(folder / "search.json", to_json(about, indent=2) + "\n")
     return result
 
 
@@ -150,82 +158,169 @@ def run_search(
 
 @contextmanager
 def _held_folder(folder: Path, settings: dict[str, str]) -> Iterator[dict[str, Any]]:
-    """Hold the folder of a search, alone, and yield what its search.json says."""
-    if RunFolder(folder).holds_a_run():
-        raise InputError(f"{folder} already holds a run: name another folder")
-    existed, path = folder.exists(), folder / "search.json"
-    about = {"settings": settings, "owner": secrets.token_hex(8), "finished": False}
+    """Hold the folder of a search, alone, and yield what its search.json says.
+
+    A folder is a search's by that file; one that holds anything else is refused untouched.
+    """
+    path = folder / "search.json"
+    _check_folder(folder)
     try:
         with FileLock(make_folder(folder) / ".lock", timeout=0):
-            if path.exists():
-                about = read_json(path)
-                same_settings(str(folder), about["settings"], settings)
-            write_json(path, about)
-            yield about
+            _check_folder(folder)
+            new = {"settings": settings, "owner": secrets.token_hex(8), "finished": False}
+            about = _read_about(path) if path.exists() else new
+            same_settings(str(folder), about["settings"], settings)
+            if about is new:
+                write_json(path, about)
+            _sweep(folder)
+            try:
+                yield about
+            except InputError:
+                if about is new and not (folder / "trials").exists():
+                    _undo(folder)
+                raise
     except Timeout:
         raise InputError(
             f"{folder} is being searched by another process; name another folder"
         ) from None
-    except InputError:
-        if not existed and not (folder / "trials").exists():
-            rmtree(folder, ignore_errors=True)
-        raise
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder that holds a run, or anything else unless it is a search's."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        fault = f"cannot search in {folder}: {error.strerror}; name another folder"
+        raise InputError(fault) from error
+    if RunFolder(folder).holds_a_run():
+        raise InputError(f"{folder} already holds a run: name another folder")
+    odd = [name for name in names if name != ".lock" and not TEMPORARY.fullmatch(name)]
+    if odd and "search.json" not in names:
+        raise InputError(f"{folder} is no search's, it holds {min(odd)!r}: name a new folder")
+
+
+def _read_about(path: Path) -> dict[str, Any]:
+    about, kinds = read_json(path), {"settings": dict, "owner": str, "finished": bool}
+    if isinstance(about, dict) and all(type(about.get(k)) is kind for k, kind in kinds.items()):
+        return about
+    raise InputError(f"{path} is not what a search wrote; restore it, or name another folder")
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a search that was killed has left."""
+    for images in folder.glob(f"{IMAGES}*"):
+        rmtree(images, ignore_errors=True)
+    for path in folder.rglob(".*.tmp"):
+        if TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+def _undo(folder: Path) -> None:
+    """Remove the folder of a search that was refused; there was nothing in it before."""
+    with suppress(OSError):
+        for name in ("search.json", "study.log", ".study.log.held", ".lock"):
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
 
 
 def _unfinished(settings: dict[str, str]) -> Path | None:
     """Return the folder of a search with these settings that was cut short, the newest."""
     for path in sorted(Path("runs").glob("search-*/search.json"), reverse=True):
-        about = read_json(path)
+        try:
+            about = _read_about(path)
+        except InputError as error:
+            warnings.warn(f"{error}; it is passed over", stacklevel=3)
+            continue
         if not about["finished"] and about["settings"] == settings:
-            with suppress(Timeout), FileLock(path.parent / ".lock", timeout=0):
+            with suppress(Timeout, OSError), FileLock(path.parent / ".lock", timeout=0):
                 return path.parent
     return None
 
 
-def _make_crew(scheduler: str | None, jobs: int | None, *work: Any) -> Any:
-    if scheduler is None:
-        return LocalCrew(jobs or 1, *work)
-    from nnlib.search.cluster import DaskCrew
-
-    return DaskCrew(scheduler, jobs, *work)
+@contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP, too, leave by way of whatever tidies up."""
+    numbers = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
+    ours = threading.current_thread() is threading.main_thread()
+    usual = [n for n in numbers if ours and n and signal.getsignal(n) is signal.SIG_DFL]
+    for number in usual:
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        for number in usual:
+            signal.signal(number, signal.SIG_DFL)
 
 
 # ---------------------------------------------------------------- the search
 
 
+def _make_crew(scheduler: str | None, jobs: int | None, ledger: Ledger, data: Any) -> Crew:
+    if scheduler is None:
+        return LocalCrew(ledger, jobs or 1, data)
+    from nnlib.search.cluster import DaskCrew
+
+    return DaskCrew(ledger, jobs, data, scheduler)
+
+
 def _watch(
-    result: SearchResult, ledger: Ledger, crew: Any, on_trial: OnTrial | None, start: float
+    result: SearchResult, ledger: Ledger, crew: Crew, on_trial: OnTrial | None, start: float
 ) -> None:
     """Look after ledger and crew until every number has a result; what has ended becomes a row.
 
-    The crew is a `LocalCrew`, or a `DaskCrew`, which has the same methods.
+    Raises ChildProcessError where trials were lost: three in a row, or when all others have ended.
     """
-    finished = ((n, trial) for n, trial in ledger.trials().items() if trial.state.is_finished())
-    result.rows += [_row(result.plan, number, trial) for number, trial in finished]
-    while len(result.rows) < result.planned:
-        began, there = time.monotonic(), {row["number"] for row in result.rows}
-        trials = ledger.review(crew.at_work())
-        ended = [n for n, trial in trials.items() if trial.state.is_finished() and n not in there]
-        for number in ended[:1]:  # then look again, as a callback may take long
-            row = _row(result.plan, number, trials[number])
-            result.rows.append(row)
-            _save(result, start)
-            if on_trial and ledger.owns(trials[number]):
-                on_trial(row, result)
-        if not ended:
-            crew.hire(sum(trial.state.name == "WAITING" for trial in trials.values()))
-            time.sleep(max(PAUSE, min(1.0, 9 * (time.monotonic() - began))))
+    plan, due = result.plan, 0.0
+    there = {n for n, trial in ledger.trials().items() if trial.state.is_finished()}
+    result.rows = sorted((_row(plan, n, ledger.trials()[n]) for n in there), key=_rank)
+    try:
+        while len(there | set(ledger.lost)) < result.planned and ledger.losses < LOSSES:
+            began = time.monotonic()
+            ledger.review()
+            crew.hire(len(ledger.missing()))
+            trials = ledger.trials()
+            ended = [n for n, t in trials.items() if t.state.is_finished() and n not in there]
+            for number in ended:
+                there.add(number)
+                insort(result.rows, row := _row(plan, number, trials[number]), key=_rank)
+                if time.monotonic() >= due:
+                    due = _save(result, start)
+                if on_trial and ledger.owns(trials[number]):
+                    on_trial(row, result)
+                if time.monotonic() - began > BEAT:  # other searches want to hear of this one
+                    break
+            if not ended:
+                time.sleep(max(PAUSE, min(1.0, 9 * (time.monotonic() - began))))
+    finally:
+        _save(result, start)
+    if lost := {n: why for n, why in ledger.lost.items() if n not in there}:
+        number, why = lost.popitem()
+        more = f", and {len(lost)} more" if lost else ""
+        raise ChildProcessError(f"trial {number} was lost{more} ({why}); {AGAIN}")
 
 
-def _save(result: SearchResult, start: float) -> None:
-    """Write the table of the trials that have ended."""
-    result.rows.sort(key=_rank)
-    result.seconds = time.perf_counter() - start
-    write_atomic(result.folder / "trials.csv", rows_to_csv(result.rows))
+def _save(result: SearchResult, start: float) -> float:
+    """Write the table of the trials that have ended; return when to do so again, by the clock.
+
+    It takes the longer the more there are: a twentieth of the time is for it.
+    """
+    began, result.seconds = time.monotonic(), time.perf_counter() - start
+    _write(result.folder / "trials.csv", rows_to_csv(result.rows))
+    return time.monotonic() + max(PAUSE, 20 * (time.monotonic() - began))
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_atomic(path, text)
+    except InputError as error:  # the search was not asked for wrongly
+        raise OSError(f"{error}; {AGAIN}") from error
 
 
 def _row(plan: Plan, number: int, trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
-    outcome = trial.user_attrs.get("outcome", {"seeds": {}, "seconds": math.nan})
+    failed = trial.state.name == "FAIL"
+    outcome = {"seeds": {}, "seconds": math.nan} if failed else trial.user_attrs["outcome"]
     runs, each = outcome["seeds"], accuracies(outcome)
     epochs = [run["epoch"] for run in runs.values()]
     stopped = f"after epoch {sum(run['epochs'] for run in runs.values())}"

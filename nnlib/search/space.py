@@ -71,11 +71,6 @@ class Range:
         value = math.floor(value) if self.integer else value
         return min(max(value, self.low), self.high)
 
-    def suggest(self, trial: Any, name: str) -> None:
-        """Let an Optuna trial take a value: the one it was queued with, or the sampler's."""
-        suggest = trial.suggest_int if self.integer else trial.suggest_float
-        suggest(name, self.low, self.high, log=self.log)
-
     @property
     def values(self) -> tuple[float, float]:
         """The two ends."""
@@ -109,10 +104,6 @@ class Choice:
     def at(self, u: float) -> Plain:
         """Return the value at the quantile u in [0, 1)."""
         return self.values[min(int(u * len(self.values)), len(self.values) - 1)]
-
-    def suggest(self, trial: Any, name: str) -> None:
-        """Let an Optuna trial take a value: the one it was queued with, or the sampler's."""
-        trial.suggest_categorical(name, self.values)
 
     def __str__(self) -> str:
         return ",".join(map(str, self.values))

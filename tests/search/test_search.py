@@ -605,8 +605,8 @@ def test_control_c_ends_with_the_table_of_what_is_done(tmp_path):
 def test_control_c_again_and_again_leaves_what_is_done_and_no_process(tmp_path):
     search = start(tmp_path / "s", cwd=tmp_path)
     wait_for_rows(tmp_path, 2)
-    children = Path(f"/proc/{search.pid}/task/{search.pid}/children")
-    workers = children.read_text().split() if children.exists() else []
+    children = Path(f"/proc/{search.pid}/task").glob("*/children")
+    workers = [worker for path in children for worker in path.read_text().split()]
     while search.poll() is None:
         search.send_signal(signal.SIGINT)
         time.sleep(0.02)

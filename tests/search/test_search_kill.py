@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import optuna
@@ -32,6 +33,15 @@ how_often = pytest.mark.parametrize(
 def start(out: Path) -> subprocess.Popen:
     command = [sys.executable, "-c", SEARCH, str(out)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def workers_of(search: subprocess.Popen) -> list[str]:
+    """Return the processes that the threads of a search have started."""
+    started = []
+    for children in Path(f"/proc/{search.pid}/task").glob("*/children"):
+        with suppress(OSError):
+            started += children.read_text().split()
+    return started
 
 
 def ended(search: subprocess.Popen) -> list[int]:
@@ -100,8 +110,7 @@ def test_single_workers_killed(kills: int, tmp_path: Path) -> None:
         out, search = tmp_path / str(searches), start(tmp_path / str(searches))
         while hits < kills and search.poll() is None:
             time.sleep(rng.uniform(0.5, 1.5))
-            children = Path(f"/proc/{search.pid}/task/{search.pid}/children")
-            workers = children.read_text().split() if children.exists() else []
+            workers = workers_of(search)
             if workers and search.poll() is None:
                 os.kill(int(rng.choice(workers)), signal.SIGKILL)
                 hits += 1

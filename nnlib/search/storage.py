@@ -1,0 +1,144 @@
+"""Where a study is kept: in a journal, which one search holds, or a database, which many share."""
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import optuna
+from filelock import FileLock, Timeout
+from optuna.exceptions import OptunaError, StorageInternalError
+from optuna.pruners import BasePruner
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
+from optuna.storages.journal import JournalFileBackend
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
+
+from nnlib.checks import InputError
+
+NAME = "search"  # of the study in its storage
+CONNECT = 10  # seconds to reach a database
+TIMED = ("psycopg", "psycopg2", "pymysql", "mysqldb")  # drivers that can be told CONNECT
+STORAGE_ERRORS = (OptunaError, SQLAlchemyError)
+JOURNAL = b'{"op_code":'  # how every journal begins
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@contextmanager
+def watching(address: str | Path, opening: bool = False) -> Iterator[None]:
+    """Tell in one line, without its password, what is wrong with a storage.
+
+    Raises InputError for one that cannot be opened, later ConnectionError for one that is lost.
+    """
+    start = time.monotonic()
+    known = Exception if opening else STORAGE_ERRORS  # on opening, each driver has its own
+    try:
+        yield
+    except InputError:
+        raise
+    except known as error:
+        shown = re.sub("//.*@", "//", str(address)).partition("?")[0]
+        why = f"the storage {shown}: {_reason(error)}"
+        if not opening:
+            raise ConnectionError(f"lost {why}; give the same command to go on") from error
+        waited = f"(waited {time.monotonic() - start:.1f} s)"
+        raise InputError(f"cannot use {why} {waited}; start it, or name another") from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return the first line of what lies at the bottom of an error."""
+    while error.__cause__:
+        error = error.__cause__
+    if isinstance(error, KeyError | TypeError | AttributeError | AssertionError | IndexError):
+        return f"it is damaged ({type(error).__name__}: {error})"
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text.strip().splitlines()[0]
+
+
+def check_address(address: str | Path | None) -> None:
+    """Refuse a URL that different readers take apart differently, and do not repeat it."""
+    scheme, colon, rest = str(address or "").partition(":")
+    if not (colon and scheme[1:] and ("@" in rest or rest.startswith("/"))):
+        return  # a file
+    account = rest.removeprefix("//").rpartition("@")[0]
+    try:
+        if not rest.startswith("//") or (account[:1] != "/" and set(account) & set("@/?#")):
+            raise ValueError
+        make_url(str(address)).get_driver_name()
+    except (ArgumentError, ValueError):  # whose text may hold a piece of the password
+        raise InputError(
+            f"cannot read the storage {scheme}://...: write {scheme}://USER:PASSWORD@HOST:PORT/NAME,"
+            " with %40 for an @, %2F for a / and %3A for a : in the password"
+        ) from None
+
+
+def open_study(address: str | Path, pruner: BasePruner) -> tuple[optuna.Study, BaseStorage]:
+    """Load the study, without writing to it, or create it: (the study, its storage)."""
+    shared = is_shared(address)
+    opened = _open_database(str(address)) if shared else JournalStorage(_Journal(address))
+    study = {"study_name": NAME, "storage": get_storage(opened), "pruner": pruner}
+    try:
+        return optuna.load_study(**study), study["storage"]
+    except KeyError:
+        if not shared and Path(address).stat().st_size:
+            raise InputError(f"{address} holds another study; name another file") from None
+    # another machine may create it at this moment
+    created = optuna.create_study(**study, direction="maximize", load_if_exists=True)
+    return created, study["storage"]
+
+
+def is_shared(address: str | Path) -> bool:
+    """Tell whether several searches may use a storage: a database, not a file."""
+    return "://" in str(address)
+
+
+def hold(address: str | Path) -> AbstractContextManager:
+    """Hold a journal, new or old, until the end of the context; a database needs no holding.
+
+    A last line is cut off whose writer was killed within it.
+    """
+    if is_shared(address):
+        return nullcontext()
+    path = Path(address)
+    if path.exists() and path.read_bytes()[: len(JOURNAL)] not in (b"", JOURNAL):
+        raise InputError(f"{path} is not the journal of a study; name another file")
+    try:  # the lock is not .lock: Optuna gives that another meaning
+        held = FileLock(path.with_name(f".{path.name}.held"), timeout=0).acquire()
+    except Timeout:
+        raise InputError(f"{path} is in use by another search; name another file") from None
+    if path.exists() and not (content := path.read_bytes()).endswith(b"\n"):
+        os.truncate(path, content.rfind(b"\n") + 1)
+    return held
+
+
+class _Journal(JournalFileBackend):
+    """A journal in which a line is whole or not there, also where the disk is full."""
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(str(path), Lock())  # of the threads: no other process writes
+        self.path = path
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Write lines, or none of them."""
+        size = os.path.getsize(self.path)
+        try:
+            super().append_logs(logs)
+        except OSError as error:
+            os.truncate(self.path, size)
+            raise StorageInternalError(str(error)) from error
+
+
+def _open_database(address: str) -> BaseStorage:
+    timeout = {"connect_timeout": CONNECT} if make_url(address).get_driver_name() in TIMED else {}
+    storage = partial(RDBStorage, address, {"connect_args": timeout, "pool_pre_ping": True})
+    try:
+        return storage()
+    except (ProgrammingError, IntegrityError):  # another search was making the tables meanwhile
+        time.sleep(1.0)
+        return storage()
