@@ -1,13 +1,15 @@
 # Every target but help and clean first makes .venv: the project and its locked dependencies.
 # What a target takes is written behind it, all of it optional:
 #
-#   make report PROFILE=quick OUT=report DATASET=digits
+#   make report PROFILE=quick OUT=report DATASET=digits LANGUAGE=zh
 #   make env PYTHON=/path/to/python3.12        the Python that .venv is made from
 #   make lab ARGS=--no-browser                 ARGS end the command of test-slow, lab, bench and results
 #   make lock UPGRADE=1                        the newest of everything, not just what has to change
 
 PROFILE ?= standard
 OUT     ?= report
+# of the command line alone: many systems have it in the environment
+LANGUAGE := en
 PYTHONS := python3 python python3.14 python3.13 python3.12 python3.11
 BIN     := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PY      := $(BIN)/python
@@ -78,7 +80,8 @@ env: .venv/.installed  ## .venv with the project and its locked dependencies
 	@touch $@
 
 report: env  ## compute the report and publish it: report/index.html
-	$(PY) -m nnlib report --profile "$(PROFILE)" $(if $(DATASET),--dataset "$(DATASET)") --out "$(OUT)"
+	$(PY) -m nnlib report --profile "$(PROFILE)" $(if $(DATASET),--dataset "$(DATASET)") --out "$(OUT)" \
+	  --language $(LANGUAGE)
 
 test: env  ## linters, types, imports and all tests, the quick report among them: eight minutes
 	$(PY) -m ruff check .
@@ -95,6 +98,7 @@ lab: env  ## open the notebooks in JupyterLab
 
 notebooks: env  ## execute the committed notebooks in place: notebooks/, figures/
 	$(PY) -m nnlib report --in-place
+	$(PY) -m nnlib report --in-place --language zh
 
 bench: env  ## the benchmark table
 	$(PY) -m nnlib bench $(ARGS)

@@ -7,6 +7,7 @@ sees a whole report: the old one until all of the new one is there.
 import hashlib
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -19,10 +20,12 @@ from nbformat import NotebookNode
 from nnlib import data
 from nnlib.checks import InputError
 from nnlib.files import make_folder, project_root, write_atomic, write_json
+from nnlib.language import LANGUAGES, gettext, language
 from nnlib.report.document import Document, typeset, typst_call
 from nnlib.report.execute import check_parameters, execute_all
 from nnlib.report.exporter import tags_of, title_of
 from nnlib.report.page import Page
+from nnlib.report.translation import translated
 
 TITLE = "A neural network from nothing but NumPy"
 SUBTITLE = (
@@ -33,18 +36,20 @@ BANNER = (
     "Fashion-MNIST was neither at hand nor reachable when this report was computed: "
     "everything here was computed on the 1,797 small handwritten digits of scikit-learn instead."
 )
+ABOVE = '<h2 id="contents-of-the-report">'  # stands the link to the edition in the other language
+EDITIONS = {"en": "English edition", "zh": "中文版"}
 MANIFEST = ".nnlib-report.json"  # lists the files of a report: only those may ever be replaced
 CLUTTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # what file managers leave behind
 PDF_NAME = "nnlib-report.pdf"
 
 
 def _notebooks() -> dict[str, NotebookNode]:
-    """Return the project's notebooks by name, in reading order."""
+    """Return the project's notebooks by name, in reading order, in the language spoken."""
     folder = project_root() / "notebooks"
     paths = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
     if not paths:
         raise InputError(f"no notebooks in {folder}; run this inside a checkout of the project")
-    return {path.stem: nbformat.read(path, as_version=4) for path in paths}
+    return {path.stem: translated(nbformat.read(path, as_version=4)) for path in paths}
 
 
 def publish(
@@ -58,10 +63,12 @@ def publish(
 
     `parameters` sets names of the notebooks' `parameters` cells. Whatever goes wrong, a report
     that was in `out` stays as it was. Where Fashion-MNIST cannot be had, digits take its place.
+    An edition in another language than English has a folder of its own in `out`, and a link
+    there and back.
     Raises InputError for an unknown profile or parameter and for a folder that is not a report's,
     ReportError for a cell that fails.
     """
-    notebooks, out = _notebooks(), Path(os.path.expanduser(out)).resolve()
+    notebooks, out = _notebooks(), Path(os.path.expanduser(out), _folder()).resolve()
     wanted = {"profile": profile, "dataset": dataset, **(parameters or {})}
     check_parameters(wanted, notebooks)
     _check_out(out)
@@ -74,6 +81,7 @@ def publish(
         done = execute_all(notebooks, given, folder, new / "figures")
         _write_report(done, new, banner, _footer(wanted), solutions)
         _check_out(out)  # again: the notebooks took their time
+        _link_editions(out, new)
         _replace(out, new, folder / "previous")
     return out / "index.html"
 
@@ -88,7 +96,7 @@ def _available(dataset: str | None) -> tuple[str | None, str | None]:
         if name != "fashion-mnist":
             raise
         print(f"{error}; going on with digits", file=sys.stderr)
-        return "digits", BANNER
+        return "digits", gettext(BANNER)
     return dataset, None
 
 
@@ -100,14 +108,45 @@ def _check_out(out: Path) -> None:
         raise InputError(f"{out} is a file; name a folder for the report")
     try:
         found = _files(out)
-        known = json.loads((out / MANIFEST).read_text())["files"] if MANIFEST in found else []
+        known = _known(out, found)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"cannot read the earlier report in {out}: {error}") from error
-    foreign = sorted(file for file in found - {*known, MANIFEST} if Path(file).name not in CLUTTER)
+    foreign = sorted(file for file in found - known if Path(file).name not in CLUTTER)
     if foreign:
         raise InputError(
             f"{out} holds {foreign[0]}, which is not a report's; move it or name another folder"
         )
+
+
+def _known(out: Path, found: set[str]) -> set[str]:
+    """Return the files of the report in a folder, and of its editions in other languages."""
+    known = set()
+    for inner in ("", *(f"{name}/" for name in LANGUAGES)):
+        if (listed := inner + MANIFEST) in found:
+            files = json.loads((out / listed).read_text())["files"]
+            known |= {listed, *(inner + file for file in files)}
+    return known
+
+
+def _folder() -> str:
+    """Return the folder of the edition in the language spoken; English is at the top."""
+    return "" if language() == "en" else language()
+
+
+def _link_editions(out: Path, new: Path) -> None:
+    """Keep what other editions the report has, and let front pages lead from one to the other."""
+    links = []  # of a folder's front page to that of another one
+    if (own := _folder()) and (out.parent / MANIFEST).exists():
+        links = [(out.parent, own, own), (new, "..", "en")]
+    for name in LANGUAGES if not own else ():
+        if (out / name / MANIFEST).exists():
+            shutil.copytree(out / name, new / name)
+            links += [(new, name, name), (new / name, "..", "en")]
+    for folder, to, edition in links:
+        page = (folder / "index.html").read_text("utf-8")
+        link = f'<p><a href="{to}/index.html" lang="{edition}">{EDITIONS[edition]}</a></p>\n'
+        if link not in page:
+            write_atomic(folder / "index.html", page.replace(ABOVE, link + ABOVE))
 
 
 def _files(folder: Path) -> set[str]:
@@ -129,23 +168,25 @@ def _replace(out: Path, new: Path, aside: Path) -> None:
 
 
 def _footer(wanted: Mapping[str, Any]) -> str:
-    on = f" on {Path(wanted['dataset']).name}" if wanted["dataset"] else ""
-    return f"Computed with the {wanted['profile']} profile{on}."
+    if not wanted["dataset"]:
+        return gettext(f"Computed with the {wanted['profile']} profile.")
+    name = Path(wanted["dataset"]).name
+    return gettext(f"Computed with the {wanted['profile']} profile on {name}.")
 
 
 def _write_report(
     notebooks: dict[str, NotebookNode], out: Path, banner: str | None, footer: str, solutions: bool
 ) -> None:
     """Write front page, a page for each notebook, the PDF and the list of files into `out`."""
-    book = _book(notebooks)
-    shared = {"book": book, "banner": banner, "footer": footer, "report_title": TITLE}
+    book, title, subtitle = _book(notebooks), gettext(TITLE), gettext(SUBTITLE)
+    shared = {"book": book, "banner": banner, "footer": footer, "report_title": title}
     page, document = Page(solutions=solutions), Document(solutions=solutions)
 
     def about(name: str, **more: Any) -> dict[str, Any]:
         metadata = {"name": name, "path": str(project_root() / "notebooks")}
         return {"metadata": metadata, "nnlib": {**shared, **more}}
 
-    front = _front(notebooks), about("index", front=True, title=TITLE, subtitle=SUBTITLE)
+    front = _front(notebooks), about("index", front=True, title=title, subtitle=subtitle)
     front_page = Page(template_file="front.html.j2", solutions=solutions)
     write_atomic(out / "index.html", front_page.from_notebook_node(*front)[0])
     with tempfile.TemporaryDirectory() as temporary:
@@ -157,7 +198,7 @@ def _write_report(
             write_atomic(out / f"{name}.html", page.from_notebook_node(nb, known)[0])
             chapters.append(f"#counter(heading).update({entry['number'] - 1})")
             chapters.append(document.chapter(nb, known, folder)[0])
-        look = typst_call("report", title=TITLE, subtitle=SUBTITLE, banner=banner)
+        look = typst_call("report", title=title, subtitle=subtitle, banner=banner)
         look += f".with(front: [\n{document.chapter(*front, folder)[0]}\n])"
         write_atomic(out / PDF_NAME, typeset(look, "\n\n".join(chapters), folder))
     write_json(out / MANIFEST, {"files": sorted(_files(out))})
@@ -182,6 +223,7 @@ def _front(notebooks: dict[str, NotebookNode]) -> NotebookNode:
 def refresh(profile: str = "standard") -> None:
     """Execute the notebooks and put them and their figures back where they are committed.
 
+    In another language than English that is a folder of its own in notebooks/, without figures.
     Nothing is written before all of them have run. Raises as `publish` does.
     """
     notebooks = _notebooks()
@@ -193,8 +235,8 @@ def refresh(profile: str = "standard") -> None:
         done = execute_all(notebooks, given, Path(temporary), figures)
         for name, nb in done.items():
             text = nbformat.writes(_committed(nb, profile)) + "\n"
-            write_atomic(root / "notebooks" / f"{name}.ipynb", text)
-        for file in sorted(figures.glob("*")):
+            write_atomic(make_folder(root / "notebooks" / _folder()) / f"{name}.ipynb", text)
+        for file in sorted(figures.glob("*")) if not _folder() else ():
             write_atomic(make_folder(root / "figures") / file.name, file.read_bytes())
 
 
@@ -217,5 +259,6 @@ def _committed(nb: NotebookNode, profile: str) -> NotebookNode:
         part.metadata.pop("papermill", None)
         part.metadata.pop("execution", None)
     nb.metadata["language_info"] = {"name": "python"}
-    nb.metadata["nnlib"] = {"profile": profile, "source_sha256": source_sha256(nb)}
+    made = {"profile": profile, "source_sha256": source_sha256(nb)}
+    nb.metadata["nnlib"] = made | ({"language": language()} if _folder() else {})
     return nb

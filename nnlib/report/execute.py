@@ -22,6 +22,7 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
 
 from nnlib.checks import InputError
+from nnlib.language import language
 from nnlib.report import ReportError
 from nnlib.report.exporter import tags_of
 
@@ -99,6 +100,7 @@ def _environment(folder: Path, figures: Path) -> dict[str, str]:
     places = {"IPYTHONDIR": str(folder / "ipython"), "NNLIB_FIGURES": str(figures)}
     if "NNLIB_DATA" in os.environ:  # the kernels work in another folder
         places["NNLIB_DATA"] = os.path.abspath(os.path.expanduser(os.environ["NNLIB_DATA"]))
+    places["NNLIB_LANGUAGE"] = language()
     return {"TQDM_DISABLE": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1", **places}
 
 
