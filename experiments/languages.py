@@ -116,7 +116,7 @@ def library() -> dict[str, list[str]]:
             told = [text for call in calls for node in call.args for text in said_by(node) if text]
         elif path.suffix in (".js", ".typ", ".j2"):
             source = path.read_text("utf-8")
-            told = re.findall(r"\b_\(\"(.+?)\"", source)
+            told = re.findall(r"(?:\b_|#said)\(\"(.+?)\"", source)
             told += [text for _, text in re.findall(r"(['\"])([^'\"]+)\1 \| said", source)]
         for text in told:
             found.setdefault(text, []).append(path.relative_to(folder).as_posix())

@@ -21,12 +21,12 @@ _spoken = ContextVar("language", default="")
 
 
 def language() -> str:
-    """Return the language spoken: as `speaking` or NNLIB_LANGUAGE says, or the folder is called."""
+    """Return the language that `speaking`, NNLIB_LANGUAGE or the folder notebooks/zh asks for."""
     if given := _spoken.get() or os.environ.get("NNLIB_LANGUAGE"):
         return one_of("language", given, LANGUAGES)
-    with suppress(FileNotFoundError):  # a folder that is gone
-        here = os.path.basename(os.getcwd())  # of a notebook in JupyterLab: notebooks/zh
-        return here if here in LANGUAGES else "en"
+    with suppress(FileNotFoundError, ValueError):  # a folder that is gone, or the root
+        above, here = Path.cwd().parts[-2:]  # of a notebook in JupyterLab
+        return here if above == "notebooks" and here in LANGUAGES else "en"
     return "en"
 
 

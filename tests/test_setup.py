@@ -26,7 +26,7 @@ from nnlib.sources import DATASETS, FILES
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 LOCK = (ROOT / "requirements.lock").read_text("utf-8")
-TARGETS = ["env", "report", "test", "test-slow", "lab", "notebooks", "bench", "results", "lock",
+TARGETS = ["env", "report", "test", "test-slow", "lab", "notebooks", "bench", "languages", "results", "lock",
            "clean", "help"]  # fmt: skip
 COMMANDS = ["data", "train", "test", "predict", "search", "report"]
 PEERS = {"torch", "torchvision", "jax", "jaxlib", "flax", "tensorflow", "tensorflow-cpu", "keras"}

@@ -184,7 +184,7 @@ def typeset(look: str, body: str, folder: Path) -> bytes:
 
     for file in ("report.typ", "code.tmTheme"):
         shutil.copy(TEMPLATES / "nnlib" / file, folder)
-    said = re.findall(r'#_\("(.+?)"\)', (folder / "report.typ").read_text("utf-8"))
+    said = re.findall(r'#said\("(.+?)"\)', (folder / "report.typ").read_text("utf-8"))
     write_json(folder / "words.json", {text: gettext(text) for text in said})
     source = folder / "main.typ"
     source.touch()

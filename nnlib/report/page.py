@@ -13,7 +13,7 @@ from nbconvert.exporters import HTMLExporter
 from nbconvert.filters import Highlight2HTML
 from nbformat import NotebookNode
 
-from nnlib.language import gettext as _
+from nnlib.language import gettext
 from nnlib.report.cells import content_of, data_uri
 from nnlib.report.exporter import CommandLine, Exporter
 
@@ -37,9 +37,9 @@ class Page(Exporter, HTMLExporter):
         for about in (output.metadata.nnlib for output in outputs):
             if about.kind == "table" and about.nnlib_html and about.nnlib_html.table:
                 _caption_table(about.nnlib_html, about)
-        for reader, soup in self.fragments:
+        for _, soup in self.fragments:
             self._tidy(soup)
-        heads = [head for reader, soup in self.fragments for head in soup.select("h1, h2[id]")]
+        heads = [head for _, soup in self.fragments for head in soup.select("h1, h2[id]")]
         self.page["has_h1"] = any(head.name == "h1" for head in heads)
         self.page["sections"] = [
             (head["id"], head.get_text(" ", strip=True)) for head in heads if head.name == "h2"
@@ -68,7 +68,7 @@ class Page(Exporter, HTMLExporter):
             image["src"] = data_uri("image/svg+xml", _web_svg(content_of(image["src"])[1]))
         for code in soup.select("pre > code[class*='language-']"):
             shown = Highlight2HTML()(code.get_text(), language=code["class"][0][9:])
-            box = _scrollable(soup, _("Code"), "code-sample")
+            box = _scrollable(soup, gettext("Code"), "code-sample")
             box.append(BeautifulSoup(shown, "html.parser"))
             code.parent.replace_with(box)
 
@@ -113,7 +113,7 @@ def _tidy_math(soup: BeautifulSoup, math: Any) -> None:
         if after and after.get("form") != "prefix":
             apply.insert_after(soup.new_tag("mspace", attrs={"width": "0.17em"}))
     if math.get("display") == "block":
-        math.wrap(_scrollable(soup, _("Equation"), "equation", "span"))
+        math.wrap(_scrollable(soup, gettext("Equation"), "equation", "span"))
     elif end := re.match(r"[.,;:?!)]+", text := str(math.next_sibling or "")):
         math.next_sibling.replace_with(text[end.end() :])
         math.wrap(soup.new_tag("span", attrs={"class": "together"})).append(end[0])
@@ -136,7 +136,7 @@ def _caption_table(soup: BeautifulSoup, about: Any) -> None:
         caption.extend(list((told.p or told).contents))
     if about.number:
         number = soup.new_tag("b")
-        number.string = _(f"Table {about.number}.")
+        number.string = gettext(f"Table {about.number}.")
         caption.insert(0, " ")
         caption.insert(0, number)
     if caption.contents:
@@ -153,5 +153,5 @@ def _tidy_table(soup: BeautifulSoup, table: Any) -> None:
         cell["scope"] = "col" if cell.find_parent("thead") else "row"
     for cell in table.find_all("td"):  # numbers stay in one piece, and prose gets room
         cell["class"] = "whole" if len(cell.get_text(strip=True)) <= 18 else "long"
-    caption = table.caption.get_text().strip() if table.caption else _("Table")
+    caption = table.caption.get_text().strip() if table.caption else gettext("Table")
     table.wrap(_scrollable(soup, caption, "table"))

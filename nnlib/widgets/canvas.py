@@ -164,7 +164,7 @@ class DrawingPad(anywidget.AnyWidget):
     words = Dict().tag(sync=True)  # to the page: what it says, in the language spoken
 
     def __init__(self, model: MLP, examples: Split) -> None:
-        said = re.findall(r'\b_\("(.+?)"', self._esm.read_text("utf-8"))
+        said = re.findall(r'\b_\("(.+?)"', str(self._esm))
         super().__init__(words={text: _(text) for text in said if language() != "en"})
         self.model, self.examples = model, examples
         self.rows = itertools.cycle(range(len(examples)))
