@@ -253,7 +253,7 @@ def faults(name: str, language: str, entries: dict[str, list[str]]) -> Iterator[
     for text, places in entries.items():
         entry = done.get(text)
         if entry is None or not entry.string or entry.fuzzy:
-            yield f"{name}.po: missing ({places[0]}): {text[:70]}"
+            yield f"{name}.po: missing ({places[0]}): {' '.join(text.split())[:70]}"
             continue
         holes = [sorted(re.findall(r"\{\d*\}", each)) for each in (text, entry.string)]
         if "{}" in text and len(holes[0]) != len(holes[1]):

@@ -6,7 +6,7 @@ it is spoken. An English text with {} in it stands for many: each {} is a number
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache, lru_cache
@@ -50,12 +50,13 @@ def catalogue(name: str) -> dict[str, str]:
     """Return the texts of all catalogues of a language by their English, fuzzy ones left out."""
     from babel.messages.pofile import read_po  # of an extra
 
-    found = {}
+    found: dict[str, str] = {}
     for path in sorted((CATALOGUES / name).glob("*.po")):
         with path.open("rb") as stream:
             entries = read_po(stream)
-        found |= {each.id: each.string for each in entries if each.id and not each.fuzzy}
-    return {text: string for text, string in found.items() if string}
+        read = (each for each in entries if each.id and each.string and not each.fuzzy)
+        found |= {str(each.id): str(each.string) for each in read}
+    return found
 
 
 @cache
@@ -75,11 +76,8 @@ def _translated(text: str, name: str) -> str:
         return catalogue(name).get(text, text)
     for pattern, told in _patterns(name):
         if found := pattern.fullmatch(text):
-            return filled(told, [_translated(part, name) for part in found.groups()])
+            parts = [_translated(part, name) for part in found.groups()]
+            rest = iter(parts)
+            fill = r"\{(\d*)\}"  # in the order of the English, or by number
+            return re.sub(fill, lambda hole: parts[int(hole[1])] if hole[1] else next(rest), told)
     return text
-
-
-def filled(told: str, parts: Sequence[str]) -> str:
-    """Return a text with parts in place of {}, one after the other, or {0}, {1} by their number."""
-    rest = iter(parts)
-    return re.sub(r"\{(\d*)\}", lambda hole: parts[int(hole[1])] if hole[1] else next(rest), told)
