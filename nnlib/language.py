@@ -6,7 +6,7 @@ it is spoken. An English text with {} in it stands for many: each {} is a number
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache, lru_cache
@@ -76,8 +76,11 @@ def _translated(text: str, name: str) -> str:
         return catalogue(name).get(text, text)
     for pattern, told in _patterns(name):
         if found := pattern.fullmatch(text):
-            parts = [_translated(part, name) for part in found.groups()]
-            rest = iter(parts)
-            fill = r"\{(\d*)\}"  # in the order of the English, or by number
-            return re.sub(fill, lambda hole: parts[int(hole[1])] if hole[1] else next(rest), told)
+            return _filled(told, [_translated(part, name) for part in found.groups()])
     return text
+
+
+def _filled(told: str, parts: Sequence[str]) -> str:
+    """Return a text with parts in place of {}, one after the other, or {0}, {1} by their number."""
+    rest = iter(parts)
+    return re.sub(r"\{(\d*)\}", lambda hole: parts[int(hole[1])] if hole[1] else next(rest), told)
