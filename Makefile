@@ -1,13 +1,14 @@
 # Every target but help and clean first makes .venv: the project and its locked dependencies.
 # What a target takes is written behind it, all of it optional:
 #
-#   make report PROFILE=quick OUT=report DATASET=digits
+#   make report PROFILE=quick OUT=report DATASET=digits LANGUAGE=zh
 #   make env PYTHON=/path/to/python3.12        the Python that .venv is made from
-#   make lab ARGS=--no-browser                 ARGS end the command of test-slow, lab, bench and results
+#   make lab ARGS=--no-browser                 ARGS end the command of test-slow, lab, bench, languages, results
 #   make lock UPGRADE=1                        the newest of everything, not just what has to change
 
 PROFILE ?= standard
 OUT     ?= report
+LANGUAGE :=
 PYTHONS := python3 python python3.14 python3.13 python3.12 python3.11
 BIN     := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PY      := $(BIN)/python
@@ -44,7 +45,7 @@ awk '/^uv==/,!/\\$$/' requirements.lock >.venv/uv.lock \
   && UV_INDEX_STRATEGY=unsafe-best-match $(PY) -m uv pip install --quiet --python $(PY) --no-deps $(LOCKED)
 endef
 
-.PHONY: help env report test test-slow lab notebooks bench results lock clean stale
+.PHONY: help env report test test-slow lab notebooks bench languages results lock clean stale
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -78,7 +79,8 @@ env: .venv/.installed  ## .venv with the project and its locked dependencies
 	@touch $@
 
 report: env  ## compute the report and publish it: report/index.html
-	$(PY) -m nnlib report --profile "$(PROFILE)" $(if $(DATASET),--dataset "$(DATASET)") --out "$(OUT)"
+	$(PY) -m nnlib report --profile "$(PROFILE)" $(if $(DATASET),--dataset "$(DATASET)") --out "$(OUT)" \
+	  $(if $(LANGUAGE),--language "$(LANGUAGE)")
 
 test: env  ## linters, types, imports and all tests, the quick report among them: eight minutes
 	$(PY) -m ruff check .
@@ -95,9 +97,13 @@ lab: env  ## open the notebooks in JupyterLab, its figures with a font for Chine
 
 notebooks: env  ## execute the committed notebooks in place: notebooks/, figures/
 	$(PY) -m nnlib report --in-place
+	$(PY) -m nnlib report --in-place --language zh
 
 bench: env  ## the benchmark table
 	$(PY) -m nnlib bench $(ARGS)
+
+languages: env  ## bring the catalogues of other languages up to date, and say what they lack
+	$(PY) -m experiments.languages $(ARGS)
 
 results: env  ## recompute every stored long run: data/results/, data/models/ (hours)
 	$(PY) -m experiments $(ARGS)

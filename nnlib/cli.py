@@ -24,6 +24,7 @@ from nnlib.config import TrainConfig
 from nnlib.data import DATASETS, fetch, load_test_split
 from nnlib.evaluation import evaluate
 from nnlib.files import HINTS, complaint, project_root, without_nan
+from nnlib.language import speaking
 from nnlib.network import MLP, load_model
 from nnlib.runs import VERSION, RunFolder
 
@@ -205,6 +206,7 @@ def _add_search(verbs: Any) -> None:
 def _add_report(verbs: Any) -> None:
     verb = _verb(verbs, "report", run_report, "run the notebooks and publish the report", False)
     verb.add_argument("--profile", default="standard", metavar="quick|standard")
+    verb.add_argument("--language", default="en", metavar="en|zh", help="of the report [en]")
     verb.add_argument("--dataset", metavar="NAME", help="instead of the notebooks' own")
     verb.add_argument("--out", default="report", metavar="DIR", help="where to publish [report]")
     verb.add_argument("--in-place", action="store_true",
@@ -357,12 +359,13 @@ def run_report(options: argparse.Namespace) -> None:
     """Execute the notebooks and publish the report, or refresh what is committed."""
     from nnlib.report import book as report
 
-    if options.in_place:
-        report.refresh(options.profile)
-        return
     parameters = {name: _literal(value) for name, value in options.parameters}
     more = options.dataset, options.out, parameters, options.solutions
-    print(report.publish(options.profile, *more))
+    with speaking(options.language):
+        if options.in_place:
+            report.refresh(options.profile)
+        else:
+            print(report.publish(options.profile, *more))
 
 
 def run_bench(options: argparse.Namespace) -> None:

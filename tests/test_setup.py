@@ -26,8 +26,8 @@ from nnlib.sources import DATASETS, FILES
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 LOCK = (ROOT / "requirements.lock").read_text("utf-8")
-TARGETS = ["env", "report", "test", "test-slow", "lab", "notebooks", "bench", "results", "lock",
-           "clean", "help"]  # fmt: skip
+TARGETS = ["env", "report", "test", "test-slow", "lab", "notebooks", "bench", "languages",
+           "results", "lock", "clean", "help"]  # fmt: skip
 COMMANDS = ["data", "train", "test", "predict", "search", "report"]
 PEERS = {"torch", "torchvision", "jax", "jaxlib", "flax", "tensorflow", "tensorflow-cpu", "keras"}
 SYSTEMS = [
@@ -430,6 +430,8 @@ def test_report_passes_its_settings_on(made):
     assert made.calls == ["-m nnlib report --profile standard --out report"]
     made("report", "PROFILE=quick", "OUT=my report", "DATASET=digits")
     assert made.calls == ["-m nnlib report --profile quick --dataset digits --out my report"]
+    made("report", "LANGUAGE=zh")
+    assert made.calls[-1].endswith("--out report --language zh")
 
 
 def test_clean_keeps_data_and_runs(made):

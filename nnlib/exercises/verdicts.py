@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 from IPython.display import Markdown, display
 
+from nnlib.language import gettext as _
+
 PACKAGE = str(Path(__file__).parents[1])
 LOOKS = {  # the colours are those of JupyterLab's and the report's alerts
     "right": ("success", "✓ Right."),
@@ -40,7 +42,8 @@ class Verdict:
     def show(self) -> None:
         """Display it below the cell, in a box whose colour says the kind."""
         colour, words = LOOKS[self.kind]
-        box = f'<div class="alert alert-{colour}">\n\n**{words}** {self.text}\n\n</div>'
+        text = "\n\n".join(map(_, self.text.split("\n\n")))
+        box = f'<div class="alert alert-{colour}">\n\n**{_(words)}** {text}\n\n</div>'
         display(Markdown(box))
 
 

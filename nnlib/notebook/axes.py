@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from nnlib.language import gettext as _
 from nnlib.notebook.fonts import FAMILY
 
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00", "#3F8FC5", "#000000"]
@@ -85,8 +86,8 @@ def tile(images: np.ndarray, columns: int, gap: int = 1, fill: float = np.nan) -
 
 def _sheet(images: np.ndarray, columns: int, rows: Sequence[str] = ()) -> str:
     """Say what a sheet of images (N, h, w) holds, for those who cannot see it."""
-    names = f": {', '.join(rows)}" if rows else ""
-    return "{} pictures of {} by {}, {} a row".format(*images.shape, columns) + names
+    names = f": {', '.join(map(_, rows))}" if rows else ""
+    return _("{} pictures of {} by {}, {} a row".format(*images.shape, columns)) + names
 
 
 def bare(ax: Axes) -> Axes:

@@ -12,8 +12,9 @@ from typing import Any
 
 from IPython import get_ipython
 
+from nnlib.language import gettext as _
 from nnlib.notebook import axes
-from nnlib.notebook.output import show_drawing, table
+from nnlib.notebook.output import in_language, show_drawing, table
 from nnlib.notebook.trace import Trace
 from nnlib.runs import Progress
 
@@ -58,9 +59,9 @@ class LiveFigure:
 
     def show(self, fig: Any, caption: str, alt: str, last: bool = False) -> None:
         """Show a drawing with caption and alt text; only the `last` is kept, and as PNG, too."""
-        about = {"alt": alt, "caption": caption, "name": self.name}
+        about = {"alt": _(alt), "caption": _(caption), "name": self.name}
         kinds = ("svg", "png") if last else ("svg",)  # who watches has run the cell
-        show_drawing(fig, kinds, about, self.instead, **self.place.again())
+        show_drawing(in_language(fig), kinds, about, self.instead, **self.place.again())
 
 
 class Drawing:

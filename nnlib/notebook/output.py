@@ -19,12 +19,17 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from IPython import get_ipython
 from IPython.display import Markdown, display
 from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.text import Text
+from matplotlib.ticker import FixedLocator
 from PIL import Image
 
 from nnlib.checks import InputError
 from nnlib.files import project_root, read_json, write_atomic
+from nnlib.language import gettext as _
+from nnlib.language import language
 from nnlib.notebook.fonts import FAMILY
 from nnlib.notebook.words import describe
 from nnlib.runs import versions
@@ -40,7 +45,7 @@ def say(text: str) -> None:
 
     A name in it that looks like HTML, of a class, say, is shown as it stands.
     """
-    display(Markdown(_with_minus(text, "&lt;")))
+    display(Markdown(_with_minus(_(text), "&lt;")))
 
 
 def _with_minus(text: str, less: str = "<") -> str:
@@ -80,10 +85,32 @@ def show(figure: Any, name: str, caption: str, alt: str | None = None, png: bool
     `words.describe` reads off the drawing. If NNLIB_FIGURES names a folder, the figure is kept
     there as `name`.
     """
-    fig = getattr(figure, "figure", figure)  # of an Axes or a seaborn grid
+    fig = in_language(getattr(figure, "figure", figure))  # of an Axes or a seaborn grid
     plt.close(fig)  # else the inline backend shows it again
     kinds = ("png",) if png else ("svg", "png")
-    show_drawing(fig, kinds, {"alt": alt or describe(fig), "caption": caption, "name": name})
+    about = {"alt": _(alt) if alt else describe(fig), "caption": _(caption), "name": name}
+    show_drawing(fig, kinds, about)
+
+
+def in_language(fig: Any) -> Any:
+    """Return a figure with its words, line by line, in the language spoken."""
+    if language() == "en":
+        return fig
+
+    def said(text: str) -> str:
+        return "\n".join(map(_, text.split("\n")))
+
+    for artist in fig.findobj():
+        if isinstance(artist, Text):
+            artist.set_text(said(artist.get_text()))
+        if isinstance(name := artist.get_label(), str):
+            artist.set_label(said(name))
+    for axis in (axis for ax in fig.axes for axis in (ax.xaxis, ax.yaxis)):
+        if isinstance(axis.get_major_locator(), FixedLocator):
+            names = [tick.get_text() for tick in axis.get_ticklabels()]
+            if (told := [said(name) for name in names]) != names:
+                axis.set_ticklabels(told)
+    return fig
 
 
 def show_drawing(
@@ -160,13 +187,15 @@ def table(data: Any, caption: str, formats: Mapping[str, str] | None = None, **p
     `formats` sets it otherwise, as {"slope": "{:+.1f}"}. An index is shown where it has a name.
     `place` is as `display` takes it.
     """
-    frame, caption = pd.DataFrame(data), _with_minus(caption, "&lt;")
+    frame, caption = pd.DataFrame(data), _with_minus(_(caption), "&lt;")
     if any(frame.index.names):
         frame = frame.reset_index()
     formats = {name: _pattern(name, frame[name]) for name in frame} | dict(formats or {})
     text = pd.DataFrame(
         {
-            str(name).replace("_", " "): [_formatted(value, formats[name]) for value in frame[name]]
+            _(str(name).replace("_", " ")): [
+                _formatted(value, formats[name]) for value in frame[name]
+            ]
             for name in frame
         }
     )
@@ -202,7 +231,7 @@ def _pattern(name: Any, values: pd.Series) -> str:
 def _formatted(value: Any, pattern: str) -> str:
     """Return what a cell holds as text; a dash where nothing is known."""
     missing = value is None or (isinstance(value, float) and np.isnan(value))
-    return "–" if missing else _with_minus(pattern.format(value))
+    return "–" if missing else _with_minus(_(pattern.format(value)))
 
 
 def _as_html(text: pd.DataFrame, numeric: list[bool]) -> str:
@@ -229,6 +258,23 @@ def _as_markdown(text: pd.DataFrame, numeric: list[bool]) -> str:
     return "\n".join([row(text.columns), rule, *map(row, text.itertuples(index=False))])
 
 
+def _worded(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame with its words in the language spoken."""
+
+    def said(value: Any) -> Any:
+        return _(value) if isinstance(value, str) else value
+
+    return frame.rename(index=said, columns=said).rename_axis(index=said, columns=said).map(said)
+
+
+if language() != "en" and (shell := get_ipython()):  # frames that are shown as they are
+    forms = shell.display_formatter.formatters
+    forms["text/html"].for_type(pd.DataFrame, lambda frame: _worded(frame)._repr_html_())
+    forms["text/plain"].for_type(
+        pd.DataFrame, lambda frame, printer, cycle: printer.text(repr(_worded(frame)))
+    )
+
+
 # --- where it all comes from
 
 
@@ -242,13 +288,13 @@ def provenance(data: Any = None, **more: Any) -> None:
         if pool["user_api"] == "blas"
     }
     parts = [f"{name} {version}" for name, version in versions().items()]
-    parts += [", ".join(sorted(blas)), f"{os.cpu_count()} processors, {sys.platform}"]
+    parts += [", ".join(sorted(blas)), _(f"{os.cpu_count()} processors, {sys.platform}")]
     if data is not None:
         parts.append(f"{data.name} {data.sha256[:12]}")
     parts += [f"{name} {value}" for name, value in more.items()]
     parts.append(f"{time.perf_counter() - _START:.0f} s")
     text = _with_minus(" · ".join(parts), "&lt;")
-    display(Markdown(f"<small>Provenance: {text}</small>"))
+    display(Markdown(f"<small>{_('Provenance')}: {text}</small>"))
 
 
 # --- what long runs left
@@ -274,7 +320,7 @@ def stored(name: str) -> pd.DataFrame:
         raise InputError(f"cannot read {path} ({' '.join(str(error).split())}); {anew}") from error
     if lacking := [column for column in columns if column not in runs]:
         raise InputError(f"{path} lacks the columns {', '.join(lacking)}; {anew}")
-    planned = sum(len(seeds) for seeds, _ in said)
+    planned = sum(len(seeds) for seeds, __ in said)
     whole = runs["reading"].eq("as trained") & runs[runs.columns[-1]].notna()
     if whole.sum() < planned:
         raise InputError(f"{path} lacks {planned - whole.sum()} of {planned} runs; {anew}")

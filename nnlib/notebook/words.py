@@ -9,6 +9,8 @@ from matplotlib.collections import FillBetweenPolyCollection, PathCollection, Qu
 from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.figure import Figure
 
+from nnlib.language import gettext as _
+
 MOST = 8  # things of a kind that are told one by one
 
 
@@ -18,19 +20,19 @@ def describe(fig: Figure) -> str:
     if len(panels) > 4 and all(ax.images for ax in panels):
         titles = [ax.get_title(loc=side) for ax in panels for side in ("left", "center")]
         names = "; ".join(text.replace("\n", ", ") for text in titles if text)
-        return f"{len(panels)} pictures{names and ': '}{names}."
+        return _(f"{len(panels)} pictures") + f"{names and ': '}{names}."
     told = [_panel(ax) for ax in panels]
     if len(told) > 1:
-        told = [f"Panel {number}: {text}" for number, text in enumerate(told, 1)]
-    return " ".join(told) or "A figure without data."
+        told = [_(f"Panel {number}: {text}") for number, text in enumerate(told, 1)]
+    return " ".join(told) or _("A figure without data.")
 
 
 def _panel(ax: Axes) -> str:
     title = ax.get_title(loc="left") or ax.get_title()
-    against = " against ".join(filter(None, (ax.get_ylabel(), ax.get_xlabel())))
+    against = _(" against ").join(filter(None, (ax.get_ylabel(), ax.get_xlabel())))
     parts = [*_lines(ax), *_bars(ax), *_groups(ax), *_maps(ax)]
     if len(parts) > MOST:
-        parts[MOST:] = [f"and {len(parts) - MOST} more"]
+        parts[MOST:] = [_(f"and {len(parts) - MOST} more")]
     return ": ".join(filter(None, (title, against, "; ".join(parts)))).replace("\n", " ") + "."
 
 
@@ -43,9 +45,10 @@ def _lines(ax: Axes) -> Iterator[str]:
         guide = len(x) == 2 and _nameless(line)  # an upright for the best epoch, a level
         if line in bars or guide or not np.isfinite(y).any():
             continue
-        name = "line" if _nameless(line) else line.get_label()
+        name = _("line") if _nameless(line) else line.get_label()
         if line.get_linestyle() == "None":
-            yield f"{name} at {', '.join(f'{value:.3g}' for value in x[:MOST])}"
+            places = ", ".join(f"{value:.3g}" for value in x[:MOST])
+            yield f"{name} {_(f'at {places}')}"
             continue
         yield f"{name} {_course(x[np.isfinite(y)], y[np.isfinite(y)])}"
 
@@ -56,11 +59,11 @@ def _nameless(artist: Any) -> bool:
 
 def _course(x: np.ndarray, y: np.ndarray) -> str:
     if np.ptp(y) == 0:
-        return f"at {y[0]:.3g}"
-    text = f"goes from {y[0]:.3g} to {y[-1]:.3g}"
-    for kind, place in (("lowest", int(y.argmin())), ("highest", int(y.argmax()))):
+        return _(f"at {y[0]:.3g}")
+    text = _(f"goes from {y[0]:.3g} to {y[-1]:.3g}")
+    for kind, place in ((_("lowest"), int(y.argmin())), (_("highest"), int(y.argmax()))):
         if 0 < place < len(y) - 1:
-            text += f", {kind} {y[place]:.3g} at {x[place]:.3g}"
+            text += _(f", {kind} {y[place]:.3g} at {x[place]:.3g}")
     return text
 
 
@@ -76,7 +79,7 @@ def _bars(ax: Axes) -> Iterator[str]:
             yield from _named(names, sizes)
         elif sizes:
             top = box[int(np.argmax(sizes))]
-            yield f"{len(sizes)} bars, the highest {max(sizes):.3g} at {top.get_x():.3g}"
+            yield _(f"{len(sizes)} bars, the highest {max(sizes):.3g} at {top.get_x():.3g}")
     for box in ax.containers:
         if isinstance(box, ErrorbarContainer):
             yield from _named(_ticks(ax.yaxis), box[0].get_xdata())
@@ -93,13 +96,13 @@ def _named(names: Sequence[str], values: Sequence[float]) -> Iterator[str]:
 def _groups(ax: Axes) -> Iterator[str]:
     """Tell how many points a group has, and from where to where a violin reaches."""
     for group in ax.collections:
-        if isinstance(group, PathCollection) and len(group.get_offsets()):
-            name = "" if _nameless(group) else f" of {group.get_label()}"
-            yield f"{len(group.get_offsets())} points{name}"
+        if isinstance(group, PathCollection) and (number := len(group.get_offsets())):
+            name = "" if _nameless(group) else group.get_label()
+            yield _(f"{number} points of {name}") if name else _(f"{number} points")
     violins = [each for each in ax.collections if type(each) is FillBetweenPolyCollection]
     for name, each in zip(_ticks(ax.xaxis), violins, strict=False):
         reach = each.get_datalim(ax.transData)
-        yield f"{name} from {reach.y0:.3g} to {reach.y1:.3g}"
+        yield f"{name} {_(f'from {reach.y0:.3g} to {reach.y1:.3g}')}"
 
 
 def _maps(ax: Axes) -> Iterator[str]:
@@ -109,6 +112,7 @@ def _maps(ax: Axes) -> Iterator[str]:
         values = np.ma.compressed(np.ma.masked_invalid(each.get_array()))
         shape = each.get_array().shape if each.get_array().ndim > 1 else (1, len(values))
         if values.size:
-            kind = f"{'a picture' if each in ax.images else 'a map'} of {shape[0]} by {shape[1]}"
+            size = f"{shape[0]} by {shape[1]}"
+            kind = _(f"a picture of {size}") if each in ax.images else _(f"a map of {size}")
             kind = kind if _nameless(each) else each.get_label()  # a sheet says what it holds
-            yield f"{kind}, from {values.min():.3g} to {values.max():.3g}"
+            yield kind + _(f", from {values.min():.3g} to {values.max():.3g}")

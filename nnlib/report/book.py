@@ -23,10 +23,12 @@ from nbformat import NotebookNode
 from nnlib import data
 from nnlib.checks import InputError
 from nnlib.files import make_folder, project_root, read_json, write_atomic, write_json
+from nnlib.language import LANGUAGES, gettext, language
 from nnlib.report.document import Document, typeset, typst_call
 from nnlib.report.execute import check_parameters, execute_all, stoppable
 from nnlib.report.exporter import tags_of, title_of
 from nnlib.report.page import Page
+from nnlib.report.translation import translated
 
 TITLE = "A neural network from nothing but NumPy"
 SUBTITLE = (
@@ -37,6 +39,8 @@ BANNER = (
     "Fashion-MNIST was neither at hand nor reachable when this report was computed: "
     "everything here was computed on the 1,797 small handwritten digits of scikit-learn instead."
 )
+ABOVE = '<h2 id="contents-of-the-report">'  # stands the link to the edition in the other language
+EDITIONS = {"en": "English edition", "zh": "中文版"}
 MANIFEST = ".nnlib-report.json"  # lists the files of a report: only those may ever be replaced
 MARK = "nnlib-report-in-work"  # in the folder of a report that is being made, ends its lock's name
 CLUTTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # what file managers leave behind
@@ -44,12 +48,12 @@ PDF_NAME = "nnlib-report.pdf"
 
 
 def _notebooks() -> dict[str, NotebookNode]:
-    """Return the project's notebooks by name, in reading order."""
+    """Return the project's notebooks by name, in reading order, in the language spoken."""
     folder = project_root() / "notebooks"
     paths = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
     if not paths:
         raise InputError(f"no notebooks in {folder}; run this inside a checkout of the project")
-    return {path.stem: nbformat.read(path, as_version=4) for path in paths}
+    return {path.stem: translated(nbformat.read(path, as_version=4)) for path in paths}
 
 
 def publish(
@@ -63,10 +67,12 @@ def publish(
 
     `parameters` sets names of the notebooks' `parameters` cells. Whatever goes wrong, a report
     that was in `out` stays as it was. Where Fashion-MNIST cannot be had, digits take its place.
+    An edition in another language than English has a folder of its own in `out`, and a link
+    there and back.
     Raises InputError for an unknown profile or parameter and for a folder that is not a report's,
     ReportError for a cell that fails.
     """
-    notebooks, out = _notebooks(), Path(os.path.expanduser(out)).resolve()
+    notebooks, out = _notebooks(), Path(os.path.expanduser(out), _folder()).resolve()
     wanted = {"profile": profile, "dataset": dataset, **(parameters or {})}
     check_parameters(wanted, notebooks)
     _check_out(out)
@@ -81,6 +87,7 @@ def publish(
         done = execute_all(notebooks, given, folder, new / "figures")
         _write_report(done, new, banner, _footer(wanted), solutions)
         _check_out(out)  # again: the notebooks took their time
+        _link_editions(out, new)
         _replace(out, new, aside)
     return out / "index.html"
 
@@ -119,24 +126,23 @@ def _available(dataset: str | None) -> tuple[str | None, str | None]:
         if name != "fashion-mnist":
             raise
         print(f"{error}; going on with digits", file=sys.stderr)
-        return "digits", BANNER
+        return "digits", gettext(BANNER)
     return dataset, None
 
 
 def _check_out(out: Path) -> None:
     """Refuse a place that holds anything but an earlier report."""
-    manifest = out / MANIFEST
     try:
         if not out.exists():
             return
         if not out.is_dir():
             raise InputError(f"{out} is a file; name a folder for the report")
         found = _leaves(out)
-        known = {*read_json(manifest)["files"], MANIFEST} if manifest.is_file() else set()
+        known = _known(out, found)
     except OSError as error:
         raise InputError(f"cannot read {out}: {error.strerror}; name another folder") from error
     except (KeyError, TypeError) as error:
-        raise InputError(f"{manifest} is no list of files; name another folder") from error
+        raise InputError(f"an earlier report in {out} has no list of its files; name another folder") from error
     foreign = sorted(file for file in found - known if Path(file).name not in CLUTTER)
     if foreign:
         raise InputError(
@@ -152,6 +158,37 @@ def _leaves(folder: Path) -> set[str]:
 
 def _is_leaf(path: Path) -> bool:
     return path.is_symlink() or not path.is_dir() or not any(path.iterdir())
+
+
+def _known(out: Path, found: set[str]) -> set[str]:
+    """Return the files of the report in a folder, and of its editions in other languages."""
+    known = set()
+    for inner in ("", *(f"{name}/" for name in LANGUAGES)):
+        if (listed := inner + MANIFEST) in found:
+            files = read_json(out / listed)["files"]
+            known |= {listed, *(inner + file for file in files)}
+    return known
+
+
+def _folder() -> str:
+    """Return the folder of the edition in the language spoken; English is at the top."""
+    return "" if language() == "en" else language()
+
+
+def _link_editions(out: Path, new: Path) -> None:
+    """Keep what other editions the report has, and let front pages lead from one to the other."""
+    links = []  # of a folder's front page to that of another one
+    if (own := _folder()) and (out.parent / MANIFEST).exists():
+        links = [(out.parent, own, own), (new, "..", "en")]
+    for name in LANGUAGES if not own else ():
+        if (out / name / MANIFEST).exists():
+            shutil.copytree(out / name, new / name)
+            links += [(new, name, name), (new / name, "..", "en")]
+    for folder, to, edition in links:
+        page = (folder / "index.html").read_text("utf-8")
+        link = f'<p><a href="{to}/index.html" lang="{edition}">{EDITIONS[edition]}</a></p>\n'
+        if link not in page:
+            write_atomic(folder / "index.html", page.replace(ABOVE, link + ABOVE))
 
 
 def _replace(out: Path, new: Path, aside: Path) -> None:
@@ -171,23 +208,25 @@ def _replace(out: Path, new: Path, aside: Path) -> None:
 
 
 def _footer(wanted: Mapping[str, Any]) -> str:
-    on = f" on {Path(wanted['dataset']).name}" if wanted["dataset"] else ""
-    return f"Computed with the {wanted['profile']} profile{on}."
+    if not wanted["dataset"]:
+        return gettext(f"Computed with the {wanted['profile']} profile.")
+    name = Path(wanted["dataset"]).name
+    return gettext(f"Computed with the {wanted['profile']} profile on {name}.")
 
 
 def _write_report(
     notebooks: dict[str, NotebookNode], out: Path, banner: str | None, footer: str, solutions: bool
 ) -> None:
     """Write front page, a page for each notebook, the PDF and the list of files into `out`."""
-    book = _book(notebooks)
-    shared = {"book": book, "banner": banner, "footer": footer, "report_title": TITLE}
+    book, title, subtitle = _book(notebooks), gettext(TITLE), gettext(SUBTITLE)
+    shared = {"book": book, "banner": banner, "footer": footer, "report_title": title}
     page, document = Page(solutions=solutions), Document(solutions=solutions)
 
     def about(name: str, **more: Any) -> dict[str, Any]:
         metadata = {"name": name, "path": str(project_root() / "notebooks")}
         return {"metadata": metadata, "nnlib": {**shared, **more}}
 
-    front = _front(notebooks), about("index", front=True, title=TITLE, subtitle=SUBTITLE)
+    front = _front(notebooks), about("index", front=True, title=title, subtitle=subtitle)
     front_page = Page(template_file="front.html.j2", solutions=solutions)
     write_atomic(out / "index.html", front_page.from_notebook_node(*front)[0])
     folder, chapters = out.with_name("typst"), []
@@ -198,7 +237,7 @@ def _write_report(
         write_atomic(out / f"{name}.html", page.from_notebook_node(nb, known)[0])
         chapters.append(f"#counter(heading).update({entry['number'] - 1})")
         chapters.append(document.chapter(nb, known, folder)[0])
-    look = typst_call("report", title=TITLE, subtitle=SUBTITLE, banner=banner)
+    look = typst_call("report", title=title, subtitle=subtitle, lang=language(), banner=banner)
     look += f".with(front: [\n{document.chapter(*front, folder)[0]}\n])"
     write_atomic(out / PDF_NAME, typeset(look, "\n\n".join(chapters), folder))
     write_json(out / MANIFEST, {"files": sorted(_leaves(out))})
@@ -223,6 +262,7 @@ def _front(notebooks: dict[str, NotebookNode]) -> NotebookNode:
 def refresh(profile: str = "standard") -> None:
     """Execute the notebooks and put them and their figures back where they are committed.
 
+    In another language than English that is a folder of its own in notebooks/, without figures.
     Nothing is written before all of them have run. Raises as `publish` does.
     """
     notebooks = _notebooks()
@@ -234,8 +274,8 @@ def refresh(profile: str = "standard") -> None:
         done = execute_all(notebooks, given, Path(temporary), figures)
         for name, nb in done.items():
             text = nbformat.writes(_committed(nb, profile)) + "\n"
-            write_atomic(root / "notebooks" / f"{name}.ipynb", text)
-        for file in sorted(figures.glob("*")):
+            write_atomic(make_folder(root / "notebooks" / _folder()) / f"{name}.ipynb", text)
+        for file in sorted(figures.glob("*")) if not _folder() else ():
             write_atomic(make_folder(root / "figures") / file.name, file.read_bytes())
 
 
@@ -258,5 +298,6 @@ def _committed(nb: NotebookNode, profile: str) -> NotebookNode:
         part.metadata.pop("papermill", None)
         part.metadata.pop("execution", None)
     nb.metadata["language_info"] = {"name": "python"}
-    nb.metadata["nnlib"] = {"profile": profile, "source_sha256": source_sha256(nb)}
+    made = {"profile": profile, "source_sha256": source_sha256(nb)}
+    nb.metadata["nnlib"] = made | ({"language": language()} if _folder() else {})
     return nb

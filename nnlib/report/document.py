@@ -25,6 +25,8 @@ from nbformat.v4 import new_markdown_cell
 from PIL import Image
 from traitlets import default
 
+from nnlib.files import write_json
+from nnlib.language import gettext
 from nnlib.report import ReportError
 from nnlib.report.cells import CONTROL, content_of, png
 from nnlib.report.exporter import TEMPLATES, CommandLine, Exporter, lua, pandoc, tags_of
@@ -160,7 +162,7 @@ def _solutions_last(cells: Sequence[NotebookNode]) -> list[NotebookNode]:
     ordered, held = [], []
     for cell in [*cells, None]:
         if held and (cell is None or _opens_section(cell)):
-            ordered += [new_markdown_cell("### Solutions"), *held]
+            ordered += [new_markdown_cell(gettext("### Solutions")), *held]
             held = []
         if cell is not None:
             (held if "solution" in tags_of(cell) else ordered).append(cell)
@@ -187,6 +189,8 @@ def typeset(look: str, body: str, folder: Path) -> bytes:
 
     for file in ("report.typ", "code.tmTheme"):
         shutil.copy(TEMPLATES / "nnlib" / file, folder)
+    said = re.findall(r'#said\("(.+?)"\)', (folder / "report.typ").read_text("utf-8"))
+    write_json(folder / "words.json", {text: gettext(text) for text in said})
     source = folder / "main.typ"
     source.touch()
     strange = _strange(body, folder)

@@ -27,6 +27,7 @@ from nbformat import NotebookNode
 from papermill.translators import PythonTranslator
 
 from nnlib.checks import InputError
+from nnlib.language import language
 from nnlib.report import ReportError
 from nnlib.report.exporter import tags_of
 
@@ -132,6 +133,7 @@ def _environment(folder: Path, figures: Path) -> dict[str, str]:
     places["MPLCONFIGDIR"] = matplotlib.get_cachedir()  # one that can be written, whatever HOME is
     if "NNLIB_DATA" in os.environ:  # the kernels work in another folder
         places["NNLIB_DATA"] = os.path.abspath(os.path.expanduser(os.environ["NNLIB_DATA"]))
+    places["NNLIB_LANGUAGE"] = language()
     return {"TQDM_DISABLE": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1", **places}
 
 

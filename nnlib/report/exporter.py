@@ -22,6 +22,7 @@ from nbconvert.exporters import TemplateExporter
 from nbformat import NotebookNode
 from traitlets import Bool, default
 
+from nnlib.language import gettext, speaking
 from nnlib.report.cells import FORMS, IMAGES, Cell
 from nnlib.report.glyphs import STARTUP, language_of, take_warnings
 
@@ -101,7 +102,13 @@ class Exporter(TemplateExporter):
     def default_filters(self) -> Iterator[tuple[str, Any]]:
         """Add the filter that both templates use to nbconvert's."""
         yield from super().default_filters()
+        yield "said", gettext
         yield "written", lambda soup: soup.body.decode_contents() if soup else ""
+
+    def from_notebook_node(self, nb: Any, resources: Any = None, **kw: Any) -> tuple[Any, Any]:
+        """Return the notebook exported, the exporter's own words in the notebook's language."""
+        with speaking(nb.metadata.get("nnlib", {}).get("language", "")):
+            return super().from_notebook_node(nb, resources, **kw)
 
     def _init_preprocessors(self) -> None:
         super()._init_preprocessors()
@@ -186,7 +193,7 @@ class Exporter(TemplateExporter):
             about.text, about.kind = shown, output.get("name") or output.output_type
         elif mime in IMAGES:
             about.kind, image = "figure", shown.img
-            image["alt"] = alt or caption or "A figure without a description"
+            image["alt"] = alt or caption or gettext("A figure without a description")
             size = {key: str(own.get(key)) for key in ("width", "height")}
             image.attrs.update({k: v for k, v in size.items() if re.fullmatch(r"[\d.]+(px|%)?", v)})
         elif shown.table or caption:
@@ -261,9 +268,10 @@ def _mark_solutions(cells: Sequence[NotebookNode]) -> None:
 
     It opens with its name, which has the number of the exercise above it.
     """
-    inside, name = [False, *("solution" in tags_of(cell) for cell in cells), False], "Solution"
+    inside = [False, *("solution" in tags_of(cell) for cell in cells), False]
+    name, word = gettext("Solution"), gettext("Exercise")
     for i, cell in enumerate(cells, 1):
-        if number := re.match(r"#+ Exercise ([\d.]*\d)", cell.source):
-            name = f"Solution {number[1]}"
+        if number := re.match(rf"#+ {word} ([\d.]*\d)", cell.source):
+            name = f"{gettext('Solution')} {number[1]}"
         cell.metadata["nnlib_opens"] = name if inside[i] and not inside[i - 1] else ""
         cell.metadata["nnlib_closes"] = inside[i] and not inside[i + 1]

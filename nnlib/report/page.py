@@ -16,6 +16,7 @@ from nbconvert.exporters import HTMLExporter
 from nbconvert.filters import Highlight2HTML
 from nbformat import NotebookNode
 
+from nnlib.language import gettext
 from nnlib.report.cells import content_of, data_uri
 from nnlib.report.exporter import CommandLine, Exporter
 from nnlib.report.glyphs import font_face
@@ -78,7 +79,7 @@ class Page(Exporter, HTMLExporter):
             image["src"] = data_uri("image/svg+xml", _web_svg(content_of(image["src"])[1]))
         for code in soup.select("pre > code[class*='language-']"):
             shown = Highlight2HTML()(code.get_text(), language=code["class"][0][9:])
-            box = _scrollable(soup, "Code", "code-sample")
+            box = _scrollable(soup, gettext("Code"), "code-sample")
             box.append(BeautifulSoup(shown, "html.parser"))
             code.parent.replace_with(box)
 
@@ -126,7 +127,7 @@ def _tidy_math(soup: BeautifulSoup, math: Any) -> None:
         if after and after.get("form") != "prefix":
             apply.insert_after(soup.new_tag("mspace", attrs={"width": "0.17em"}))
     if math.get("display") == "block":
-        math.wrap(_scrollable(soup, "Equation", "equation", "span"))
+        math.wrap(_scrollable(soup, gettext("Equation"), "equation", "span"))
         return
     formula = math
     if end := re.match(r"[.,;:?!)]+", text := str(math.next_sibling or "")):
@@ -134,7 +135,7 @@ def _tidy_math(soup: BeautifulSoup, math: Any) -> None:
         formula = math.wrap(soup.new_tag("span", attrs={"class": "together"}))
         formula.append(end[0])
     if len(math.get_text()) > LONG:
-        formula.wrap(_scrollable(soup, "Formula", "long", "span"))
+        formula.wrap(_scrollable(soup, gettext("Equation"), "long", "span"))
 
 
 def _tidy_accent(accent: Any) -> None:
@@ -154,7 +155,7 @@ def _caption_table(soup: BeautifulSoup, about: Any) -> None:
         caption.extend(list((told.p or told).contents))
     if about.number:
         number = soup.new_tag("b")
-        number.string = f"Table {about.number}."
+        number.string = gettext(f"Table {about.number}.")
         caption.insert(0, " ")
         caption.insert(0, number)
     if caption.contents:
@@ -171,5 +172,5 @@ def _tidy_table(soup: BeautifulSoup, table: Any) -> None:
         cell["scope"] = "col" if cell.find_parent("thead") else "row"
     for cell in table.find_all("td"):  # numbers stay in one piece, and prose gets room
         cell["class"] = "whole" if len(cell.get_text(strip=True)) <= 18 else "long"
-    caption = table.caption.get_text().strip() if table.caption else "Table"
+    caption = table.caption.get_text().strip() if table.caption else gettext("Table")
     table.wrap(_scrollable(soup, caption, "table"))

@@ -16,6 +16,10 @@ function make(tag, attributes = {}, ...children) {
   return node;
 }
 
+// Return a text in the reader's language, where the kernel has sent one, with a number for {}.
+let words = {};
+const _ = (text, number = "") => (words[text] ?? text).replace("{}", number);
+
 // Put off calls so that one is made every `pause` milliseconds at most, and none is lost.
 function throttled(action, pause) {
   let timer = null;
@@ -142,23 +146,24 @@ function bars(shown) {
 
 function unitFigures(units, { width, height }) {
   return units.map(({ number, contribution, weights }) => {
-    const label = `Incoming weights of hidden unit ${number}`;
+    const label = _("Incoming weights of hidden unit {}", number);
     const picture = pixels(signedBytes(weights), width, height, signed, label);
     const share = make("b", {}, withSign(contribution));
-    return make("figure", {}, picture, make("figcaption", {}, `unit ${number}`, make("br"), share));
+    return make("figure", {}, picture, make("figcaption", {}, _("unit {}", number), make("br"), share));
   });
 }
 
 function render({ model, el }) {
+  words = model.get("words") ?? {};
   const canvas = make("canvas", { width: SIDE, height: SIDE, class: "paper", role: "img",
-    "aria-label": "Canvas: draw here with mouse, finger or pen" });
-  const clear = make("button", { type: "button", class: "clear" }, "Clear");
-  const example = make("button", { type: "button", class: "example" }, "An example");
+    "aria-label": _("Canvas: draw here with mouse, finger or pen") });
+  const clear = make("button", { type: "button", class: "clear" }, _("Clear"));
+  const example = make("button", { type: "button", class: "example" }, _("An example"));
   const pen = make("input", { type: "range", min: 8, max: 44, value: PEN, class: "thickness" });
   const file = make("input", { type: "file", accept: "image/*", class: "upload" });
   const message = make("p", { class: "message", "aria-live": "polite" });
   const seen = make("div", { class: "seen" });
-  const probabilities = make("ul", { class: "bars", "aria-label": "Probabilities" });
+  const probabilities = make("ul", { class: "bars", "aria-label": _("Probabilities") });
   const units = make("div", { class: "units" });
   let used = true; // what is on the canvas was not drawn, and gives way to the first stroke
 
@@ -203,7 +208,7 @@ function render({ model, el }) {
       used = true;
       send(greyOf(copy));
     } catch {
-      message.textContent = `cannot read ${chosen.name} as a picture; choose a PNG or JPEG`;
+      message.textContent = _("cannot read {} as a picture; choose a PNG or JPEG", chosen.name);
     }
   });
 
@@ -215,7 +220,7 @@ function render({ model, el }) {
     units.replaceChildren(...(said.units ? unitFigures(said.units, said.seen) : []));
     if (!said.seen) return;
     const { width, height, values } = said.seen;
-    const small = pixels(bytes(values), width, height, ink, "The image that the net sees");
+    const small = pixels(bytes(values), width, height, ink, _("The image that the net sees"));
     seen.append(small);
     if (said.example) {
       lay(canvas, small);
@@ -233,11 +238,11 @@ function render({ model, el }) {
   el.append(
     make("div", { class: "desk" }, canvas,
       make("div", { class: "tools" }, clear, example,
-        make("label", {}, "Picture ", file), make("label", {}, "Thickness ", pen))),
+        make("label", {}, `${_("Picture")} `, file), make("label", {}, `${_("Thickness")} `, pen))),
     make("div", { class: "result" }, message,
-      make("div", { class: "panes" }, title("What the net sees", seen),
-        title("Probabilities", probabilities)),
-      title("Hidden units that decided, and what each adds to the answer", units)),
+      make("div", { class: "panes" }, title(_("What the net sees"), seen),
+        title(_("Probabilities"), probabilities)),
+      title(_("Hidden units that decided, and what each adds to the answer"), units)),
   );
   empty();
   answer();

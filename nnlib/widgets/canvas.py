@@ -7,6 +7,7 @@ drawing; where nobody sits at the notebook, of an image of the set, as if it had
 """
 
 import itertools
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from traitlets import Dict
 from nnlib.checks import InputError
 from nnlib.data import DownloadError, load_dataset
 from nnlib.images import Split
+from nnlib.language import gettext as _
+from nnlib.language import language
 from nnlib.network import MLP
 from nnlib.notebook import axes, show
 from nnlib.notebook.live import LiveFigure, attended
@@ -158,9 +161,11 @@ class DrawingPad(anywidget.AnyWidget):
     _css = Path(__file__).with_suffix(".css")
     picture = Dict().tag(sync=True)  # from the page: width, height, grey (bytes)
     answer = Dict().tag(sync=True)  # to the page: message, bars, seen, units
+    words = Dict().tag(sync=True)  # to the page: what it says, in the language spoken
 
     def __init__(self, model: MLP, examples: Split) -> None:
-        super().__init__()
+        said = re.findall(r'\b_\("(.+?)"', str(self._esm))
+        super().__init__(words={text: _(text) for text in said if language() != "en"})
         self.model, self.examples = model, examples
         self.rows = itertools.cycle(range(len(examples)))
         self.on_rest: Callable[[Decision], None] = lambda decision: None
@@ -172,7 +177,7 @@ class DrawingPad(anywidget.AnyWidget):
         """Answer a picture from the page, or say what to do where there is none."""
         self.decision = None
         if not picture:
-            self.answer = {"message": "Draw here, or choose a picture"}
+            self.answer = {"message": _("Draw here, or choose a picture")}
             return
         grey = np.frombuffer(picture["grey"], np.uint8).reshape(picture["height"], -1)
         shape, dataset = self.examples.images.shape[1:], self.model.info.get("dataset", "")
@@ -180,7 +185,7 @@ class DrawingPad(anywidget.AnyWidget):
             self.decision = decide(self.model, fit_picture(grey, shape, dataset))
             self.answer = _answer(self.decision)
         except InputError as error:
-            self.answer = {"message": str(error)}
+            self.answer = {"message": _(str(error))}
 
     def _do(self, kind: str) -> None:
         """Do what the page asks for: show the next example, or note that the hand rests."""
@@ -188,7 +193,7 @@ class DrawingPad(anywidget.AnyWidget):
             row = next(self.rows)
             self.decision = decide(self.model, self.examples.images[row])
             answer, truth = _answer(self.decision), self.decision.names[self.examples.y[row]]
-            said = f"{answer['message']} (it is {truth})"
+            said = answer["message"] + _(f" (it is {truth})")
             self.answer = answer | {"message": said, "example": True}
         elif kind == "rest" and self.decision:
             self.on_rest(self.decision)
@@ -200,8 +205,8 @@ def _answer(decision: Decision) -> dict[str, Any]:
     weights = np.rint(decision.weights * (127 / limit)).astype(np.int8)  # (M, h, w)
     units = zip(decision.units.tolist(), decision.contributions.tolist(), weights, strict=True)
     return {
-        "message": f"This looks like {decision.answer}: {decision.probabilities.max():.1%}",
-        "bars": [{"name": name, "probability": p} for name, p in decision.bars.items()],
+        "message": _(f"This looks like {decision.answer}: {decision.probabilities.max():.1%}"),
+        "bars": [{"name": _(name), "probability": p} for name, p in decision.bars.items()],
         "seen": {"height": height, "width": width, "values": decision.seen.tobytes()},
         "units": [
             {"number": unit, "contribution": share, "weights": image.tobytes()}

@@ -13,7 +13,7 @@ import base64
 import math
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from html import escape
 from pathlib import Path
@@ -24,6 +24,7 @@ from IPython.display import display
 
 from nnlib import layers, optim
 from nnlib.data import Dataset
+from nnlib.language import gettext as _
 from nnlib.notebook import axes
 from nnlib.notebook.live import CURVES, Drawing, Drawn, attended, side_by_side
 from nnlib.widgets.playground import AUGMENTATIONS, OPTIMISERS, Knobs, Playground, Run, parse_sizes
@@ -65,7 +66,7 @@ class Board:
         """Train a run and wait for its end, or for an interrupt."""
         self.chosen = run
         try:
-            for _ in self.steps(run):
+            for _step in self.steps(run):
                 pass
         except KeyboardInterrupt:
             self.ended(run)
@@ -73,7 +74,7 @@ class Board:
     def steps(self, run: Run) -> Iterator[None]:
         """Train a run; after each step draw what is due."""
         self.curves.due = self.inside.due = 0.0
-        for _ in self.playground.learn(run):
+        for _step in self.playground.learn(run):
             if self.curves.show_if_due():
                 self.list_runs()
                 self.say(run.standing)
@@ -197,7 +198,7 @@ class Panel(Board):
         try:
             with _interrupts_call(self.stop):
                 while run := self.playground.learning:
-                    for _ in self.steps(run):
+                    for _step in self.steps(run):
                         await asyncio.sleep(0)
         except Exception as error:  # there is no cell that could show it
             self.say(f"{type(error).__name__}: {error}", wrong=True)
@@ -211,9 +212,9 @@ class Panel(Board):
         self.train = _button("Train", "play", "Train a new run with these knobs", self.start)
         self.train.button_style = "primary"
         self.halt = _button("Stop", "stop", "Stop the run that learns", self.stop)
-        self.auto = ipw.Checkbox(True, description="train on every change", indent=False)
+        self.auto = ipw.Checkbox(True, description=_("train on every change"), indent=False)
         self.rate = ipw.FloatLogSlider(
-            value=1, min=-2, max=1, step=0.1, description="rate now ×", readout_format=".2g"
+            value=1, min=-2, max=1, step=0.1, description=_("rate now ×"), readout_format=".2g"
         )
         self.rate.observe(self._rate_turned, "value")
         for widget in self.knobs.values():
@@ -228,7 +229,7 @@ class Panel(Board):
                  "link": self.link}  # fmt: skip
         for name, widget in (named | self.knobs).items():
             widget.add_class(f"nnlib-{name.replace('_', '-')}")
-        otherwise = "The playground is alive where its notebook runs in JupyterLab."
+        otherwise = _("The playground is alive where its notebook runs in JupyterLab.")
         display(view._repr_mimebundle_() | {"text/plain": otherwise}, raw=True)
 
     def list_runs(self) -> None:
@@ -240,12 +241,13 @@ class Panel(Board):
         self.list.children = [row.box for row in self.rows.values()]
         self.halt.disabled = self.rate.disabled = learning is None
         href = f"data:text/csv;base64,{base64.b64encode(self.playground.csv.encode()).decode()}"
-        self.link.value = f'<a download="playground.csv" href="{href}">Save all runs as CSV</a>'
+        text = _("Save all runs as CSV")
+        self.link.value = f'<a download="playground.csv" href="{href}">{text}</a>'
 
     def say(self, text: str, wrong: bool = False) -> None:
         """Show a line below the buttons; what is `wrong` is also read out."""
         look = 'class="nnlib-wrong" role="alert"' if wrong else 'class="nnlib-standing"'
-        self.status.value = f"<p {look}>{escape(text)}</p>"
+        self.status.value = f"<p {look}>{escape(_(text))}</p>"
 
 
 class Row:
@@ -256,7 +258,7 @@ class Row:
         about = f"Show the weights and mistakes of run {run.number}"
         show = _button(str(run.number), "", about, lambda _: panel.choose(run))
         show.style = {"button_color": axes.look(run.number - 1)["color"], "text_color": "white"}
-        name = ipw.Text(run.name, continuous_update=False, tooltip=f"Name of run {run.number}")
+        name = ipw.Text(run.name, continuous_update=False, tooltip=_(f"Name of run {run.number}"))
         name.observe(lambda change: panel.rename(run, change["new"]), "value")
         gone = _button("", "times", f"Remove run {run.number}", lambda _: panel.remove(run))
         self.text = ipw.HTML()
@@ -265,7 +267,8 @@ class Row:
     def refresh(self) -> None:
         """Say how far the run is."""
         run, done = self.run, len(self.run.history.rows)
-        self.text.value = f"best {run.best}; {run.state}, {done} of {run.knobs.epochs} epochs"
+        told = f"best {run.best}; {run.state}, {done} of {run.knobs.epochs} epochs"
+        self.text.value = _(told)
 
 
 def knob_widgets(knobs: Knobs, images: int) -> dict[str, ipw.Widget]:
@@ -277,29 +280,32 @@ def knob_widgets(knobs: Knobs, images: int) -> dict[str, ipw.Widget]:
         options = [*((f"{number:g}", number) for number in others), *last]
         return ipw.SelectionSlider(options=options, value=value, **settled)
 
+    def one_of(names: Iterable[str], value: str) -> ipw.Widget:
+        return ipw.Dropdown(options=[(_(name), name) for name in names], value=value)
+
     power, sizes = math.log10(knobs.lr), [n for n in (100, 1000, 10_000) if n < images]
     widgets = {
-        "hidden": ipw.Text(" ".join(map(str, knobs.hidden)), placeholder="none", **settled),
-        "activation": ipw.Dropdown(options=list(layers.ACTIVATIONS), value=knobs.activation),
-        "optimiser": ipw.Dropdown(options=list(OPTIMISERS), value=knobs.optimiser),
+        "hidden": ipw.Text(" ".join(map(str, knobs.hidden)), placeholder=_("none"), **settled),
+        "activation": one_of(layers.ACTIVATIONS, knobs.activation),
+        "optimiser": one_of(OPTIMISERS, knobs.optimiser),
         "lr": ipw.FloatLogSlider(value=knobs.lr, min=min(-4, math.floor(power)),
                                  max=max(1, math.ceil(power)), readout_format=".3g", **settled),
-        "schedule": ipw.Dropdown(options=list(optim.SCHEDULES), value=knobs.schedule),
+        "schedule": one_of(optim.SCHEDULES, knobs.schedule),
         "batch_size": among([2**k for k in range(11)], knobs.batch_size),
         "weight_decay": among([0, *(10.0**k for k in range(-6, 0))], knobs.weight_decay),
         "dropout": ipw.FloatSlider(knobs.dropout, min=0, max=0.9, step=0.05, **settled),
-        "augmentation": ipw.Dropdown(options=list(AUGMENTATIONS), value=knobs.augmentation),
-        "train_size": among(sizes, knobs.train_size, ("all", 0)),
+        "augmentation": one_of(AUGMENTATIONS, knobs.augmentation),
+        "train_size": among(sizes, knobs.train_size, (_("all"), 0)),
         "epochs": ipw.BoundedIntText(knobs.epochs, min=1, max=max(200, knobs.epochs)),
         "seed": ipw.BoundedIntText(knobs.seed, min=0, max=max(10**6, knobs.seed)),
     }  # fmt: skip
     for name, widget in widgets.items():
-        widget.description = LABELS.get(name, name)
+        widget.description = _(LABELS.get(name, name))
     return widgets
 
 
 def _button(text: str, icon: str, about: str, action: Callable) -> ipw.Button:
-    button = ipw.Button(description=text, icon=icon, tooltip=about)
+    button = ipw.Button(description=_(text), icon=icon, tooltip=_(about))
     button.on_click(action)
     return button
 
