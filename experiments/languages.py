@@ -271,6 +271,8 @@ def glossary(language: str) -> list[tuple[str, list[str]]]:
 
 def unlike(text: str, string: str, language: str) -> Iterator[str]:
     """Yield which terms of the glossary, pieces of code or formulas a translation lacks."""
+    for title in re.findall(r"\*[^*]+\*", text):  # of a paper: it stays as it is
+        text = text.replace(title, "") if title in string else text
     for term, allowed in glossary(language):
         if re.search(rf"\b{term}", text, re.IGNORECASE) and not any(w in string for w in allowed):
             yield f"{term} is {' or '.join(allowed)}: {text[:50]}"
