@@ -56,3 +56,13 @@ def test_speed_is_told_round_by_round_with_the_better_number_of_threads() -> Non
     times = {"nnlib/1": [1.0, 2.0], "nnlib/2": [0.5, 1.0], "jax/1": [1.0, 3.0]}
     cells = [readme.beside(times, name) for name in ("nnlib", "jax", "pytorch")]
     assert cells == ["0.75", "2.00 (2.5, 2.0 – 3.0)", "–"]
+
+
+def test_the_chinese_readme_quotes_the_same_figures() -> None:
+    def figures(text: str) -> list[list[str]]:
+        rows = [line.split("|")[-3:-1] for line in text.splitlines() if " ± " in line]
+        return [[cell.strip() for cell in row] for row in rows]
+
+    chinese = (readme.project_root() / "README.zh-CN.md").read_text(encoding="utf-8")
+    assert figures(chinese)
+    assert figures(chinese) == figures(readme.block())[: len(figures(chinese))]
