@@ -282,7 +282,7 @@ def test_rows_after_the_checkpoint_are_cut_off(own_folder: Path, tmp_path: Path)
 @pytest.mark.timeout(1200)
 def test_a_net_of_a_gibibyte_is_saved_tested_and_resumed(tmp_path: Path) -> None:
     patient = partial(limited, ":", seconds=400)
-    words = ("--dataset", "digits", "--train-size", 64, "--hidden", 16300, 16300, "--lr", 0.001)
+    words = ("--dataset", "digits", "--train-size", 64, "--hidden", 16400, 16400, "--lr", 0.001)
     status, _, errors = patient("train", *words, "--epochs", 1, "--out", tmp_path / "run")
     assert status == 0, errors
     assert (tmp_path / "run" / "model.safetensors").stat().st_size > 2**30
