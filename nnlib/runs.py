@@ -195,7 +195,7 @@ class RunFolder:
             try:
                 header, *rows = islice(csv.reader(stream), number + 1)
                 if sorted(header) != sorted(columns) or len(rows) != number:
-                    raise ValueError(f"{len(rows)} rows of {', '.join(header)}"[:100])
+                    raise ValueError(f"{len(rows)} rows of {header}"[:100])
                 return [{c: _number(c, t) for c, t in zip(header, r, strict=True)} for r in rows]
             except (ValueError, csv.Error) as error:
                 raise InputError(f"{path} lacks the checkpoint's {number} rows ({error})") from None

