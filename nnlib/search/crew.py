@@ -5,6 +5,8 @@ on, and writes the result down, until nothing is left to claim. Where it is trai
 subclasses: here, in processes, or on a cluster.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import pickle
@@ -16,15 +18,20 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nnlib.checks import InputError
 from nnlib.config import TrainConfig
 from nnlib.data import Dataset
-from nnlib.search.ledger import Ledger, Trial
 from nnlib.search.storage import STORAGE_ERRORS
-from nnlib.search.workers import Report, Result
+
+if TYPE_CHECKING:
+    from nnlib.search.ledger import Ledger, Trial
+    from nnlib.search.workers import Report, Result
+
+    Train = Callable[[list[TrainConfig], Path, Report], Result]
 
 ATTEMPTS = 3  # times that a trial may lose its process before it is given up
 STARTS = 9  # times that a process may die before it is ready
@@ -32,7 +39,6 @@ PATIENCE = 5.0  # seconds that the end of a thread may take
 IMAGES = ".nnlib-images-"  # how the folder begins in which a search holds them for its workers
 PROGRAM = "from nnlib.search.workers import main; main()"
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-Train = Callable[[list[TrainConfig], Path, Report], Result]
 
 
 class Crew:
