@@ -33,7 +33,8 @@ from nnlib.report.translation import translated
 TITLE = "A neural network from nothing but NumPy"
 SUBTITLE = (
     "A multi-layer perceptron built by hand, trained, searched, opened up and measured. "
-    "Every number that we call ours was measured: on these pages, or in longer runs stored with them."
+    "Every number that we call ours was measured: on these pages, or in longer runs stored with "
+    "them."
 )
 BANNER = (
     "Fashion-MNIST was neither at hand nor reachable when this report was computed: "
@@ -142,7 +143,9 @@ def _check_out(out: Path) -> None:
     except OSError as error:
         raise InputError(f"cannot read {out}: {error.strerror}; name another folder") from error
     except (KeyError, TypeError) as error:
-        raise InputError(f"an earlier report in {out} has no list of its files; name another folder") from error
+        raise InputError(
+            f"an earlier report in {out} has no list of its files; name another folder"
+        ) from error
     foreign = sorted(file for file in found - known if Path(file).name not in CLUTTER)
     if foreign:
         raise InputError(

@@ -92,7 +92,7 @@ def apart(text: str, marks: re.Pattern) -> list[str]:
 
 
 def terminal(text: str) -> str:
-    r"""Return what text leaves on a terminal: \r, \b and erasures done, colours and links dropped."""
+    r"""Return what a terminal would show: \r, \b and erasures done, colours and links dropped."""
     rows: list[list[str]] = [[]]
     row = column = 0
     for found in TERMINAL.finditer(text):
@@ -199,7 +199,7 @@ class Cell:
         return soup
 
     def html(self, source: str, kept: Sequence[str] = ()) -> BeautifulSoup:
-        """Return HTML that is closed and still, its pictures inside; `kept` are formulas set aside."""
+        """Return HTML, closed and still, its pictures inside; `kept` are formulas set aside."""
         soup = BeautifulSoup(f"<body>{CONTROL.sub('', source)}", "html5lib")
         for svg in soup.find_all("svg"):
             text = svg.get_text(" ", strip=True)
@@ -297,9 +297,9 @@ class Cell:
             soup = BeautifulSoup("<body><img>", "html5lib")
             soup.img["src"] = data_uri(*picture) if picture else ""
             return soup if picture else None
-        if mime == "text/html" and "<script" in content and self.live:
-            if not ELSEWHERE.search(content):
-                return self._running(content)
+        scripts = self.live and mime == "text/html" and "<script" in content
+        if scripts and not ELSEWHERE.search(content):
+            return self._running(content)
         if mime == "text/latex":
             soup = BeautifulSoup("<body><p>", "html5lib")
             soup.p.string = content
@@ -307,7 +307,6 @@ class Cell:
         else:
             soup = self.markdown(content) if mime == "text/markdown" else self.html(content)
         return soup if soup.get_text(strip=True) or soup.find(["img", "hr", "math"]) else None
-
 
     def _running(self, content: str) -> BeautifulSoup:
         """Return HTML that draws itself: plotly with all it needs, an animation of matplotlib."""

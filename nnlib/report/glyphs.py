@@ -27,7 +27,7 @@ def language_of(nb: NotebookNode) -> str:
 
 
 def take_warnings(outputs: Sequence[NotebookNode], reader: Cell) -> None:
-    """Say on standard error, and not in the document, which characters a figure was drawn without."""
+    """Say on standard error, not in the document, which characters a figure was drawn without."""
     missed: dict[str, None] = {}
     for output in outputs:
         if output.output_type == "stream":

@@ -28,7 +28,7 @@ LONG = 30  # signs of a formula within a line that may be wider than a phone
 class Page(Exporter, HTMLExporter):
     """Export a notebook as one accessible page that needs nothing from the network.
 
-    Outputs that draw themselves by a script do so, but not in the report, and not if `sanitize_html`.
+    Outputs that draw themselves by a script do so, but not in the report nor if `sanitize_html`.
     """
 
     export_from_notebook = "Report page (HTML)"

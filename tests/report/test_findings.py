@@ -183,13 +183,15 @@ def who_is_confused(nets: pd.DataFrame) -> Iterator[str]:
     upper = [0, 2, 3, 4, 6]  # T-shirt/top, Pullover, Dress, Coat, Shirt
     assert np.triu(both).argmax() == 0 * 10 + 6
     share, among = both[0, 6] / errors.sum(), errors[np.ix_(upper, upper)].sum() / errors.sum()
-    yield f"stored runs of {len(fashion)} far stronger nets. They make {among:.0%} of their mistakes"
+    far = f"{len(fashion)} far stronger nets"
+    yield f"stored runs of {far}. They make {among:.0%} of their mistakes"
     yield f"and {share:.0%} between T-shirt/top and Shirt alone"
     errors = confused(digits)
     both = errors + errors.T
     assert np.triu(both).argmax() == 4 * 10 + 9
     share = both[4, 9] / errors.sum()
-    yield f"the leading pair of {len(digits)} strong nets is 4 and 9, with {share:.0%} of the mistakes"
+    pair = f"the leading pair of {len(digits)} strong nets"
+    yield f"{pair} is 4 and 9, with {share:.0%} of the mistakes"
 
 
 def is_one_better(nets: pd.DataFrame) -> Iterator[str]:
@@ -206,7 +208,8 @@ def is_one_better(nets: pd.DataFrame) -> Iterator[str]:
     told = disagreements(named_right(fashion, "frontier-answers"))
     assert int(told.split()[0]) > 2 * most  # "on more than twice as many"
     yield f"Even our three best nets disagree on {told}."
-    yield f"our three best disagree on {disagreements(named_right(digits, 'frontier-answers'))} images"
+    told = disagreements(named_right(digits, "frontier-answers"))
+    yield f"our three best disagree on {told} images"
 
 
 def how_good(nets: pd.DataFrame) -> Iterator[str]:
@@ -284,7 +287,8 @@ def what_reports_claimed() -> Iterator[str]:
     )
     yield f"E claims {-ahead['E']:.2f} points more than our mean."
     share = claims["E"] / 100
-    yield f"give its {claims['E']}% a standard error of {100 * (share * (1 - share) / 1000) ** 0.5:.2f}"
+    error = 100 * (share * (1 - share) / 1000) ** 0.5
+    yield f"give its {claims['E']}% a standard error of {error:.2f}"
     of_e = runs.loc["E"].groupby(["recipe", "reading"])["test_accuracy"].mean()
     of_e = of_e[:, "as trained"]
     assert of_e.idxmax() == "as published"  # "it comes out no better"

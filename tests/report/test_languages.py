@@ -1,4 +1,4 @@
-"""Another language: how texts are looked up, what becomes of a notebook, and that none is missing."""
+"""Another language: how texts are looked up, what becomes of notebooks, that none is missing."""
 
 import subprocess
 import sys
@@ -92,7 +92,9 @@ def test_english_reads_no_catalogue():
 
 # --- a notebook
 
-SOURCE = "# A title\nTwo lines,\n$a + b$.\n\n- an item\n  that goes on\n- an item\n\n```\n# A title\n```"
+SOURCE = (
+    "# A title\nTwo lines,\n$a + b$.\n\n- an item\n  that goes on\n- an item\n\n```\n# A title\n```"
+)
 
 
 def test_paragraphs_end_at_blank_lines_headings_and_items():
@@ -149,7 +151,7 @@ def test_editions_lead_to_each_other_and_keep_each_other(tmp_path, monkeypatch):
     assert (out / "zh" / "nnlib-report.pdf").exists()
     made("zh")
     (out / "zh" / "mine.txt").touch()
-    with pytest.raises(InputError, match="zh/mine.txt"):
+    with pytest.raises(InputError, match=r"zh/mine\.txt"):
         made("en")
 
 
@@ -166,8 +168,7 @@ def english() -> languages.Found:
 def test_every_text_is_translated(english: languages.Found, name: str):
     lines = [line for code in language.LANGUAGES[1:]
              for line in languages.faults(name, code, english[name])]  # fmt: skip
-    assert not lines, "
-".join(lines)
+    assert not lines, "\n".join(lines)
 
 
 @pytest.mark.real

@@ -172,7 +172,9 @@ def test_without_scripts_code_still_unfolds(window: chrome.Browser, sample: Path
 
 def test_a_page_runs_its_own_scripts_alone(window: chrome.Browser, sample: Path):
     changed = "document.title = 'changed'"
-    hostile = f'<img src=x onerror="{changed}"><script>{changed}</script><b onclick="{changed}">b</b>'
+    hostile = (
+        f'<img src=x onerror="{changed}"><script>{changed}</script><b onclick="{changed}">b</b>'
+    )
     file = sample.with_name("hostile.html")
     file.write_text(sample.read_text("utf-8").replace("</main>", f"{hostile}</main>"))
     window.open(file)

@@ -275,11 +275,22 @@ def test_a_cell_that_typst_cannot_set_costs_no_other(capsys: pytest.CaptureFixtu
 
 TAG = "<img src=x onerror=alert(1)>"
 ABOUT = {"caption": TAG, "alt": TAG, "name": TAG, "width": '1" onload="alert(1)', "height": ["9"]}
-OUTSIDE = ["/etc/passwd", "../up.png", "in/../../up.png", "%2e%2e/up.png", "link.png", "/etc/hostname"]
+OUTSIDE = [
+    "/etc/passwd",
+    "../up.png",
+    "in/../../up.png",
+    "%2e%2e/up.png",
+    "link.png",
+    "/etc/hostname",
+]
 HOSTILE = [
     told({"image/png": ABOUT}, image_png=coded(PNG)),
-    markdown(f"[a](javascript:alert(1)) <a href=' java\tScript:alert(1)'>b</a> {TAG} [c](vbscript:x)"),
-    told(text_html=f"<p onclick='alert(1)' style='color:red'>d</p><form action='javascript:1'>{TAG}"),
+    markdown(
+        f"[a](javascript:alert(1)) <a href=' java\tScript:alert(1)'>b</a> {TAG} [c](vbscript:x)"
+    ),
+    told(
+        text_html=f"<p onclick='alert(1)' style='color:red'>d</p><form action='javascript:1'>{TAG}"
+    ),
     told(image_svg=SVG.replace("<circle", "<image href='/etc/passwd'/><circle onload='alert(1)'")),
     markdown("<span class='typst' typst='#panic()' data-typst='#panic()'>e</span>"),
     markdown("<div class='cell' said='' called='x&#10;#panic()'>f</div>"),
@@ -315,7 +326,9 @@ def test_text_is_never_markup_and_pictures_are_the_folder_s_own(tmp_path: Path, 
     assert "cannot be typeset" not in capsys.readouterr().err
 
 
-DRAWS = told(text_html="<div id='d'></div><script>d.textContent = 'drawn'</script>", text_plain="poor")
+DRAWS = told(
+    text_html="<div id='d'></div><script>d.textContent = 'drawn'</script>", text_plain="poor"
+)
 
 
 @pytest.mark.parametrize(
