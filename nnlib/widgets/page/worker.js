@@ -1,0 +1,50 @@
+// The worker: it trains a few hundredths of a second at a time, and in between listens and tells.
+
+import { Training } from "./training.js";
+
+const EPOCHS = 60; // after which a run is over
+const TURN = 25; // milliseconds of training between two messages
+const BREATH = 15; // milliseconds of rest after them: the reader came to watch
+
+export function serve(worker) {
+  let [data, training, timer] = [null, null, null];
+
+  const advance = (until) => {
+    let judged = null;
+    do {
+      const loss = training.step();
+      if (!Number.isFinite(loss)) {
+        pause();
+        return worker.postMessage({ kind: "failed", ...training.standing });
+      }
+      if (training.at === 0) judged = training.judge();
+    } while (!judged && performance.now() < until);
+    const over = training.epochs >= EPOCHS;
+    worker.postMessage({ kind: over ? "finished" : "seen", ...training.standing, judged });
+    timer = null;
+    return over;
+  };
+  const turn = () => {
+    if (!advance(performance.now() + TURN)) timer = setTimeout(turn, BREATH);
+  };
+  const pause = () => {
+    clearTimeout(timer);
+    timer = null;
+  };
+
+  const answers = {
+    data: (given) => (data = given.data),
+    start: ({ knobs }) => {
+      pause();
+      training = new Training(data, knobs);
+    },
+    go: () => (timer ??= setTimeout(turn)),
+    pause,
+    step: () => {
+      pause();
+      advance(0);
+    },
+    rate: ({ lr }) => (training.knobs.lr = lr),
+  };
+  worker.onmessage = ({ data: message }) => answers[message.kind](message);
+}
