@@ -19,7 +19,7 @@ from nnlib.widgets.playground import OPTIMISERS, Knobs
 
 LIVE = "application/vnd.nnlib.live+json"
 EXAMPLES = 20  # that a page has to choose from
-WIDEST, DEEPEST = 64, 2  # the largest net that learns in a page
+WIDEST, DEEPEST, BATCH = 64, 2, 16  # the most of each in a page, where images are few
 
 
 def drawing(model: MLP, validation: Split) -> dict[str, Any]:
@@ -56,7 +56,8 @@ def learning(knobs: Knobs) -> dict[str, Any]:
     data = load_dataset("digits")
     images = np.concatenate([data.train.images, data.val.images])
     known = {"momentum": OPTIMISERS[knobs.optimiser].get("momentum", 0.0)}
-    for name in ("activation", "lr", "weight_decay", "batch_size", "seed"):
+    known["batch_size"] = min(knobs.batch_size, BATCH)
+    for name in ("activation", "lr", "weight_decay", "seed"):
         known[name] = getattr(knobs, name)
     return {
         "kind": "learn",

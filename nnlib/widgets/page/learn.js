@@ -2,6 +2,7 @@
 
 import { make, percent, pixels, signed } from "../canvas.js";
 import { ACTIVATIONS } from "./net.js";
+import { column } from "./reader.js";
 
 const CHOICES = {
   hidden: [[], [4], [16], [32], [64], [16, 16], [64, 64]],
@@ -12,7 +13,7 @@ const CHOICES = {
   batch_size: [1, 4, 16, 32, 64, 128, 256],
 };
 const COLOURS = 6;
-const DRAWN = { calm: 1000, else: 100 }; // milliseconds between two drawings
+const [OFTEN, CALM] = [100, 1000]; // milliseconds between two drawings
 const OVER = { finished: "has finished", failed: "has failed: its loss is no number any more", paused: "is paused" };
 
 const written = (value) => (Array.isArray(value) ? value.join("-") || "none" : String(value));
@@ -32,15 +33,15 @@ function offer(form, knobs) {
 function weightsOf({ weights, units }, [height, width]) {
   const limit = weights.reduce((a, w) => Math.max(a, Math.abs(w)), 0) || 1;
   return Array.from({ length: units }, (_, unit) => pixels(
-    weights.filter((_, i) => i % units === unit).map((w) => (127 * w) / limit), width, height, signed,
-    `Incoming weights of hidden unit ${unit}`));
+    column(weights, units, unit).map((w) => (127 * w) / limit), width, height, signed,
+    `Incoming weights of unit ${unit} of the first layer`));
 }
 
 export function learn(root, { knobs: first, shape, said }, worker) {
   const part = (selector) => root.querySelector(selector);
   const [go, step, rate, rows] = [".go", ".step", ".rate", "tbody"].map(part);
   const values = offer(part("form"), first);
-  const pause = matchMedia("(prefers-reduced-motion: reduce)").matches ? DRAWN.calm : DRAWN.else;
+  const pause = matchMedia("(prefers-reduced-motion: reduce)").matches ? CALM : OFTEN;
   let [run, number, drawn] = [null, 0, 0];
 
   const line = (chart, kind) => {

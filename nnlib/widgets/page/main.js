@@ -38,8 +38,12 @@ const wake = {
     const model = readerOf(about, netOf(about, weights), images);
     const board = make("div");
     render({ model, el: board });
-    root.append(make("p", { class: "said" }, about.said), board, choices(about, images, model.show));
-    root.parentNode.querySelector(".card").hidden = true;
+    root.append(board);
+    root.querySelector(".desk").append(choices(about, images, model.show));
+    const figure = root.previousElementSibling;
+    const caption = figure.querySelector("figcaption") ?? figure.appendChild(make("figcaption"));
+    caption.replaceChildren(...caption.querySelectorAll("b"), " ", about.said);
+    figure.querySelector(".card").replaceWith(root);
     model.show(0);
   },
   async learn(root, about) {
@@ -47,7 +51,7 @@ const wake = {
     const x = Float64Array.from(bytes, (pixel) => pixel / 255);
     const d = bytes.length / about.labels.length;
     const split = (from, to) => ({ x: x.slice(from * d, to * d), y: about.labels.slice(from, to) });
-    const data = { train: split(0, about.train), val: split(about.train), classes: about.classes };
+    const data = { train: split(0, about.train), val: split(about.train, about.labels.length), classes: about.classes };
     const worker = new Worker(URL.createObjectURL(new Blob([SOURCE], { type: "text/javascript" })));
     worker.postMessage({ kind: "data", data });
     root.append(document.getElementById("nnlib-learn").content.cloneNode(true));

@@ -1,19 +1,19 @@
 // What is drawn, made to look like a set's images by the steps and numbers of nnlib.pictures, but
-// for even paper: shadows and light from one side stay. An image is {data, width, height}.
+// for even paper without lines: shadows, frames and light from one side stay. An image is {data, width, height}.
 
 const BOXES = { mnist: 20 / 28, digits: 1, "fashion-mnist": 1 };
 const [LOOK, RIM, PALE, NOISE, INK, DUST] = [280, 0.05, 0.03, 5, 0.1, 0.2];
+const BLUR = 4; // pixels about what is drawn
 const NOTHING = "it shows nothing; draw with more contrast";
 
 const sum = (values) => values.reduce((a, b) => a + b, 0);
 const most = (values) => values.reduce((a, b) => Math.max(a, b), 0);
-const least = (values) => values.reduce((a, b) => Math.min(a, b), Infinity);
 // The nearest whole number, of two the even one, as NumPy and Python round.
 const rounded = (x) => (Math.abs(x % 1) === 0.5 ? 2 * Math.round(x / 2) : Math.round(x));
 const mapped = (image, change) => ({ ...image, data: image.data.map(change) });
 
 function quantile(values, q) {
-  const sorted = values.slice().sort((a, b) => a - b);
+  const sorted = values.slice().sort(); // numbers of a typed array, by size
   const at = q * (sorted.length - 1);
   return sorted[Math.floor(at)] * (1 - (at % 1)) + sorted[Math.ceil(at)] * (at % 1);
 }
@@ -38,8 +38,11 @@ function blurred(image, deviation) {
   const radius = Math.floor(4 * deviation + 0.5);
   const bell = Array.from({ length: 2 * radius + 1 }, (_, k) => Math.exp(-0.5 * ((k - radius) / deviation) ** 2));
   const all = sum(bell);
-  return separable(image, (line) => line.map((_, i) => bell.reduce((total, weight, k) => (
-    total + (weight / all) * line[Math.max(0, Math.min(line.length - 1, i + k - radius))]), 0)));
+  return separable(image, (line) => line.map((_, i) => {
+    let total = 0;
+    for (let k = -radius; k <= radius; k++) total += bell[k + radius] * line[Math.max(0, Math.min(line.length - 1, i + k))];
+    return total / all;
+  }));
 }
 
 // Return an image scaled by averaging, as Pillow's box filter does.
@@ -57,23 +60,48 @@ function resized(image, factor) {
   return separable(image, scaled);
 }
 
-const onRim = (i, { width, height }, wide) => Math.min(
-  i % width, width - 1 - (i % width), Math.floor(i / width), height - 1 - Math.floor(i / width)) < wide;
-const rimOf = (image, wide) => image.data.filter((_, i) => onRim(i, image, wide));
-const widthOfRim = ({ width, height }) => Math.max(1, rounded(RIM * Math.max(width, height)));
+// Return the pixels about the edge of an image.
+function rimOf({ data, width, height }, wide) {
+  const inner = (at, length) => at >= wide && at < length - wide;
+  return data.filter((_, i) => !inner(i % width, width) || !inner(Math.floor(i / width), height));
+}
 
-// Return each pixel's contrast with the paper, and where it is ink that noise does not explain.
+function placesOf({ data }, test) {
+  const places = [];
+  for (let i = 0; i < data.length; i++) if (test(data[i])) places.push(i);
+  return places;
+}
+
+// Return left, top, width and height of some places.
+function boxOf(places, { width }) {
+  let [left, top, right, bottom] = [Infinity, Infinity, -1, -1];
+  for (const i of places) {
+    const [x, y] = [i % width, Math.floor(i / width)];
+    [left, top, right, bottom] = [Math.min(left, x), Math.min(top, y), Math.max(right, x), Math.max(bottom, y)];
+  }
+  return [left, top, right - left + 1, bottom - top + 1];
+}
+
+const cut = ({ data, width }, [left, top, wide, high]) => (
+  filled(wide, high, (x, y) => data[(top + y) * width + left + x]));
+
+// Return the part of a page that is not bare paper, as contrast with it, and which of that is ink.
 function contrast(page, strokes) {
-  const paper = quantile(rimOf(page, widthOfRim(page)), 0.5);
-  const above = mapped(blurred(page, Math.max(page.width, page.height) / 400), (grey) => grey - paper);
-  const side = sum(above.data.map((grey) => grey ** 3)) < 0 ? -1 : 1; // dark ink, or light
-  const ink = mapped(above, (grey) => (side * grey) / Math.max(side < 0 ? paper : 255 - paper, 16));
+  const side = Math.max(page.width, page.height);
+  const paper = quantile(rimOf(page, Math.max(1, rounded(RIM * side))), 0.5);
+  const [left, top, width, height] = boxOf(placesOf(page, (grey) => Math.abs(grey - paper) > 1), page);
+  if (width < 1) throw new Error(NOTHING);
+  const [x, y] = [Math.max(0, left - BLUR), Math.max(0, top - BLUR)]; // with room to blur it
+  const [toX, toY] = [Math.min(page.width, left + width + BLUR), Math.min(page.height, top + height + BLUR)];
+  const above = mapped(blurred(cut(page, [x, y, toX - x, toY - y]), side / 400), (grey) => grey - paper);
+  const sign = above.data.reduce((total, grey) => total + grey ** 3, 0) < 0 ? -1 : 1; // dark ink, or light
+  const ink = mapped(above, (grey) => Math.max(0, (sign * grey) / Math.max(sign < 0 ? paper : 255 - paper, 16)));
   const steps = ink.data.map((value, i) => Math.abs(value - ink.data[Math.max(0, i - 2)]));
-  const floor = Math.max((NOISE * quantile(steps, 0.25)) / 0.3186 / Math.SQRT2, PALE);
+  const floor = Math.max((NOISE * quantile(steps.filter((_, i) => i % 7 === 0), 0.25)) / 0.3186 / Math.SQRT2, PALE);
   const found = ink.data.filter((value) => value > floor);
-  if (found.length < Math.max(4, 0.0005 * ink.data.length)) throw new Error(NOTHING);
-  const threshold = strokes ? otsu(found) : Math.max(floor, INK * most(ink.data));
-  return [mapped(ink, (value) => Math.max(value, 0)), mapped(ink, (value) => value > threshold)];
+  if (found.length < Math.max(4, 0.0005 * page.data.length)) throw new Error(NOTHING);
+  const threshold = strokes ? otsu(found) : Math.max(floor, INK * most(found));
+  return [ink, mapped(ink, (value) => value > threshold)];
 }
 
 // Return the threshold whose two classes differ most: Otsu's.
@@ -92,50 +120,37 @@ function otsu(values) {
   return (between.indexOf(most(between)) + 1) * width;
 }
 
-// Return the place of a pixel and of those about it, inside the image.
-function about(i, { width, height }) {
-  const [x, y] = [i % width, Math.floor(i / width)];
-  const beside = (at, length) => [at - 1, at, at + 1].filter((each) => each >= 0 && each < length);
-  return beside(y, height).flatMap((row) => beside(x, width).map((column) => row * width + column));
-}
-
 // Return the connected parts of what is true, each as the places of its pixels.
-function connected(image) {
-  const left = Uint8Array.from(image.data);
+function connected({ data, width, height }) {
+  const left = new Uint8Array(data);
   const parts = [];
   for (let start = left.indexOf(1); start >= 0; start = left.indexOf(1, start)) {
     const part = [start];
     left[start] = 0;
-    for (const i of part) {
-      for (const j of about(i, image)) if (left[j]) left[part[part.push(j) - 1]] = 0;
+    for (const at of part) { // grows meanwhile
+      const [x, y] = [at % width, Math.floor(at / width)];
+      for (let row = Math.max(0, y - 1); row <= Math.min(height - 1, y + 1); row++) {
+        const last = row * width + Math.min(width - 1, x + 1);
+        for (let i = row * width + Math.max(0, x - 1); i <= last; i++) if (left[i]) left[part[part.push(i) - 1]] = 0;
+      }
     }
     parts.push(part);
   }
   return parts;
 }
 
-// Return left, top, width and height of some places.
-function boxOf(places, { width }) {
-  const spans = [places.map((i) => i % width), places.map((i) => Math.floor(i / width))];
-  const [left, top] = spans.map(least);
-  return [left, top, most(spans[0]) + 1 - left, most(spans[1]) + 1 - top];
-}
-
-// Return what is drawn on a page, 0 being paper, without the margins, frames and dust.
+// Return what is drawn on a page, 0 being paper, without margins and dust.
 function inkOf(grey, strokes) {
-  const page = resized(grey, Math.min(1, LOOK / Math.max(grey.width, grey.height)));
-  const [ink, drawn] = contrast(page, strokes);
-  const parts = connected(drawn);
-  const length = (part) => Math.max(...boxOf(part, page).slice(2));
-  const inside = parts.filter((part) => 2 * part.filter((i) => onRim(i, page, widthOfRim(page))).length < part.length);
-  const kept = inside.length ? inside : parts;
-  const longest = most(kept.map(length));
-  const soft = new Set(kept.filter((part) => length(part) >= DUST * longest).flat().flatMap((i) => about(i, page)));
-  const clean = ink.data.map((value, i) => (soft.has(i) ? value : 0));
-  const end = INK * most(clean);
-  const strong = [...clean.keys()].filter((i) => clean[i] > end);
-  const [left, top, width, height] = boxOf(strong, page);
-  return filled(width, height, (x, y) => clean[(top + y) * page.width + left + x]);
+  const factor = LOOK / Math.max(grey.width, grey.height);
+  const [ink, drawn] = contrast(factor < 1 ? resized(grey, factor) : grey, strokes);
+  const parts = connected(drawn).map((part) => [part, Math.max(...boxOf(part, ink).slice(2))]);
+  const longest = Math.max(...parts.map(([, length]) => length));
+  const counts = mapped(ink, () => 0);
+  for (const [part, length] of parts) if (length >= DUST * longest) for (const i of part) counts.data[i] = 1;
+  const soft = separable(counts, (line) => line.map((value, i) => value || line[i - 1] || line[i + 1] || 0));
+  const clean = mapped(ink, (value, i) => soft.data[i] * value);
+  const end = INK * most(clean.data);
+  return cut(clean, boxOf(placesOf(clean, (value) => value > end), clean));
 }
 
 // Fit grey values (0 to 255) into one image (height, width) of the set; throws if they show nothing.

@@ -20,6 +20,9 @@ export function netOf({ sizes, activation }, bytes) {
   return new Net(sizes, activation, layers);
 }
 
+// Return a column of a matrix (D, H), given row by row.
+export const column = (matrix, h, j) => Float64Array.from({ length: matrix.length / h }, (_, i) => matrix[i * h + j]);
+
 // Return what the net makes of one image of bytes (h, w), as nnlib.widgets.canvas tells it.
 export function answerOf(net, { shape: [height, width], classes, scaling: [offset, factor] }, seen) {
   const probabilities = softmax(net.forward(Float64Array.from(seen, (pixel) => (pixel - offset) * factor)));
@@ -28,7 +31,7 @@ export function answerOf(net, { shape: [height, width], classes, scaling: [offse
   const [first, second] = net.parameters;
   const shares = net.inputs[1].map((h, unit) => h * second.W[unit * classes.length + k]);
   const chosen = ordered(shares.map(Math.abs)).slice(0, UNITS);
-  const incoming = chosen.map((unit) => first.W.filter((_, i) => i % shares.length === unit));
+  const incoming = chosen.map((unit) => column(first.W, shares.length, unit));
   const limit = Math.max(...incoming.map((weights) => weights.reduce((a, w) => Math.max(a, Math.abs(w)), 0))) || 1;
   return {
     message: `This looks like ${classes[k]}: ${(100 * probabilities[k]).toFixed(1)}%`,
@@ -58,7 +61,7 @@ export function readerOf(about, net, examples) {
   const read = ({ grey, width, height }) => {
     if (!grey) return say({ message: "Draw here, or choose a picture" });
     try {
-      const data = Float64Array.from(new Uint8Array(grey.buffer));
+      const data = new Float64Array(new Uint8Array(grey.buffer));
       say(answerOf(net, about, fitPicture({ data, width, height }, about.shape, about.dataset).data));
     } catch (error) {
       say({ message: error.message });

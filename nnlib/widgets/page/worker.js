@@ -44,7 +44,7 @@ export function serve(worker) {
       pause();
       advance(0);
     },
-    rate: ({ lr }) => (training.knobs.lr = lr),
+    rate: ({ factor }) => (training.rate = factor),
   };
   worker.onmessage = ({ data: message }) => answers[message.kind](message);
 }
