@@ -12,9 +12,16 @@ const CHOICES = {
   weight_decay: [0, 1e-5, 1e-4, 1e-3, 0.01, 0.1],
   batch_size: [1, 4, 16, 32, 64, 128, 256],
 };
+const CHARTS = ["loss", "accuracy"];
 const COLOURS = 6;
 const [OFTEN, CALM] = [100, 1000]; // milliseconds between two drawings
-const OVER = { finished: "has finished", failed: "has failed: its loss is no number any more", paused: "is paused" };
+const SAID = {
+  learning: "is learning",
+  paused: "is paused",
+  finished: "has finished",
+  removed: "is removed",
+  failed: "has failed: its loss is no number any more",
+};
 
 const written = (value) => (Array.isArray(value) ? value.join("-") || "none" : String(value));
 
@@ -37,83 +44,98 @@ function weightsOf({ weights, units }, [height, width]) {
     `Incoming weights of unit ${unit} of the first layer`));
 }
 
+// Return a new run's lines in the charts and its row in the table, in its colour.
+function shown(root, number, name, remove) {
+  const colour = `colour-${number % COLOURS}`;
+  const line = (chart, kind) => {
+    const node = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
+    node.setAttribute("class", `${kind} ${colour}`);
+    root.querySelector(`.${chart} g`).append(node);
+    return node;
+  };
+  const lines = CHARTS.map((chart) => [line(chart, "training"), line(chart, "validation")]);
+  const cells = [make("td"), make("td")];
+  const gone = make("button", { type: "button", "aria-label": `Remove run ${number}` }, "×");
+  const row = make("tr", {}, make("th", { scope: "row", class: colour }, String(number)), make("td", {}, name),
+    ...cells, make("td", {}, gone));
+  root.querySelector("tbody").append(row);
+  gone.addEventListener("click", () => {
+    for (const node of [row, ...lines.flat()]) node.remove();
+    remove();
+  });
+  return { lines, cells };
+}
+
 export function learn(root, { knobs: first, shape, said }, worker) {
   const part = (selector) => root.querySelector(selector);
-  const [go, step, rate, rows] = [".go", ".step", ".rate", "tbody"].map(part);
+  const [go, step] = [".go", ".step"].map(part);
   const values = offer(part("form"), first);
   const pause = matchMedia("(prefers-reduced-motion: reduce)").matches ? CALM : OFTEN;
   let [run, number, drawn] = [null, 0, 0];
 
-  const line = (chart, kind) => {
-    const node = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
-    node.setAttribute("class", `${kind} colour-${number % COLOURS}`);
-    part(`${chart} g`).append(node);
-    return node;
+  const say = (state) => {
+    run.state = state;
+    go.textContent = { learning: "Pause", paused: "Go on" }[state] ?? "Train";
+    part(".status").textContent = `Run ${run.number} ${SAID[state]}.`;
   };
+  const order = (kind, more) => worker.postMessage({ kind, ...more });
   const begin = () => {
     const knobs = Object.fromEntries(Object.entries(values).map(([name, value]) => [name, value()]));
     const turned = Object.keys(knobs).filter((name) => written(knobs[name]) !== written(first[name]));
-    const name = turned.map((each) => `${part(`[name=${each}]`).parentNode.firstChild.data.trim()} ${written(knobs[each])}`);
-    const lines = [".loss", ".accuracy"].map((chart) => [line(chart, "training"), line(chart, "validation")]);
-    const cells = Array.from({ length: 3 }, () => make("td"));
-    const gone = make("button", { type: "button", "aria-label": `Remove run ${number + 1}` }, "×");
-    const head = make("th", { scope: "row", class: `colour-${number % COLOURS}` }, String(number + 1));
-    const row = make("tr", {}, head, ...cells, make("td", {}, gone));
-    const made = { number: ++number, seen: [], judged: [], best: 0, lines, cells, state: "paused" };
-    cells[0].append(name.join(", ") || "as given");
-    rows.append(row);
-    gone.addEventListener("click", () => {
-      [row, ...lines.flat()].forEach((node) => node.remove());
-      if (run === made) [run] = [null, worker.postMessage({ kind: "pause" }), say("")];
+    const label = (name) => part(`[name=${name}]`).parentNode.firstChild.data;
+    number += 1;
+    const made = { number, seen: [], judged: [], best: 0 };
+    const name = turned.map((each) => label(each) + written(knobs[each])).join(", ") || "as given";
+    Object.assign(made, shown(root, number, name, () => {
+      if (run === made) {
+        order("pause");
+        say("removed");
+      }
       go.focus();
-    });
-    [run, rate.value] = [made, 0];
-    worker.postMessage({ kind: "start", knobs: { ...knobs, seed: first.seed } });
-  };
-  const say = (state) => {
-    if (run) run.state = state;
-    const learning = run?.state === "learning";
-    go.textContent = learning ? "Pause" : run?.state === "paused" ? "Go on" : "Train";
-    rate.disabled = !run || Boolean(run.state in OVER && run.state !== "paused");
-    part(".status").textContent = run ? `Run ${run.number} ${learning ? "is learning" : OVER[state]}.` : "There is no run.";
+    }));
+    run = made;
+    order("start", { knobs: { ...knobs, seed: first.seed }, number });
   };
   const start = () => {
-    worker.postMessage({ kind: "go" });
+    order("go");
     say("learning");
   };
   const draw = () => {
-    const points = (list, name) => list.map((each) => `${each.epoch},${each[name]}`).join(" ");
-    ["loss", "accuracy"].forEach((name, chart) => [run.seen, run.judged].forEach((list, kind) => (
-      run.lines[chart][kind].setAttribute("points", points(list, name)))));
-    part(".weights").replaceChildren(...weightsOf(run.seen.at(-1), shape));
-    run.cells[1].textContent = run.seen.at(-1).epoch.toFixed(1);
-    run.cells[2].textContent = run.judged.length ? percent(run.best) : "–";
+    const last = run.seen.at(-1);
+    CHARTS.forEach((name, chart) => [run.seen, run.judged].forEach((list, kind) => {
+      run.lines[chart][kind].setAttribute("points", list.map((at) => `${at.epoch},${at[name]}`).join(" "));
+    }));
+    part(".weights").replaceChildren(...weightsOf(last, shape));
+    run.cells[0].textContent = last.epoch.toFixed(1);
+    run.cells[1].textContent = run.judged.length ? percent(run.best) : "–";
     drawn = performance.now();
   };
 
   worker.addEventListener("message", ({ data: { kind, judged, ...seen } }) => {
-    if (!run) return;
-    run.seen.push(seen);
+    if (seen.number !== run.number) return; // of a run that has given way to this one
+    if (kind !== "failed") run.seen.push(seen);
     if (judged) run.judged.push({ epoch: seen.epoch, ...judged });
     run.best = Math.max(run.best, judged?.accuracy ?? 0);
     if (kind !== "seen") say(kind);
-    if (run.state !== "learning" || performance.now() - drawn > pause) draw();
+    if (run.seen.length && (run.state !== "learning" || performance.now() - drawn > pause)) draw();
   });
-  part("form").addEventListener("change", () => [begin(), start()]);
+  part("form").addEventListener("change", () => {
+    begin();
+    start();
+  });
   go.addEventListener("click", () => {
-    if (run?.state === "learning") return [worker.postMessage({ kind: "pause" }), say("paused")];
+    if (run?.state === "learning") {
+      order("pause");
+      say("paused");
+      return;
+    }
     if (run?.state !== "paused") begin();
-    return start();
+    start();
   });
   step.addEventListener("click", () => {
-    if (!run || run.state in OVER && run.state !== "paused") begin();
-    worker.postMessage({ kind: "step" });
+    if (run?.state !== "learning" && run?.state !== "paused") begin();
+    order("step");
     say("paused");
-  });
-  rate.addEventListener("input", () => {
-    const factor = 10 ** rate.value;
-    part("output").textContent = factor.toPrecision(2);
-    worker.postMessage({ kind: "rate", factor });
   });
   part(".said").textContent = said;
 }

@@ -14,8 +14,7 @@ const mapped = (image, change) => ({ ...image, data: image.data.map(change) });
 
 function quantile(values, q) {
   const sorted = values.slice().sort(); // numbers of a typed array, by size
-  const at = q * (sorted.length - 1);
-  return sorted[Math.floor(at)] * (1 - (at % 1)) + sorted[Math.ceil(at)] * (at % 1);
+  return sorted[Math.floor(q * (sorted.length - 1))];
 }
 
 // Return an image of this size whose pixels are `value(x, y)`.

@@ -39,7 +39,7 @@ export class Training {
     const sizes = [d, ...knobs.hidden, classes];
     this.net = new Net(sizes, knobs.activation, given.parameters ?? drawn(sizes, knobs.activation, random));
     this.order = (epoch) => given.orders?.[epoch] ?? shuffled(train.y.length, random);
-    Object.assign(this, { train, val, d, knobs, sgd: new SGD(), rate: 1, epochs: 0, at: 0, seen: 0, loss: 0, right: 0 });
+    Object.assign(this, { train, val, d, knobs, sgd: new SGD(), epochs: 0, at: 0, seen: 0, loss: 0, right: 0 });
   }
 
   // Take one step and return its loss, without the penalty; `judged` is true after an epoch's last.
@@ -51,7 +51,7 @@ export class Training {
     batch.forEach((row, i) => x.set(train.x.subarray(row * d, (row + 1) * d), i * d));
     const { loss, right, gradient } = crossEntropy(
       this.net.forward(x, batch.length), batch.map((row) => train.y[row]));
-    this.sgd.step(this.net, this.net.backward(gradient, batch.length), { ...knobs, lr: this.rate * knobs.lr });
+    this.sgd.step(this.net, this.net.backward(gradient, batch.length), knobs);
     this.at += batch.length;
     this.seen += batch.length;
     this.loss += loss * batch.length;
@@ -70,6 +70,7 @@ export class Training {
   // Return where it is: the running means of this epoch, and the weights to look at.
   get standing() {
     return {
+      number: this.number,
       epoch: this.epochs + this.at / this.train.y.length,
       loss: this.loss / this.seen,
       accuracy: this.right / this.seen,

@@ -15,7 +15,8 @@ export function serve(worker) {
       const loss = training.step();
       if (!Number.isFinite(loss)) {
         pause();
-        return worker.postMessage({ kind: "failed", ...training.standing });
+        worker.postMessage({ kind: "failed", ...training.standing });
+        return true;
       }
       if (training.at === 0) judged = training.judge();
     } while (!judged && performance.now() < until);
@@ -34,9 +35,10 @@ export function serve(worker) {
 
   const answers = {
     data: (given) => (data = given.data),
-    start: ({ knobs }) => {
+    start: ({ knobs, number }) => {
       pause();
       training = new Training(data, knobs);
+      training.number = number;
     },
     go: () => (timer ??= setTimeout(turn)),
     pause,
@@ -44,7 +46,6 @@ export function serve(worker) {
       pause();
       advance(0);
     },
-    rate: ({ factor }) => (training.rate = factor),
   };
   worker.onmessage = ({ data: message }) => answers[message.kind](message);
 }
