@@ -189,9 +189,7 @@ export function render({ model, el }) {
     model.send({ kind: "example" });
     rest();
   });
-  file.addEventListener("change", async () => {
-    const [chosen] = file.files;
-    file.value = ""; // the same file may be chosen again
+  const readFile = async ([chosen]) => {
     if (!chosen) return;
     try {
       const image = await createImageBitmap(chosen);
@@ -205,6 +203,15 @@ export function render({ model, el }) {
     } catch {
       message.textContent = `cannot read ${chosen.name} as a picture; choose a PNG or JPEG`;
     }
+  };
+  file.addEventListener("change", () => {
+    readFile([...file.files]);
+    file.value = ""; // the same file may be chosen again
+  });
+  el.addEventListener("dragover", (event) => event.preventDefault());
+  el.addEventListener("drop", (event) => {
+    event.preventDefault();
+    readFile(event.dataTransfer.files);
   });
 
   const answer = () => {
@@ -224,7 +231,7 @@ export function render({ model, el }) {
   };
   model.on("change:answer", answer);
 
-  const title = (text, ...rest) => make("section", {}, make("p", { class: "title" }, text), ...rest);
+  const title = (text, pane) => make("section", {}, make("p", { class: "title" }, text), pane);
   for (const button of [clear, example]) {
     button.dataset.lmSuppressShortcuts = "true"; // Enter presses it, and does not edit the cell
     button.addEventListener("mousedown", (event) => event.preventDefault()); // leaves the focus

@@ -3,7 +3,6 @@
 
 import { make, pixels, ink, render } from "../canvas.js";
 import { learn } from "./learn.js";
-import { Net, SGD, crossEntropy } from "./net.js";
 import { fitPicture } from "./prepare.js";
 import { netOf, readerOf } from "./reader.js";
 import { Training } from "./training.js";
@@ -19,12 +18,12 @@ async function unpacked(text) {
 }
 
 // Return a row of pictures to choose from, one stop of the Tab key, arrows within it.
-function choices(about, images, show) {
+function choices(group, about, images, show) {
   const [height, width] = about.shape;
   return make("div", { class: "choices", role: "radiogroup", "aria-label": "Examples" }, ...about.labels.map((label, row) => {
     const image = images.subarray(row * height * width, (row + 1) * height * width);
     const name = `Example ${row + 1}, ${about.classes[label]}`;
-    const button = make("input", { type: "radio", name: about.name, "aria-label": name });
+    const button = make("input", { type: "radio", name: group, "aria-label": name });
     button.addEventListener("change", () => show(row));
     const picture = pixels(image, width, height, ink, name);
     picture.setAttribute("aria-hidden", true);
@@ -39,7 +38,7 @@ const wake = {
     const board = make("div");
     render({ model, el: board });
     root.append(board);
-    root.querySelector(".desk").append(choices(about, images, model.show));
+    root.querySelector(".desk").append(choices(root.previousElementSibling.id, about, images, model.show));
     const figure = root.previousElementSibling;
     const caption = figure.querySelector("figcaption") ?? figure.appendChild(make("figcaption"));
     caption.replaceChildren(...caption.querySelectorAll("b"), " ", about.said);
@@ -59,11 +58,11 @@ const wake = {
   },
 };
 
-globalThis.nnlib = { Net, SGD, Training, crossEntropy, fitPicture, netOf }; // to try in the console
+globalThis.nnlib = { Training, fitPicture, netOf }; // to try in the console
 if (!SOURCE) serve(globalThis);
 else {
   for (const root of document.querySelectorAll(".nnlib-live")) {
     const about = JSON.parse(root.firstElementChild.textContent);
-    wake[about.kind](root, about).then(() => (root.hidden = false));
+    wake[about.kind]?.(root, about).then(() => (root.hidden = false));
   }
 }

@@ -1,5 +1,5 @@
-// What is drawn, made to look like a set's images by the steps and numbers of nnlib.pictures, but
-// for even paper without lines: shadows, frames and light from one side stay. An image is {data, width, height}.
+// What is drawn, made to look like a set's images by the steps and numbers of nnlib.pictures. It is
+// for even paper: shadows, lines and frames stay. An image is {data, width, height}, row by row.
 
 const BOXES = { mnist: 20 / 28, digits: 1, "fashion-mnist": 1 };
 const [LOOK, RIM, PALE, NOISE, INK, DUST] = [280, 0.05, 0.03, 5, 0.1, 0.2];
@@ -24,13 +24,13 @@ function filled(width, height, value) {
   return { data, width, height };
 }
 
-// Replace every row by what `change` makes of it, and then every column by what `other` does.
-function separable(image, change, other = change) {
-  const turned = ({ data, width, height }, how) => {
-    const lines = Array.from({ length: height }, (_, y) => how(data.subarray(y * width, (y + 1) * width)));
+// Replace every row by what `change` makes of it, and then every column.
+function separable(image, change) {
+  const turned = ({ data, width, height }) => {
+    const lines = Array.from({ length: height }, (_, y) => change(data.subarray(y * width, (y + 1) * width)));
     return filled(height, lines[0].length, (x, y) => lines[x][y]);
   };
-  return turned(turned(image, change), other);
+  return turned(turned(image));
 }
 
 function blurred(image, deviation) {

@@ -24,7 +24,7 @@ export function netOf({ sizes, activation }, bytes) {
 export const column = (matrix, h, j) => Float64Array.from({ length: matrix.length / h }, (_, i) => matrix[i * h + j]);
 
 // Return what the net makes of one image of bytes (h, w), as nnlib.widgets.canvas tells it.
-export function answerOf(net, { shape: [height, width], classes, scaling: [offset, factor] }, seen) {
+function answerOf(net, { shape: [height, width], classes, scaling: [offset, factor] }, seen) {
   const probabilities = softmax(net.forward(Float64Array.from(seen, (pixel) => (pixel - offset) * factor)));
   const ordered = (values) => [...values.keys()].sort((i, j) => values[j] - values[i]);
   const [k] = ordered(probabilities);
@@ -74,6 +74,5 @@ export function readerOf(about, net, examples) {
     save_changes: () => read(state.picture),
     send: ({ kind }) => kind === "example" && show(row + 1),
     on: (_, listener) => (tell = listener),
-    off: () => {},
   };
 }

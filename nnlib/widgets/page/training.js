@@ -1,20 +1,19 @@
 // A training in the page: random numbers of its own, batches, steps, and what is seen of them.
 
-import { ACTIVATIONS, Net, SGD, crossEntropy } from "./net.js";
+import { Net, SGD, crossEntropy } from "./net.js";
 
-// Return a source of numbers from 0 to 1 (mulberry32): the same for the same seed.
+// Return a source of numbers between 0 and 1 (Park and Miller 1988): the same for the same seed.
 function source(seed) {
+  let state = (seed % 2147483646) + 1;
   return () => {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+    state = (state * 48271) % 2147483647;
+    return state / 2147483647;
   };
 }
 
 // Return a net's first weights, normally distributed: He's for the ReLU family, else Glorot's.
-export function drawn(sizes, activation, random) {
-  const normal = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
+function drawn(sizes, activation, random) {
+  const normal = () => Math.sqrt(-2 * Math.log(random())) * Math.cos(2 * Math.PI * random());
   return sizes.slice(1).map((h, layer) => {
     const d = sizes[layer];
     const deviation = Math.sqrt(2 / (/relu|gelu/.test(activation) ? d : d + h));
