@@ -136,9 +136,9 @@ def draw_your_own(model: MLP, examples: Split, name: str, seed: int = 0) -> None
     """Show a canvas, and beside it what the net makes of the drawing while it grows.
 
     A button shows the `examples`, validation images, one after another, shuffled by `seed`. On an
-    exported page one draws on, with the net in the page; other exports show the figure NAME of the
-    last drawing, at first of the first example, as a notebook does where nobody can draw. Raises InputError for a net that has not one hidden layer or takes images of
-    another size.
+    exported page one draws on, with the net in the page; on paper, and in a notebook where nobody
+    can draw, there is the figure NAME of the last drawing, at first of the first example. Raises
+    InputError for a net that has not one hidden layer or takes images of another size.
     """
     examples = examples.take(np.random.default_rng(seed).permutation(len(examples)))
     decision = decide(model, examples.images[0])

@@ -214,6 +214,8 @@ GREY = """(() => { const canvas = document.querySelector('.paper');
 SEEN = """(() => { const canvas = document.querySelector('.seen canvas');
     const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
     return [...data.filter((_, i) => i % 4 == 0)].map(value => 255 - value); })()"""
+SETTLED = """(seen => { const before = globalThis.before; globalThis.before = String(seen);
+    return String(seen) === before; })"""
 WATCH = """(() => { globalThis.delays = []; let began = null;
     const begin = event => { if (event.buttons) began ??= performance.now(); };
     ['pointerdown', 'pointermove'].forEach(kind => addEventListener(kind, begin, true));
@@ -227,10 +229,10 @@ def read(window: chrome.Browser, digits: str, model: nnlib.MLP, shape: tuple) ->
     window.evaluate(WATCH)
     for touch in (False, True):
         for digit in digits:
-            for hand in HANDS:
+            for hand in HANDS[:1] if touch else HANDS:
                 draw(window, digit, hand, touch)
-                window.wait(f"{json.dumps('looks')} && {SEEN}.length")
-                window.pause(0.1)
+                window.pause(0.05)
+                window.wait(f"{SETTLED}({SEEN})")
                 grey = np.array(window.evaluate(GREY), np.float32).reshape(280, 280)
                 seen = fit_picture(grey, shape, model.info["dataset"])
                 off = np.abs(seen.reshape(-1) - np.array(window.evaluate(SEEN), float))
@@ -360,9 +362,8 @@ def test_without_a_hidden_layer_a_step_can_be_taken_by_keyboard(window: chrome.B
 
 
 @needs_browser
-@pytest.mark.parametrize(
-    ("width", "dark"), [(1280, False), (1280, True), (390, False), (390, True)]
-)
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("dark", [False, True])
 def test_page_fits_and_axe_finds_no_fault(
     opened: chrome.Browser, page: Path, width: int, dark: bool
 ):
@@ -379,7 +380,7 @@ def test_page_fits_and_axe_finds_no_fault(
 def test_without_scripts_and_on_paper_there_is_the_figure(reader: nnlib.MLP, digits):
     html = exported(alive.drawing(reader, digits.val))
     assert html.count("<figure") == 1
-    assert '<div class="nnlib-live" hidden>' in html
+    assert 'class="nnlib-live" hidden' in html
     plain = Page().from_notebook_node(new_notebook(cells=[new_markdown_cell("# Plain")]))[0]
     assert "nnlib-live" not in plain
     assert "DecompressionStream" not in plain
