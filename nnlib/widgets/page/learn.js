@@ -82,11 +82,10 @@ export function learn(root, { knobs: first, shape, said }, worker) {
   const begin = () => {
     const knobs = Object.fromEntries(Object.entries(values).map(([name, value]) => [name, value()]));
     const turned = Object.keys(knobs).filter((name) => written(knobs[name]) !== written(first[name]));
-    const label = (name) => part(`[name=${name}]`).parentNode.firstChild.data;
+    const words = turned.map((name) => part(`[name=${name}]`).parentNode.firstChild.data + written(knobs[name]));
     number += 1;
     const made = { number, seen: [], judged: [], best: 0 };
-    const name = turned.map((each) => label(each) + written(knobs[each])).join(", ") || "as given";
-    Object.assign(made, shown(root, number, name, () => {
+    Object.assign(made, shown(root, number, words.join(", ") || "as given", () => {
       if (run === made) {
         order("pause");
         say("removed");

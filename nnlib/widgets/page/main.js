@@ -60,9 +60,7 @@ const wake = {
 
 globalThis.nnlib = { Training, fitPicture, netOf }; // to try in the console
 if (!SOURCE) serve(globalThis);
-else {
-  for (const root of document.querySelectorAll(".nnlib-live")) {
-    const about = JSON.parse(root.firstElementChild.textContent);
-    wake[about.kind]?.(root, about).then(() => (root.hidden = false));
-  }
+for (const root of globalThis.document?.querySelectorAll(".nnlib-live") ?? []) {
+  const about = JSON.parse(root.firstElementChild.textContent);
+  wake[about.kind]?.(root, about).then(() => (root.hidden = false));
 }

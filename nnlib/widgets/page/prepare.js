@@ -156,8 +156,9 @@ function inkOf(grey, strokes) {
 export function fitPicture(grey, [height, width], dataset) {
   const made = BOXES[dataset];
   if (grey.width === width && grey.height === height) {
-    const turn = !made && quantile(rimOf(grey, 1), 0.5) > 127;
-    if (!made || quantile(rimOf(grey, 1), 0.25) === 0) return mapped(grey, (value) => rounded(turn ? 255 - value : value));
+    const rim = rimOf(grey, 1);
+    if (!made && quantile(rim, 0.5) > 127) return mapped(grey, (value) => 255 - value);
+    if (!made || quantile(rim, 0.25) === 0) return grey;
   }
   const drawn = inkOf(grey, dataset === "mnist" || dataset === "digits");
   const ink = resized(drawn, Math.min(height / drawn.height, width / drawn.width) * (made ?? 1));
@@ -170,8 +171,6 @@ export function fitPicture(grey, [height, width], dataset) {
   };
   const left = corner(width, small.width, (i) => i % small.width);
   const top = corner(height, small.height, (i) => Math.floor(i / small.width));
-  return filled(width, height, (x, y) => {
-    const [across, down] = [x - left, y - top];
-    return across >= 0 && across < small.width ? small.data[down * small.width + across] ?? 0 : 0;
-  });
+  const inside = (x) => x >= left && x < left + small.width;
+  return filled(width, height, (x, y) => (inside(x) && small.data[(y - top) * small.width + x - left]) || 0);
 }

@@ -16,8 +16,7 @@ export function netOf({ sizes, activation }, bytes) {
     at += 2;
     return (bits >> 15 ? -1 : 1) * (power ? (1024 + rest) * 2 ** (power - 25) : rest * 2 ** -24);
   });
-  const layers = sizes.slice(1).map((h, layer) => ({ W: numbers(sizes[layer] * h), b: numbers(h) }));
-  return new Net(sizes, activation, layers);
+  return new Net(sizes, activation, sizes.slice(1).map((h, i) => ({ W: numbers(sizes[i] * h), b: numbers(h) })));
 }
 
 // Return a column of a matrix (D, H), given row by row.

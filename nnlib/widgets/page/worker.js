@@ -10,20 +10,15 @@ export function serve(worker) {
   let [data, training, timer] = [null, null, null];
 
   const advance = (until) => {
-    let judged = null;
+    let [kind, judged] = ["seen", null];
     do {
-      const loss = training.step();
-      if (!Number.isFinite(loss)) {
-        pause();
-        worker.postMessage({ kind: "failed", ...training.standing });
-        return true;
-      }
-      if (training.at === 0) judged = training.judge();
-    } while (!judged && performance.now() < until);
-    const over = training.epochs >= EPOCHS;
-    worker.postMessage({ kind: over ? "finished" : "seen", ...training.standing, judged });
+      if (!Number.isFinite(training.step())) kind = "failed";
+      else if (training.at === 0) judged = training.judge();
+    } while (kind === "seen" && !judged && performance.now() < until);
+    if (judged && training.epochs >= EPOCHS) kind = "finished";
+    worker.postMessage({ kind, ...training.standing, judged });
     timer = null;
-    return over;
+    return kind !== "seen";
   };
   const turn = () => {
     if (!advance(performance.now() + TURN)) timer = setTimeout(turn, BREATH);
