@@ -114,7 +114,7 @@ def library() -> dict[str, list[str]]:
             calls = (n for n in ast.walk(tree(path)) if isinstance(n, ast.Call))
             calls = (call for call in calls if name_of(call.func) in ("_", "gettext", "_button"))
             told = [text for call in calls for node in call.args for text in said_by(node) if text]
-        elif path.suffix in (".js", ".typ", ".j2"):
+        elif path.suffix in (".js", ".typ", ".j2", ".html"):
             source = path.read_text("utf-8")
             told = re.findall(r"(?:\b_|#said)\(\"(.+?)\"", source)
             told += [text for _, text in re.findall(r"(['\"])([^'\"]+)\1 \| said", source)]

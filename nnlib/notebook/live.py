@@ -51,17 +51,19 @@ class LiveFigure:
     """A figure that is drawn again in its place, as SVG; its last drawing stays.
 
     It looks as one of `show` does. With a bundle `instead`, the open notebook shows that, and
-    only exports show the figure.
+    only exports show the figure; its last drawing has what is `beside` it for them, too.
     """
 
     def __init__(self, name: str, instead: Mapping[str, Any] | None = None) -> None:
         self.name, self.instead, self.place = name, instead, Place()
+        self.beside: Mapping[str, Any] = {}
 
     def show(self, fig: Any, caption: str, alt: str, last: bool = False) -> None:
         """Show a drawing with caption and alt text; only the `last` is kept, and as PNG, too."""
         about = {"alt": _(alt), "caption": _(caption), "name": self.name}
         kinds = ("svg", "png") if last else ("svg",)  # who watches has run the cell
-        show_drawing(in_language(fig), kinds, about, self.instead, **self.place.again())
+        beside = self.beside if last else {}
+        show_drawing(in_language(fig), kinds, about, self.instead, beside, **self.place.again())
 
 
 class Drawing:

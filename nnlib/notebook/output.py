@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -118,14 +119,15 @@ def show_drawing(
     kinds: Sequence[str],
     about: Mapping[str, str],
     instead: Mapping[str, Any] | None = None,
+    beside: Mapping[str, Any] = MappingProxyType({}),
     **place: Any,
 ) -> None:
     """Show a figure in some kinds, "svg" or "png", with what the exports want to know `about` it.
 
     These are its alt, caption and name; the first kind is kept in the folder of NNLIB_FIGURES if
     a png is among them. The open notebook shows the caption below, which the exports leave out, as
-    they set it themselves; with a bundle `instead`, it shows that alone. `place` is as `display`
-    takes it.
+    they set it themselves; with a bundle `instead`, it shows that alone. What is `beside` the
+    drawing is for exports, too. `place` is as `display` takes it.
     """
     caption = _with_minus(about["caption"], "&lt;")
     about = {**about, "alt": _with_minus(about["alt"]), "caption": caption}
@@ -134,7 +136,7 @@ def show_drawing(
         _keep(next(iter(drawn.values())), f"{about['name']}.{kinds[0]}")
     if "svg" in kinds:
         drawn[MIME["svg"]] = drawn[MIME["svg"]].decode()
-    bundle = {**drawn, **(instead or {}), "text/plain": about["alt"]}
+    bundle = {**drawn, **(instead or {}), **beside, "text/plain": about["alt"]}
     display(bundle, raw=True, metadata=dict.fromkeys(drawn, about), **place)
     if instead is None:
         _show_caption(caption, place)

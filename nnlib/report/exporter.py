@@ -28,6 +28,7 @@ from nnlib.report.glyphs import STARTUP, language_of, take_warnings
 
 TEMPLATES = Path(__file__).parent / "templates"
 MATH = "span.math.inline, span.math.display"
+LIVE = "application/vnd.nnlib.live+json"  # what a page needs to live on, beside a figure
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -186,6 +187,7 @@ class Exporter(TemplateExporter):
         own = {**meta, **(meta[mime] if isinstance(meta.get(mime), dict) else {})}
         caption, alt, name = (str(own.get(key) or "") for key in ("caption", "alt", "name"))
         about = NotebookNode(caption=caption, number="", kind="text", shown=bool(shown))
+        about.live = bundle.get(LIVE)
         about.id = "fig-" + re.sub(r"[^-.\w]+", "-", name) if name else ""
         about.id = "" if about.id in self.anchors else about.id
         self.anchors.add(about.id)

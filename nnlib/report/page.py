@@ -4,10 +4,12 @@ Styles, fonts, figures and mathematics (MathML, made by pandoc) are inside the p
 own HTML fetches MathJax, drops what describes an image, and fails contrast checks.
 """
 
+import json
 import re
 from base64 import b64encode
 from collections.abc import Iterator
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +17,7 @@ from bs4 import BeautifulSoup
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters import Highlight2HTML
 from nbformat import NotebookNode
+from traitlets import default
 
 from nnlib.language import gettext
 from nnlib.report.cells import content_of, data_uri
@@ -22,6 +25,8 @@ from nnlib.report.exporter import CommandLine, Exporter
 from nnlib.report.glyphs import font_face
 
 UPRIGHT = {code: code - 0x68 for code in range(0x1D468, 0x1D49C)}  # bold italic to bold letters
+MODULAR = re.compile(r"^import .*\n|^export (?:default .*\n)?", re.M)  # no module opens from a disk
+SAID = re.compile(r'\b_\("(.+?)"')  # by a script
 LONG = 30  # signs of a formula within a line that may be wider than a phone
 
 
@@ -34,9 +39,16 @@ class Page(Exporter, HTMLExporter):
     export_from_notebook = "Report page (HTML)"
     formulas = "html"
 
+    @default("extra_template_paths")
+    def _extra_template_paths_default(self) -> list[str]:
+        return [str(Path(__file__).parents[1] / "widgets")]  # what lives in a page stands there
+
     def default_filters(self) -> Iterator[tuple[str, Any]]:
         """Add the filters of the page's template."""
         yield from super().default_filters()
+        yield "inert", lambda value: json.dumps(value).replace("<", "\\u003c")
+        yield "unmodular", lambda script: MODULAR.sub("", script)
+        yield "words", lambda script: {text: gettext(text) for text in SAID.findall(script)}
         yield "inline", lambda html: re.sub(r"\A\s*<p>(.*)</p>\s*\Z", r"\1", html, flags=re.S)
         yield "hashed", lambda script: b64encode(sha256(script.encode()).digest()).decode()
 
@@ -55,6 +67,7 @@ class Page(Exporter, HTMLExporter):
                 _caption_table(about.nnlib_html, about)
         for _, soup in self.fragments:
             self._tidy(soup)
+        self.page["alive"] = any(output.metadata.nnlib.live for output in outputs)
         heads = [head for _, soup in self.fragments for head in soup.select("h1, h2[id]")]
         self.page["has_h1"] = any(head.name == "h1" for head in heads)
         self.page["sections"] = [

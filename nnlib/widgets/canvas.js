@@ -9,7 +9,7 @@ const PEN = 22; // pixels: as thick as in MNIST, where a digit of 20 pixels has 
 const BLUE = [33, 102, 172];
 const RED = [178, 24, 43];
 
-function make(tag, attributes = {}, ...children) {
+export function make(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
   node.append(...children);
@@ -18,7 +18,8 @@ function make(tag, attributes = {}, ...children) {
 
 // Return a text in the reader's language, where the kernel has sent one, with a number for {}.
 let words = {};
-const _ = (text, number = "") => (words[text] ?? text).replace("{}", number);
+export const _ = (text, ...fills) => fills.reduce((said, fill) => said.replace("{}", fill), words[text] ?? text);
+export function speak(known) { words = known; }
 
 // Put off calls so that one is made every `pause` milliseconds at most, and none is lost.
 function throttled(action, pause) {
@@ -59,7 +60,7 @@ function whiten(canvas) {
 }
 
 // Draw anything drawable in the middle of a canvas, as large as it fits.
-function lay(canvas, image) {
+export function lay(canvas, image) {
   const scale = Math.min(canvas.width / image.width, canvas.height / image.height);
   const [width, height] = [image.width * scale, image.height * scale];
   const pen = whiten(canvas);
@@ -68,7 +69,7 @@ function lay(canvas, image) {
 }
 
 // Return a canvas of one pixel a value; `colour` turns a value into [red, green, blue].
-function pixels(values, width, height, colour, label) {
+export function pixels(values, width, height, colour, label) {
   const canvas = make("canvas", { width, height, role: "img", "aria-label": label });
   const image = canvas.getContext("2d").createImageData(width, height);
   values.forEach((value, i) => image.data.set([...colour(value), 255], 4 * i));
@@ -76,17 +77,17 @@ function pixels(values, width, height, colour, label) {
   return canvas;
 }
 
-const ink = (value) => [255 - value, 255 - value, 255 - value];
+export const ink = (value) => [255 - value, 255 - value, 255 - value];
 
 // Blue is negative, white zero, red positive, as in the report's figures.
-function signed(value) {
+export function signed(value) {
   const full = value < 0 ? BLUE : RED;
   return full.map((channel) => Math.round(247 + (channel - 247) * Math.min(1, Math.abs(value) / 127)));
 }
 
 const bytes = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 const signedBytes = (view) => new Int8Array(view.buffer, view.byteOffset, view.byteLength);
-const percent = (share) => `${(100 * share).toFixed(share < 0.9995 ? 1 : 0)} %`;
+export const percent = (share) => `${(100 * share).toFixed(share < 0.9995 ? 1 : 0)} %`;
 const withSign = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(1)}`;
 
 // Let a canvas be drawn on by mouse, finger or pen; `changed` is called for every movement.
@@ -153,8 +154,8 @@ function unitFigures(units, { width, height }) {
   });
 }
 
-function render({ model, el }) {
-  words = model.get("words") ?? {};
+export function render({ model, el }) {
+  words = model.get("words") ?? words;
   const canvas = make("canvas", { width: SIDE, height: SIDE, class: "paper", role: "img",
     "aria-label": _("Canvas: draw here with mouse, finger or pen") });
   const clear = make("button", { type: "button", class: "clear" }, _("Clear"));
@@ -173,7 +174,7 @@ function render({ model, el }) {
     model.save_changes();
     rest();
   };
-  const sendDrawing = throttled(() => used || send(greyOf(canvas)), PAUSE);
+  const sendDrawing = throttled(() => used || send(greyOf(canvas)), model.get("pause") ?? PAUSE);
   const empty = () => {
     whiten(canvas);
     used = true;
@@ -194,9 +195,7 @@ function render({ model, el }) {
     model.send({ kind: "example" });
     rest();
   });
-  file.addEventListener("change", async () => {
-    const [chosen] = file.files;
-    file.value = ""; // the same file may be chosen again
+  const readFile = async ([chosen]) => {
     if (!chosen) return;
     try {
       const image = await createImageBitmap(chosen);
@@ -210,6 +209,15 @@ function render({ model, el }) {
     } catch {
       message.textContent = _("cannot read {} as a picture; choose a PNG or JPEG", chosen.name);
     }
+  };
+  file.addEventListener("change", () => {
+    readFile([...file.files]);
+    file.value = ""; // the same file may be chosen again
+  });
+  el.addEventListener("dragover", (event) => event.preventDefault());
+  el.addEventListener("drop", (event) => {
+    event.preventDefault();
+    readFile(event.dataTransfer.files);
   });
 
   const answer = () => {
@@ -229,7 +237,7 @@ function render({ model, el }) {
   };
   model.on("change:answer", answer);
 
-  const title = (text, ...rest) => make("section", {}, make("h4", {}, text), ...rest);
+  const title = (text, pane) => make("section", {}, make("p", { class: "title" }, text), pane);
   for (const button of [clear, example]) {
     button.dataset.lmSuppressShortcuts = "true"; // Enter presses it, and does not edit the cell
     button.addEventListener("mousedown", (event) => event.preventDefault()); // leaves the focus

@@ -25,9 +25,10 @@ from nnlib.images import Split
 from nnlib.language import gettext as _
 from nnlib.language import language
 from nnlib.network import MLP
-from nnlib.notebook import axes, show
+from nnlib.notebook import axes
 from nnlib.notebook.live import LiveFigure, attended
 from nnlib.pictures import fit_picture
+from nnlib.widgets.alive import LIVE, drawing
 
 UNITS = 6  # hidden units that are shown
 BARS = 12  # probabilities that are shown; of more classes, the likeliest
@@ -137,18 +138,21 @@ def draw_decision(decision: Decision) -> Any:
 def draw_your_own(model: MLP, examples: Split, name: str, seed: int = 0) -> None:
     """Show a canvas, and beside it what the net makes of the drawing while it grows.
 
-    A button shows the `examples` one after another, shuffled by `seed`. Exports show the figure
-    NAME of the last drawing, at first of the first example; where nobody can draw there is that
-    figure alone. Raises InputError for a net that has not one hidden layer or takes images of
-    another size.
+    A button shows the `examples`, validation images, one after another, shuffled by `seed`. On an
+    exported page one draws on, with the net in the page; on paper, and in a notebook where nobody
+    can draw, there is the figure NAME of the last drawing, at first of the first example. Raises
+    InputError for a net that has not one hidden layer or takes images of another size.
     """
     examples = examples.take(np.random.default_rng(seed).permutation(len(examples)))
     decision = decide(model, examples.images[0])
+    alive = {LIVE: drawing(model, examples)}
     if not attended():
-        show(draw_decision(decision), name, decision.reason, ALT)
+        figure = LiveFigure(name)
+        figure.beside = alive
+        figure.show(draw_decision(decision), decision.reason, ALT, last=True)
         return
     pad, nothing = DrawingPad(model, examples), ipywidgets.HTML(layout={"display": "none"})
-    figure = LiveFigure(name, instead=nothing._repr_mimebundle_())
+    figure = LiveFigure(name, instead=nothing._repr_mimebundle_() | alive)
     pad.on_rest = lambda decision: figure.show(draw_decision(decision), decision.reason, ALT)
     display(pad)
     pad.on_rest(decision)

@@ -27,6 +27,7 @@ from nnlib.data import Dataset
 from nnlib.language import gettext as _
 from nnlib.notebook import axes
 from nnlib.notebook.live import CURVES, Drawing, Drawn, attended, side_by_side
+from nnlib.widgets.alive import LIVE, learning
 from nnlib.widgets.playground import AUGMENTATIONS, OPTIMISERS, Knobs, Playground, Run, parse_sizes
 
 CSS = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
@@ -61,6 +62,7 @@ class Board:
         self.fig, self.axes = side_by_side(2.6, CURVES)
         self.curves = Drawing(f"{name}-curves", self._draw_curves, SHARE)
         self.inside = Drawing(f"{name}-inside", self._draw_inside, SHARE, least=1.0)
+        self.inside.figure.beside = {LIVE: learning(playground.runs[0].knobs)}
 
     def watch(self, run: Run) -> None:
         """Train a run and wait for its end, or for an interrupt."""

@@ -1,0 +1,176 @@
+// What is drawn, made to look like a set's images by the steps and numbers of nnlib.pictures. It is
+// for even paper: shadows, lines and frames stay. An image is {data, width, height}, row by row.
+
+const BOXES = { mnist: 20 / 28, digits: 1, "fashion-mnist": 1 };
+const [LOOK, RIM, PALE, NOISE, INK, DUST] = [280, 0.05, 0.03, 5, 0.1, 0.2];
+const BLUR = 4; // pixels about what is drawn
+const NOTHING = "it shows nothing; draw with more contrast";
+
+const sum = (values) => values.reduce((a, b) => a + b, 0);
+const most = (values) => values.reduce((a, b) => Math.max(a, b), 0);
+// The nearest whole number, of two the even one, as NumPy and Python round.
+const rounded = (x) => (Math.abs(x % 1) === 0.5 ? 2 * Math.round(x / 2) : Math.round(x));
+const mapped = (image, change) => ({ ...image, data: image.data.map(change) });
+
+function quantile(values, q) {
+  const sorted = values.slice().sort(); // numbers of a typed array, by size
+  return sorted[Math.floor(q * (sorted.length - 1))];
+}
+
+// Return an image of this size whose pixels are `value(x, y)`.
+function filled(width, height, value) {
+  const data = new Float64Array(width * height);
+  for (let y = 0, i = 0; y < height; y++) for (let x = 0; x < width; x++, i++) data[i] = value(x, y);
+  return { data, width, height };
+}
+
+// Replace every row by what `change` makes of it, and then every column.
+function separable(image, change) {
+  const turned = ({ data, width, height }) => {
+    const lines = Array.from({ length: height }, (_, y) => change(data.subarray(y * width, (y + 1) * width)));
+    return filled(height, lines[0].length, (x, y) => lines[x][y]);
+  };
+  return turned(turned(image));
+}
+
+function blurred(image, deviation) {
+  const radius = Math.floor(4 * deviation + 0.5);
+  const bell = Array.from({ length: 2 * radius + 1 }, (_, k) => Math.exp(-0.5 * ((k - radius) / deviation) ** 2));
+  const all = sum(bell);
+  return separable(image, (line) => line.map((_, i) => {
+    let total = 0;
+    for (let k = -radius; k <= radius; k++) total += bell[k + radius] * line[Math.max(0, Math.min(line.length - 1, i + k))];
+    return total / all;
+  }));
+}
+
+// Return an image scaled by averaging, as Pillow's box filter does.
+function resized(image, factor) {
+  const scaled = (line) => {
+    const length = Math.max(1, rounded(line.length * factor));
+    const scale = line.length / length;
+    const half = (Math.max(scale, 1) + 1) / 2;
+    return Float64Array.from({ length }, (_, i) => {
+      const centre = (i + 0.5) * scale;
+      const part = line.subarray(Math.floor(centre - half) + 1, Math.floor(centre + half - 1) + 1);
+      return sum(part) / part.length;
+    });
+  };
+  return separable(image, scaled);
+}
+
+// Return the pixels about the edge of an image.
+function rimOf({ data, width, height }, wide) {
+  const inner = (at, length) => at >= wide && at < length - wide;
+  return data.filter((_, i) => !inner(i % width, width) || !inner(Math.floor(i / width), height));
+}
+
+function placesOf({ data }, test) {
+  const places = [];
+  for (let i = 0; i < data.length; i++) if (test(data[i])) places.push(i);
+  return places;
+}
+
+// Return left, top, width and height of some places.
+function boxOf(places, { width }) {
+  let [left, top, right, bottom] = [Infinity, Infinity, -1, -1];
+  for (const i of places) {
+    const [x, y] = [i % width, Math.floor(i / width)];
+    [left, top, right, bottom] = [Math.min(left, x), Math.min(top, y), Math.max(right, x), Math.max(bottom, y)];
+  }
+  return [left, top, right - left + 1, bottom - top + 1];
+}
+
+const cut = ({ data, width }, [left, top, wide, high]) => (
+  filled(wide, high, (x, y) => data[(top + y) * width + left + x]));
+
+// Return the part of a page that is not bare paper, as contrast with it, and which of that is ink.
+function contrast(page, strokes) {
+  const side = Math.max(page.width, page.height);
+  const paper = quantile(rimOf(page, Math.max(1, rounded(RIM * side))), 0.5);
+  const [left, top, width, height] = boxOf(placesOf(page, (grey) => Math.abs(grey - paper) > 1), page);
+  if (width < 1) throw new Error(NOTHING);
+  const [x, y] = [Math.max(0, left - BLUR), Math.max(0, top - BLUR)]; // with room to blur it
+  const [toX, toY] = [Math.min(page.width, left + width + BLUR), Math.min(page.height, top + height + BLUR)];
+  const above = mapped(blurred(cut(page, [x, y, toX - x, toY - y]), side / 400), (grey) => grey - paper);
+  const sign = above.data.reduce((total, grey) => total + grey ** 3, 0) < 0 ? -1 : 1; // dark ink, or light
+  const ink = mapped(above, (grey) => Math.max(0, (sign * grey) / Math.max(sign < 0 ? paper : 255 - paper, 16)));
+  const steps = ink.data.map((value, i) => Math.abs(value - ink.data[Math.max(0, i - 2)]));
+  const floor = Math.max((NOISE * quantile(steps.filter((_, i) => i % 7 === 0), 0.25)) / 0.3186 / Math.SQRT2, PALE);
+  const found = ink.data.filter((value) => value > floor);
+  if (found.length < Math.max(4, 0.0005 * page.data.length)) throw new Error(NOTHING);
+  const threshold = strokes ? otsu(found) : Math.max(floor, INK * most(found));
+  return [ink, mapped(ink, (value) => value > threshold)];
+}
+
+// Return the threshold whose two classes differ most: Otsu's.
+function otsu(values) {
+  const width = most(values) / 128;
+  const counts = new Float64Array(128);
+  for (const value of values) counts[Math.min(127, Math.floor(value / width))] += 1;
+  const totals = counts.map((count, i) => count * (i + 0.5) * width);
+  let [below, total] = [0, 0];
+  const between = counts.map((count, i) => {
+    below += count;
+    total += totals[i];
+    const rest = below * (values.length - below);
+    return ((sum(totals) * below) / values.length - total) ** 2 / Math.max(rest, 1);
+  });
+  return (between.indexOf(most(between)) + 1) * width;
+}
+
+// Return the connected parts of what is true, each as the places of its pixels.
+function connected({ data, width, height }) {
+  const left = new Uint8Array(data);
+  const parts = [];
+  for (let start = left.indexOf(1); start >= 0; start = left.indexOf(1, start)) {
+    const part = [start];
+    left[start] = 0;
+    for (const at of part) { // grows meanwhile
+      const [x, y] = [at % width, Math.floor(at / width)];
+      for (let row = Math.max(0, y - 1); row <= Math.min(height - 1, y + 1); row++) {
+        const last = row * width + Math.min(width - 1, x + 1);
+        for (let i = row * width + Math.max(0, x - 1); i <= last; i++) if (left[i]) left[part[part.push(i) - 1]] = 0;
+      }
+    }
+    parts.push(part);
+  }
+  return parts;
+}
+
+// Return what is drawn on a page, 0 being paper, without margins and dust.
+function inkOf(grey, strokes) {
+  const factor = LOOK / Math.max(grey.width, grey.height);
+  const [ink, drawn] = contrast(factor < 1 ? resized(grey, factor) : grey, strokes);
+  const parts = connected(drawn).map((part) => [part, Math.max(...boxOf(part, ink).slice(2))]);
+  const longest = Math.max(...parts.map(([, length]) => length));
+  const counts = mapped(ink, () => 0);
+  for (const [part, length] of parts) if (length >= DUST * longest) for (const i of part) counts.data[i] = 1;
+  const soft = separable(counts, (line) => line.map((value, i) => value || line[i - 1] || line[i + 1] || 0));
+  const clean = mapped(ink, (value, i) => soft.data[i] * value);
+  const end = INK * most(clean.data);
+  return cut(clean, boxOf(placesOf(clean, (value) => value > end), clean));
+}
+
+// Fit grey values (0 to 255) into one image (height, width) of the set; throws if they show nothing.
+export function fitPicture(grey, [height, width], dataset) {
+  const made = BOXES[dataset];
+  if (grey.width === width && grey.height === height) {
+    const rim = rimOf(grey, 1);
+    if (!made && quantile(rim, 0.5) > 127) return mapped(grey, (value) => 255 - value);
+    if (!made || quantile(rim, 0.25) === 0) return grey;
+  }
+  const drawn = inkOf(grey, dataset === "mnist" || dataset === "digits");
+  const ink = resized(drawn, Math.min(height / drawn.height, width / drawn.width) * (made ?? 1));
+  const full = 255 / most(ink.data);
+  const small = mapped(ink, (value) => rounded(value * full));
+  const weights = dataset === "mnist" ? small.data : small.data.map(() => 1);
+  const corner = (side, length, place) => {
+    const centre = sum(weights.map((weight, i) => weight * place(i))) / sum(weights);
+    return Math.max(0, Math.min(side - length, rounded((side - 1) / 2 - centre)));
+  };
+  const left = corner(width, small.width, (i) => i % small.width);
+  const top = corner(height, small.height, (i) => Math.floor(i / small.width));
+  const inside = (x) => x >= left && x < left + small.width;
+  return filled(width, height, (x, y) => (inside(x) && small.data[(y - top) * small.width + x - left]) || 0);
+}
