@@ -376,7 +376,7 @@ def test_a_database_that_goes_away_ends_the_search_in_one_line(database, tmp_pat
 
     def strike(row, _):
         with psycopg.connect(admin, autocommit=True) as connection:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
     with pytest.raises(ConnectionError, match=f"lost the storage .*{name}") as error:
         run_search(CONFIG, LR, 9, storage=database, out=tmp_path / "s", on_trial=strike)
