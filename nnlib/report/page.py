@@ -46,7 +46,7 @@ class Page(Exporter, HTMLExporter):
     def default_filters(self) -> Iterator[tuple[str, Any]]:
         """Add the filters of the page's template."""
         yield from super().default_filters()
-        yield "inert", lambda value: json.dumps(value).replace("<", "\\u003c")
+        yield "inert", lambda value: json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")
         yield "unmodular", lambda script: MODULAR.sub("", script)
         yield "words", lambda script: {text: gettext(text) for text in SAID.findall(script)}
         yield "inline", lambda html: re.sub(r"\A\s*<p>(.*)</p>\s*\Z", r"\1", html, flags=re.S)

@@ -181,3 +181,8 @@ def test_what_is_english_is_as_it_was():
     plain = Document().from_notebook_node(nb)[0]
     assert b"Noto" not in plain
     assert len(glyphs(plain)) == len("OneTwo.1")
+
+
+def test_words_of_scripts_are_among_the_hanzi_that_a_page_brings():
+    inert = dict(Page().default_filters())["inert"]
+    assert inert({"said": "汉</script>"}) == '{"said": "汉\\u003c/script>"}'
