@@ -256,7 +256,7 @@ def _number(column: str, text: str) -> float:
 def rows_to_csv(rows: list[dict], start: int = 0) -> str:
     """Return rows of equal keys as CSV text, floats with all their digits; or those from a place.
 
-    Only at the beginning is there a header.
+    Only at the beginning is there a header. No text begins as a formula of a spreadsheet does.
     """
     if not rows:
         return ""
@@ -264,5 +264,10 @@ def rows_to_csv(rows: list[dict], start: int = 0) -> str:
     writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
     if not start:
         writer.writeheader()
-    writer.writerows(rows[start:])
+    writer.writerows({name: _inert(cell) for name, cell in row.items()} for row in rows[start:])
     return stream.getvalue()
+
+
+def _inert(cell: Any) -> Any:
+    """Return a cell that no spreadsheet computes."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@")) else cell

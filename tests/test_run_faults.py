@@ -20,7 +20,7 @@ from test_training import StopNowError, stop_after
 
 from nnlib import MLP, InputError, TrainConfig, files, load_model, resume, save_model, train
 from nnlib.cli import main
-from nnlib.runs import History, RunFolder, default_folder
+from nnlib.runs import History, RunFolder, default_folder, rows_to_csv
 
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has other limits and streams")
 COMMAND = [sys.executable, "-m", "nnlib"]
@@ -353,3 +353,8 @@ def test_an_info_that_others_would_misread_is_refused(tmp_path: Path, info, says
     files.save_tensors(path, model.state(), metadata)
     with pytest.raises(InputError, match=says):
         load_model(path)
+
+
+@pytest.mark.parametrize("text", ["=cmd()", "+1+1", "-2+3", "@SUM(A1)"])
+def test_a_table_runs_nothing_in_a_spreadsheet(text: str) -> None:
+    assert rows_to_csv([{"name": text, "rate": -0.5}]) == f"name,rate\n'{text},-0.5\n"
