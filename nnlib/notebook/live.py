@@ -19,7 +19,7 @@ from nnlib.notebook.trace import Trace
 from nnlib.runs import Progress
 
 FASTEST = 0.3  # seconds between two drawings, at least
-SHARE = 0.01  # of its time that training gives to curves; their last drawing comes on top
+SHARE = 0.008  # of its time that training gives to curves; their last drawing comes on top
 PAUSE = 0.4  # seconds between two showings of a search, at least
 CURVES = {"left": 0.07, "right": 0.98, "bottom": 0.16, "top": 0.96, "wspace": 0.22}
 Drawn = tuple[Any, str, str]  # a figure, its caption, its description

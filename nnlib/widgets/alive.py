@@ -7,7 +7,7 @@ those of the library: what they are given is all that they know.
 
 import base64
 import zlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +16,9 @@ from nnlib.images import Split
 from nnlib.language import gettext as _
 from nnlib.layers import BatchNorm
 from nnlib.network import MLP
-from nnlib.widgets.playground import OPTIMISERS, Knobs
+
+if TYPE_CHECKING:
+    from nnlib.widgets.playground import Knobs
 
 LIVE = "application/vnd.nnlib.live+json"
 EXAMPLES = 20  # that a page has to choose from
@@ -54,11 +56,11 @@ def drawing(model: MLP, validation: Split) -> dict[str, Any]:
     }
 
 
-def learning(knobs: Knobs) -> dict[str, Any]:
+def learning(knobs: "Knobs") -> dict[str, Any]:
     """Return the digits, and knobs as they stand at first, for a page to train nets in."""
     data = load_dataset("digits")
     images = np.concatenate([data.train.images, data.val.images])
-    known = {"momentum": OPTIMISERS[knobs.optimiser].get("momentum", 0.0)}
+    known = {"momentum": knobs.config("digits").momentum}
     known["batch_size"] = min(knobs.batch_size, BATCH)
     for name in ("activation", "lr", "weight_decay", "seed"):
         known[name] = getattr(knobs, name)

@@ -150,7 +150,7 @@ def test_the_data_outlive_every_worker_that_held_them(dask, tmp_path):
             only[0].wait()
             only.append(dask.start_worker())
 
-    out, config = tmp_path / "s", replace(CONFIG, epochs=60)
+    out, config = tmp_path / "s", replace(CONFIG, epochs=600)
     result = run_search(config, LR, 4, scheduler=dask.address, out=out, on_trial=strike)
     assert [row["state"] for row in result.rows] == ["complete"] * 4
     assert sorted(set(dask.data_arrivals())) == sorted(str(worker.pid) for worker in only)
@@ -378,8 +378,9 @@ def test_a_database_that_goes_away_ends_the_search_in_one_line(database, tmp_pat
         with psycopg.connect(admin, autocommit=True) as connection:
             connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
+    config = replace(CONFIG, epochs=200)  # the next trial is under way when the first is told
     with pytest.raises(ConnectionError, match=f"lost the storage .*{name}") as error:
-        run_search(CONFIG, LR, 9, storage=database, out=tmp_path / "s", on_trial=strike)
+        run_search(config, LR, 9, storage=database, out=tmp_path / "s", on_trial=strike)
     assert PASSWORD not in str(error.value)
     assert "\n" not in str(error.value)
     assert len(pd.read_csv(tmp_path / "s" / "trials.csv")) == 1
