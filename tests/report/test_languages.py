@@ -1,5 +1,6 @@
 """Another language: how texts are looked up, what becomes of notebooks, that none is missing."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -178,3 +179,13 @@ def test_chinese_notebooks_are_the_english_ones_translated():
             due = translated(nbformat.read(path.parent.parent / path.name, as_version=4))
         found = nbformat.read(path, as_version=4)
         assert [c.source for c in found.cells] == [c.source for c in due.cells], path.name
+
+
+@pytest.mark.real
+def test_links_within_a_chinese_chapter_lead_to_its_headings():
+    for path in sorted((languages.ROOT / "notebooks" / "zh").glob("*.ipynb")):
+        nb = nbformat.read(path, as_version=4)
+        page, _ = Page().from_notebook_node(nb, {"metadata": {"path": str(path.parent)}})
+        told = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
+        for anchor in re.findall(r"\]\(#([^)]+)\)", told):
+            assert f'id="{anchor}"' in page, (path.name, anchor)
