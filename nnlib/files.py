@@ -12,8 +12,10 @@ import math
 import os
 import re
 import secrets
+import signal
 import tempfile
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -157,6 +159,24 @@ def owned(folder: Path, names: Iterable[str]) -> Iterator[None]:
             if left.fullmatch(path.name):  # as `write_atomic` calls them
                 path.unlink(missing_ok=True)
         yield
+
+
+@contextmanager
+def stoppable(handler: Callable = signal.default_int_handler) -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end what is inside as Ctrl-C does, so that it clears up.
+
+    What is ignored, under nohup, or handled by others stays so.
+    """
+    known = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
+    main = threading.current_thread() is threading.main_thread()
+    ours = [each for each in known if main and each and signal.getsignal(each) is signal.SIG_DFL]
+    for each in ours:
+        signal.signal(each, handler)
+    try:
+        yield
+    finally:
+        for each in ours:
+            signal.signal(each, signal.SIG_DFL)
 
 
 def make_folder(path: str | os.PathLike) -> Path:

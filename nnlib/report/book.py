@@ -22,10 +22,17 @@ from nbformat import NotebookNode
 
 from nnlib import data
 from nnlib.checks import InputError
-from nnlib.files import make_folder, project_root, read_json, write_atomic, write_json
+from nnlib.files import (
+    make_folder,
+    project_root,
+    read_json,
+    stoppable,
+    write_atomic,
+    write_json,
+)
 from nnlib.language import LANGUAGES, gettext, language
 from nnlib.report.document import Document, typeset, typst_call
-from nnlib.report.execute import check_parameters, execute_all, stoppable
+from nnlib.report.execute import check_parameters, execute_all
 from nnlib.report.exporter import tags_of, title_of
 from nnlib.report.page import Page
 from nnlib.report.translation import translated

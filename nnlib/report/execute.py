@@ -8,12 +8,9 @@ and failures told in one line.
 import ast
 import os
 import re
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,6 +24,7 @@ from nbformat import NotebookNode
 from papermill.translators import PythonTranslator
 
 from nnlib.checks import InputError
+from nnlib.files import stoppable
 from nnlib.language import language
 from nnlib.report import ReportError
 from nnlib.report.exporter import tags_of
@@ -50,22 +48,6 @@ class _Kernel(AsyncKernelManager):
     async def shutdown_kernel(self, *args: Any, **kwargs: Any) -> None:
         _Kernel.told_to_stop = True
         await super().shutdown_kernel(*args, **kwargs)
-
-
-@contextmanager
-def stoppable() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end what is inside as Ctrl-C does, so that it clears up."""
-    usual = signal.SIG_DFL  # what is ignored, under nohup, or handled by others stays so
-    known = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
-    main = threading.current_thread() is threading.main_thread()
-    ours = [each for each in known if main and each and signal.getsignal(each) is usual]
-    for each in ours:
-        signal.signal(each, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        for each in ours:
-            signal.signal(each, usual)
 
 
 def execute_all(

@@ -14,10 +14,8 @@ import math
 import os
 import re
 import secrets
-import signal
 import statistics
 import sys
-import threading
 import time
 import warnings
 from bisect import insort
@@ -34,7 +32,7 @@ from filelock import FileLock, Timeout
 from nnlib import checks
 from nnlib.checks import InputError
 from nnlib.config import TrainConfig
-from nnlib.files import make_folder, read_json, to_json, write_atomic, write_json
+from nnlib.files import make_folder, read_json, stoppable, to_json, write_atomic, write_json
 from nnlib.runs import RunFolder, default_folder, rows_to_csv
 from nnlib.search.crew import IMAGES, Crew, LocalCrew
 from nnlib.search.ledger import BEAT, LOSSES, Ledger, accuracies, same_settings
@@ -135,7 +133,11 @@ def run_search(
     new = default_folder("search", data.name)
     folder = Path(os.path.expanduser(out)) if out is not None else _unfinished(settings) or new
     place = os.path.expanduser(storage) if storage else folder / "study.log"
-    with _held_folder(folder, settings) as about, _ending_in_order(), ExitStack() as holding:
+    with (
+        _held_folder(folder, settings) as about,
+        stoppable(lambda number, _: sys.exit(128 + number)),
+        ExitStack() as holding,
+    ):
         with watching(place, opening=True):
             holding.enter_context(hold(place))
             ledger = Ledger(folder, place, plan, about["owner"], settings)
@@ -237,21 +239,6 @@ def _unfinished(settings: dict[str, str]) -> Path | None:
             with suppress(Timeout, OSError), FileLock(path.parent / ".lock", timeout=0):
                 return path.parent
     return None
-
-
-@contextmanager
-def _ending_in_order() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP, too, leave by way of whatever tidies up."""
-    numbers = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
-    ours = threading.current_thread() is threading.main_thread()
-    usual = [n for n in numbers if ours and n and signal.getsignal(n) is signal.SIG_DFL]
-    for number in usual:
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
-    try:
-        yield
-    finally:
-        for number in usual:
-            signal.signal(number, signal.SIG_DFL)
 
 
 # ---------------------------------------------------------------- the search
