@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
@@ -47,7 +48,7 @@ def outcome(
     """Train a net; then let it answer the test images in each way that its recipe asks for."""
     config, data = net.config, net.config.load()
     start, cpu = time.perf_counter(), time.process_time()
-    trainer = make_trainer(config, data, threads)
+    trainer = make_trainer(replace(config, threads=threads), data)
     for progress in steps(trainer):
         if progress.row:
             on_epoch()

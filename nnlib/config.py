@@ -95,6 +95,7 @@ class TrainConfig:
     cutout: int = _option(0, "augment: side in pixels of a blanked square")
     val_size: int | None = _option(None, "validation images; one twelfth by default", _from_0)
     train_size: int | None = _option(None, "training images; all by default", _from_1)
+    threads: int | None = _option(None, "of the processor; as many as pay by default", _from_1)
     split_seed: int = _option(0, "seed of the validation split", _seed)
     seed: int = _option(0, "seed of weights, order, dropout and augmentation", _seed)
 
@@ -144,7 +145,8 @@ class TrainConfig:
             "sha256": data.sha256,
             "image_shape": list(data.image_shape),
             "classes": list(data.classes),
-            "config": self.as_dict() | {"dataset": data.name},  # never a path
+            # never a path, nor how fast: a run that is resumed knows its threads beforehand
+            "config": self.as_dict() | {"dataset": data.name, "threads": None},
             "versions": versions(),
         }
         return model

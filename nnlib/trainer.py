@@ -30,6 +30,7 @@ except ImportError:  # its folder is gone: the plain layers take every step
 
 CHUNK_ROWS = 1024  # rows gathered and scaled at once: 3 MB of float32, which stays in cache
 SAMPLES = 4  # steps an epoch at which the net is looked at from inside
+AHEAD = 2  # chunks that are made while another is learned from
 PROBE_ROWS = 256  # images on which a unit must be silent to count as dead
 STATE = 3  # of a checkpoint: 1 was of a step that rounded otherwise, 2 held the whole history
 Arrays = dict[str, np.ndarray]
@@ -139,13 +140,15 @@ class Trainer:
         self.fused = engine is not None and engine.knows(model)
         suited = engine.threads_for(model.shapes, self.batch_size) if engine else 1
         self.threads = suited if threads is None else checks.count("threads", threads, least=1)
+        spare = threads is None and engine is not None and engine.cores() > 1
+        self.aside = self.augment.active or self.threads > 1 or spare  # images on another thread
         self.step, self.open_step = self._make_step(bool(clip_norm)), self._make_step(whole=True)
         self.lr_factor, self.history = 1.0, History()
         self.best: Arrays = {}
         self.chunk_rows = chunk_rows  # images between two yields
-        self.inputs = np.empty((0, model.sizes[0]), model.dtype)
+        self.inputs = [np.empty((0, model.sizes[0]), model.dtype)] * (AHEAD + 1)
         self.pixels = np.empty((0, *train.images.shape[1:]), train.images.dtype)
-        self.probe = self._scaled(train.images[:PROBE_ROWS]).copy()
+        self.probe = model.scaling(train.images[:PROBE_ROWS])
 
     def _check_batches(self) -> None:
         """Refuse a batch of one image where its mean and deviation are taken: nothing is left."""
@@ -178,9 +181,9 @@ class Trainer:
     def _run_epoch(self) -> Iterator[Progress]:
         start, totals = time.perf_counter(), np.zeros(3)
         step = self.epoch * self.steps_per_epoch
-        for images, y in self._chunks():
+        for x, y in self._chunks():
             with self._computing():
-                recent = self._learn(step, self._scaled(images), y)
+                recent = self._learn(step, x, y)
             totals += recent
             step += -(-len(y) // self.batch_size)
             yield self._progress(step, totals, recent)
@@ -194,37 +197,32 @@ class Trainer:
 
         Entered only to compute, never across a yield.
         """
-        limits = engine.limited(self.threads, scipy=self.fused) if engine else nullcontext()
+        blas = 1 if self.fused else self.threads  # the crew of the fused step has its own
+        limits = engine.limited(blas, scipy=self.fused) if engine else nullcontext()
         with limits, np.errstate(all="ignore"):
             yield
 
     # ------------------------------------------------------------ images
 
     def _chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield the epoch's rows in a new order, some batches at once: bytes (n, h, w), y (n,)."""
+        """Yield the epoch's rows in a new order, some batches at once: x (n, D), y (n,)."""
         order = np.random.default_rng([self.seed, self.epoch, 0]).permutation(len(self.train))
         rows = self.batch_size * max(1, self.chunk_rows // self.batch_size)
-        chunks = (order[start : start + rows] for start in range(0, len(order), rows))
-        if self.augment.active:
-            return ahead(self._augmented(self.augment, chunks))
-        return ((self._gathered(chunk), self.train.y[chunk]) for chunk in chunks)
+        starts = enumerate(range(0, len(order), rows))
+        chunks = (self._chunk(number, order[start : start + rows]) for number, start in starts)
+        return ahead(chunks, AHEAD) if self.aside else chunks
 
-    def _gathered(self, rows: np.ndarray) -> np.ndarray:
-        """Return those images (n, h, w), in a buffer that the next chunk overwrites."""
+    def _chunk(self, number: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return those images as inputs (n, D) and their labels, in buffers taken by turns."""
         self.pixels = _grown(self.pixels, len(rows))
-        return np.take(self.train.images, rows, axis=0, out=self.pixels[: len(rows)], mode="clip")
-
-    def _augmented(
-        self, augment: Augment, chunks: Iterator[np.ndarray]
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for number, rows in enumerate(chunks):
+        images = self.pixels[: len(rows)]  # (n, h, w)
+        np.take(self.train.images, rows, axis=0, out=images, mode="clip")
+        if self.augment.active:
             rng = np.random.default_rng([self.seed, self.epoch, 1, number])
-            yield augment(self.train.images[rows], rng), self.train.y[rows]
-
-    def _scaled(self, images: np.ndarray) -> np.ndarray:
-        """Return images as inputs (n, D), in a buffer that the next chunk overwrites."""
-        self.inputs = _grown(self.inputs, len(images))
-        return self.model.scaling(images, out=self.inputs[: len(images)])
+            images = self.augment(images, rng)
+        turn = number % len(self.inputs)
+        self.inputs[turn] = _grown(self.inputs[turn], len(rows))
+        return self.model.scaling(images, out=self.inputs[turn][: len(rows)]), self.train.y[rows]
 
     # ------------------------------------------------------------ learning
 

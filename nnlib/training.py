@@ -83,13 +83,12 @@ def save_run(trainer: Trainer, folder: RunFolder, checkpoint: bool = True) -> No
     folder.sync(now=trainer.finished or not checkpoint)
 
 
-def make_trainer(config: TrainConfig, data: Dataset, threads: int | None = None) -> Trainer:
+def make_trainer(config: TrainConfig, data: Dataset) -> Trainer:
     """Return the loop that a `TrainConfig` describes, with a new model, before its first step."""
     settings = config.arguments(Trainer) | {
         "optimizer": config.make_optimizer(),
         "schedule": config.make_schedule(-(-len(data.train) // config.batch_size)),
         "augment": config.augmentation,
-        "threads": threads,
     }
     return Trainer(config.make_model(data), data.train, data.val, **settings)
 
@@ -242,7 +241,6 @@ def resume(
         saved = folder.load_config()
         try:
             before = TrainConfig.from_dict(saved)
-            threads = checks.count("threads", saved.get("threads"), least=1)
         except InputError as error:
             raise InputError(f"{folder.path / CONFIG}: {error}") from None
         epochs = before.epochs if epochs is None else epochs
@@ -250,7 +248,7 @@ def resume(
         data = config.load()
         if saved.get("sha256") != data.sha256:
             raise InputError(f"{config.dataset} is not the data that {path} was trained on")
-        trainer = make_trainer(config, data, threads)
+        trainer = make_trainer(config, data)
         folder.load_checkpoint(partial(trainer.load_state, folder=folder))
         if config != before:
             _check_epochs(before, config, trainer.epoch)

@@ -2,12 +2,13 @@
 
 The plain layers are written to be read, and make a new array for every result. A small net spends
 more time on that than on arithmetic. Here the same numbers go into arrays that are used again:
-`step` has the matrix products, `units` what stands between two of them, `threads` says how many
-threads the products use. Tests hold both paths equal; delete this folder, and every result stays
+`step` puts together the calls of a step, `units` has what stands between two matrix products,
+`blas` the products, `threads` says how many threads share the calls, and how. Tests hold both paths equal; delete this folder, and every result stays
 the same to rounding, only slower.
 """
 
 from nnlib.engine.step import Step as Step
 from nnlib.engine.step import knows as knows
+from nnlib.engine.threads import cores as cores
 from nnlib.engine.threads import limited as limited
 from nnlib.engine.threads import threads_for as threads_for

@@ -34,12 +34,14 @@ class Batch:
     """A layer's arrays: `x` (H, n) becomes `y`, and `g` turns from ∂loss/∂y into ∂loss/∂x.
 
     `y` is `x`, overwritten, but behind dropout. `gradients` are those of gamma and beta, (H,).
+    `drawn` (H, n) is what the layer has drawn for this batch, if it draws.
     """
 
     x: Array
     y: Array
     g: Array
     gradients: dict[str, Array]
+    drawn: Any
     scratch: Scratch
 
 
@@ -65,13 +67,12 @@ def by_the_layer(layer: layers.Layer, at: Batch) -> Calls:
 
 
 def dropout(layer: layers.Dropout, at: Batch) -> Calls:
-    """x times a fresh mask of 0 and 1 / (1 - p), from the layer's own generator."""
+    """x times a fresh mask of 0 and 1 / (1 - p), from what the layer's generator has drawn."""
     x, y, g, mask = at.x, at.y, at.g, np.empty_like(at.x)
-    keep, drawn = at.scratch("on", x, bool), at.scratch("drawn", np.empty(x.shape), np.float32)
+    keep, drawn = at.scratch("on", x, bool), at.drawn
     p, scale = np.float32(layer.p), x.dtype.type(1) / x.dtype.type(1 - layer.p)
 
     def forward() -> None:
-        layer.rng.random(dtype=np.float32, out=drawn)  # unit by unit, as the plain layer draws
         np.multiply(np.greater_equal(drawn, p, out=keep), scale, out=mask)
         np.multiply(x, mask, out=y)  # x is still needed on the way back
 

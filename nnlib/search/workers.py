@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def train_trial(data: Dataset, configs: list[TrainConfig], folder: Path, report:
 def _train(data: Dataset, configs: list[TrainConfig], folder: Path, report: Report) -> Result:
     start, seeds, pruned = time.perf_counter(), {}, False
     for config in configs:
-        trainer = make_trainer(config, data, threads=1)
+        trainer = make_trainer(replace(config, threads=1), data)
         with closing(steps(trainer)) as progresses:
             for row in filter(None, (progress.row for progress in progresses)):
                 go_on = report(config.seed, row["epoch"], row["val_accuracy"])

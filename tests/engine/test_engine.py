@@ -13,6 +13,7 @@ import pytest
 
 from nnlib import MLP, SGD, AdamW, softmax_cross_entropy
 from nnlib.engine import Step
+from nnlib.engine import step as engine_step
 from nnlib.layers import ACTIVATIONS
 from nnlib.optim import clip_by_norm
 
@@ -74,13 +75,16 @@ def both_ways(activation: str, name: str, *, threads=1, smoothing=0.0, clip=0.0,
 
 @pytest.mark.parametrize("more", [{}, RICH], ids=["plain", "rich"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_every_activation(activation: str, more: dict) -> None:
-    both_ways(activation, "momentum", **more)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_every_activation(activation: str, more: dict, threads: int, monkeypatch) -> None:
+    monkeypatch.setattr(engine_step, "BLOCK", 1)
+    both_ways(activation, "momentum", threads=threads, **more)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize("threads", [1, 2])
-def test_every_optimiser(name: str, threads: int) -> None:
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_every_optimiser(name: str, threads: int, monkeypatch) -> None:
+    monkeypatch.setattr(engine_step, "BLOCK", 1)  # so that small layers are cut, too
     # before a normalisation a bias's gradient is rounding alone, which AdamW makes large
     more = RICH | {"batch_norm": name != "adamw"}
     both_ways("relu", name, threads=threads, smoothing=0.1, **more)

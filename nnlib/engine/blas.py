@@ -1,0 +1,75 @@
+"""BLAS as a C program calls it: on any block of an array, in place, while other threads go on.
+
+SciPy's Python functions for the same routines copy a block that is not contiguous, and hold the
+interpreter's lock until they are done. `scipy.linalg.cython_blas` gives the routines' addresses.
+"""
+
+import ctypes
+from collections.abc import Callable
+from ctypes import c_char_p, c_int, c_void_p, py_object
+from functools import cache
+from typing import Any
+
+import numpy as np
+from scipy.linalg import cython_blas
+
+Array = np.ndarray
+KINDS: dict[str, tuple[str, Any]] = {"f": ("s", ctypes.c_float), "d": ("d", ctypes.c_double)}
+
+
+@cache
+def _routine(name: str, arguments: int) -> Callable:
+    """Return a routine by its name; each of its arguments is an address."""
+    capsule = cython_blas.__pyx_capi__[name]
+    kind = ctypes.PYFUNCTYPE(c_char_p, py_object)(("PyCapsule_GetName", ctypes.pythonapi))
+    at = ctypes.PYFUNCTYPE(c_void_p, py_object, c_char_p)(
+        ("PyCapsule_GetPointer", ctypes.pythonapi)
+    )
+    return ctypes.CFUNCTYPE(None, *[c_void_p] * arguments)(at(capsule, kind(capsule)))
+
+
+def _addresses(*values: Any) -> list[int]:
+    return [v.ctypes.data if isinstance(v, Array) else ctypes.addressof(v) for v in values]
+
+
+def _operand(x: Array) -> tuple[Any, Any]:
+    """Return how BLAS, which counts columns first, is to read a matrix: turned or not, its step."""
+    turned = x.strides[0] != x.itemsize
+    rows, step = (x.shape[1], x.strides[0]) if turned else (x.shape[0], x.strides[1])
+    return ctypes.c_char(b"T" if turned else b"N"), c_int(max(step // x.itemsize, rows, 1))
+
+
+def product(a: Array, b: Array, c: Array) -> Callable[[float, float], None]:
+    """Return the function of α and β that computes c ← α a b + β c, for a (m, k) and b (k, n).
+
+    All are of one type, and in each either the rows or the columns lie without gaps.
+    """
+    if c.strides[0] != c.itemsize:  # cᵀ = bᵀ aᵀ moves no data
+        a, b, c = b.T, a.T, c.T
+    letter, real = KINDS[c.dtype.char]
+    (turn_a, step_a), (turn_b, step_b), (_, step_c) = map(_operand, (a, b, c))
+    m, n, k, alpha, beta = c_int(len(a)), c_int(len(b.T)), c_int(len(b)), real(), real()
+    kept = (
+        turn_a, turn_b, m, n, k, alpha, a, step_a, b, step_b, beta, c, step_c,
+    )  # fmt: skip
+    gemm, where = _routine(letter + "gemm", len(kept)), _addresses(*kept)
+
+    def multiply(by: float, keep: float, kept: tuple = kept) -> None:
+        alpha.value, beta.value = by, keep
+        gemm(*where)
+
+    return multiply
+
+
+def sum_of(x: Array, y: Array) -> Callable[[float], None]:
+    """Return the function of α that computes y ← y + α x, both contiguous."""
+    letter, real = KINDS[y.dtype.char]
+    alpha, one = real(), c_int(1)
+    kept = c_int(y.size), alpha, x, one, y, one
+    axpy, where = _routine(letter + "axpy", len(kept)), _addresses(*kept)
+
+    def add(by: float, kept: tuple = kept) -> None:
+        alpha.value = by
+        axpy(*where)
+
+    return add
