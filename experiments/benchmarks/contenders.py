@@ -1,10 +1,11 @@
 """One library training one net, epoch by epoch on command: the child process of `speed.py`.
 
-    python contenders.py NAME THREADS
+    python contenders.py NAME [THREADS]
 
-reads a line `CASE` for each epoch to train and answers with the seconds it took. Every contender
-trains the same architecture on the same images with the same batch size, rate and shuffling, in
-float32, and has warmed up before its first answer counts.
+reads a line `CASE` for each epoch to train and answers with the seconds it took, by the clock and
+of the processor. Every contender trains the same architecture on the same images with the same
+batch size, rate and shuffling, in float32, and has warmed up before its first answer counts. With
+THREADS it has so many cores and is told to use them all; without, it is left to its defaults.
 """
 
 import itertools
@@ -37,6 +38,7 @@ CASES = [
     Case((128,), 64),
     Case((292,), 128),
     Case((1024, 1024), 256, regular=True),
+    Case((1024, 1024), 256),
 ]
 LR, MOMENTUM, DROPOUT = 0.05, 0.9, 0.2
 Epoch = Callable[[], None]
@@ -56,7 +58,7 @@ def images() -> tuple[np.ndarray, np.ndarray]:
         )
 
 
-def nnlib(case: Case, threads: int) -> Epoch:
+def nnlib(case: Case, threads: int | None) -> Epoch:
     """`nnlib.Trainer`, images as bytes, with its history and diagnostics."""
     from nnlib import MLP, SGD, Split, Trainer
 
@@ -75,7 +77,7 @@ def nnlib(case: Case, threads: int) -> Epoch:
     return epoch
 
 
-def scikit_learn(case: Case, threads: int) -> Epoch | None:
+def scikit_learn(case: Case, threads: int | None) -> Epoch | None:
     """MLPClassifier.partial_fit, which is one epoch; it has no dropout or normalisation."""
     import warnings
 
@@ -85,7 +87,7 @@ def scikit_learn(case: Case, threads: int) -> Epoch | None:
     if case.regular:
         return None
     warnings.simplefilter("ignore")
-    threadpool_limits(threads)
+    threadpool_limits(threads)  # None: as it is
     pixels, y = images()
     x = pixels.reshape(len(pixels), -1).astype(np.float32) / 255
     net = MLPClassifier(
@@ -95,12 +97,13 @@ def scikit_learn(case: Case, threads: int) -> Epoch | None:
     return lambda: net.partial_fit(x, y, classes=np.arange(10)) and None
 
 
-def pytorch(case: Case, threads: int) -> Epoch:
+def pytorch(case: Case, threads: int | None) -> Epoch:
     """Eager PyTorch, images on the way as float32 tensors, a permutation an epoch."""
     import torch
     from torch import nn
 
-    torch.set_num_threads(threads)
+    if threads:
+        torch.set_num_threads(threads)
     parts, width = [], 784
     for size in case.hidden:
         parts.append(nn.Linear(width, size))
@@ -125,7 +128,7 @@ def pytorch(case: Case, threads: int) -> Epoch:
     return epoch
 
 
-def jax(case: Case, threads: int) -> Epoch:
+def jax(case: Case, threads: int | None) -> Epoch:
     """JAX: a whole epoch is one compiled `lax.scan` over its batches."""
     import jax as j
     import jax.numpy as jnp
@@ -181,7 +184,7 @@ def jax(case: Case, threads: int) -> Epoch:
     return epoch
 
 
-def products(case: Case, threads: int) -> Epoch:
+def products(case: Case, threads: int | None) -> Epoch:
     """The matrix products of a step by SciPy's BLAS, in place: what is left to win around them."""
     from scipy.linalg import get_blas_funcs
     from threadpoolctl import threadpool_limits
@@ -208,7 +211,7 @@ def products(case: Case, threads: int) -> Epoch:
     return epoch
 
 
-def peak(case: Case, threads: int) -> Epoch:
+def peak(case: Case, threads: int | None) -> Epoch:
     """The machine's float32 matrix products, 2048 a side: 20 of them."""
     from threadpoolctl import threadpool_limits
 
@@ -235,25 +238,26 @@ CONTENDERS = {
 
 def main() -> None:
     """Serve epochs to the parent until it closes the pipe."""
-    name, threads = sys.argv[1], int(sys.argv[2])
-    if threads == 1 and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[-1]})  # JAX counts processors
+    name, threads = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else None
+    if threads and hasattr(os, "sched_setaffinity"):  # JAX counts the cores it may use
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
     epochs: dict[int, Epoch | None] = {}
     for line in sys.stdin:
-        number, seconds = int(line), None
+        number, answer = int(line), {}
         try:
             if number not in epochs:
                 epochs[number] = CONTENDERS[name](CASES[number], threads)
                 if epochs[number]:
                     epochs[number]()  # warm-up
             if epochs[number]:
-                start = time.perf_counter()
+                start, cpu = time.perf_counter(), time.process_time()
                 epochs[number]()
-                seconds = time.perf_counter() - start
+                answer = {"cpu": time.process_time() - cpu}
+                answer["seconds"] = time.perf_counter() - start
         except ImportError as error:
             print(json.dumps({"missing": str(error)}), flush=True)
             return
-        print(json.dumps({"seconds": seconds}), flush=True)
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

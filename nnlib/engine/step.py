@@ -267,7 +267,9 @@ class Pass:
 
     def _compare(self, targets: Array) -> None:
         """Compute softmax(logits) - targets, n times the gradient of the loss: (K, n)."""
-        p = self.scratch[0]("p", np.empty(self.error.shape, self.error.dtype))  # fast along its rows
+        p = self.scratch[0](
+            "p", np.empty(self.error.shape, self.error.dtype)
+        )  # fast along its rows
         row = self.scratch[0]("row", p[0])
         np.copyto(p, self.logits)
         np.subtract(p, np.maximum.reduce(p, axis=0, out=row), out=p)

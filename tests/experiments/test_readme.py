@@ -52,10 +52,14 @@ def test_the_readme_is_brought_up_to_date(monkeypatch, tmp_path) -> None:
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == text
 
 
-def test_speed_is_told_round_by_round_with_the_better_number_of_threads() -> None:
-    times = {"nnlib/1": [1.0, 2.0], "nnlib/2": [0.5, 1.0], "jax/1": [1.0, 3.0]}
+def test_speed_is_told_round_by_round_and_by_default() -> None:
+    times = {
+        "nnlib/default": [0.5, 1.0], "nnlib/1": [0.4, 0.4], "nnlib/2": [0.6, 0.6],
+        "jax/default": [1.0, 3.0], "jax/1": [0.1, 0.1],
+    }  # fmt: skip
     cells = [readme.beside(times, name) for name in ("nnlib", "jax", "pytorch")]
     assert cells == ["0.75", "2.00 (2.5, 2.0 – 3.0)", "–"]
+    assert readme.better(times, "nnlib") == ("nnlib/1", [0.4, 0.4])
 
 
 def test_the_chinese_readme_quotes_the_same_figures() -> None:
