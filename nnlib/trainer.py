@@ -140,8 +140,8 @@ class Trainer:
         self.fused = engine is not None and engine.knows(model)
         suited = engine.threads_for(model.shapes, self.batch_size) if engine else 1
         self.threads = suited if threads is None else checks.count("threads", threads, least=1)
-        spare = threads is None and engine is not None and engine.cores() > 1
-        self.aside = self.augment.active or self.threads > 1 or spare  # images on another thread
+        spare = engine is not None and engine.cores() > self.threads > (threads == 1)
+        self.aside = self.augment.active or spare  # images are made ready on another thread
         self.step, self.open_step = self._make_step(bool(clip_norm)), self._make_step(whole=True)
         self.lr_factor, self.history = 1.0, History()
         self.best: Arrays = {}
@@ -198,7 +198,7 @@ class Trainer:
         Entered only to compute, never across a yield.
         """
         blas = 1 if self.fused else self.threads  # the crew of the fused step has its own
-        limits = engine.limited(blas, scipy=self.fused) if engine else nullcontext()
+        limits = engine.limited(blas) if engine else nullcontext()
         with limits, np.errstate(all="ignore"):
             yield
 

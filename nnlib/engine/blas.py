@@ -18,18 +18,14 @@ KINDS: dict[str, tuple[str, Any]] = {"f": ("s", ctypes.c_float), "d": ("d", ctyp
 
 
 @cache
-def _routine(name: str, arguments: int) -> Callable:
-    """Return a routine by its name; each of its arguments is an address."""
+def _routine(name: str) -> Callable:
+    """Return a routine by its name; its arguments are addresses."""
     capsule = cython_blas.__pyx_capi__[name]
     kind = ctypes.PYFUNCTYPE(c_char_p, py_object)(("PyCapsule_GetName", ctypes.pythonapi))
     at = ctypes.PYFUNCTYPE(c_void_p, py_object, c_char_p)(
         ("PyCapsule_GetPointer", ctypes.pythonapi)
     )
-    return ctypes.CFUNCTYPE(None, *[c_void_p] * arguments)(at(capsule, kind(capsule)))
-
-
-def _addresses(*values: Any) -> list[int]:
-    return [v.ctypes.data if isinstance(v, Array) else ctypes.addressof(v) for v in values]
+    return ctypes.CFUNCTYPE(None)(at(capsule, kind(capsule)))
 
 
 def _operand(x: Array) -> tuple[Any, Any]:
@@ -52,24 +48,16 @@ def product(a: Array, b: Array, c: Array) -> Callable[[float, float], None]:
     kept = (
         turn_a, turn_b, m, n, k, alpha, a, step_a, b, step_b, beta, c, step_c,
     )  # fmt: skip
-    gemm, where = _routine(letter + "gemm", len(kept)), _addresses(*kept)
+    gemm, where = (
+        _routine(letter + "gemm"),
+        [
+            c_void_p(each.ctypes.data if isinstance(each, Array) else ctypes.addressof(each))
+            for each in kept
+        ],
+    )
 
     def multiply(by: float, keep: float, kept: tuple = kept) -> None:
         alpha.value, beta.value = by, keep
         gemm(*where)
 
     return multiply
-
-
-def sum_of(x: Array, y: Array) -> Callable[[float], None]:
-    """Return the function of α that computes y ← y + α x, both contiguous."""
-    letter, real = KINDS[y.dtype.char]
-    alpha, one = real(), c_int(1)
-    kept = c_int(y.size), alpha, x, one, y, one
-    axpy, where = _routine(letter + "axpy", len(kept)), _addresses(*kept)
-
-    def add(by: float, kept: tuple = kept) -> None:
-        alpha.value = by
-        axpy(*where)
-
-    return add

@@ -1,7 +1,7 @@
 """One training step into arrays that are kept: forward, backward, and the optimiser's part.
 
 A layer's bias is the last row of its weights, beside an input that is always one. So every rule of
-learning is one product, which SciPy's BLAS adds to what is there without forming it first:
+learning is one product, which BLAS adds to what is there without forming it first:
 
     C ← α [x 1]ᵀ G + β C        with G = n ∂loss/∂y (n, H), and the optimiser names C, α and β:
 
@@ -9,10 +9,8 @@ learning is one product, which SciPy's BLAS adds to what is there without formin
     momentum     C = V, α = 1/n, β = μ; then V ← V + λ W and [W; b] ← [W; b] - η V
     any other    C = the gradient, α = 1/n, β = 0; then the optimiser's own step
 
-Arrays of hidden units are (H, n) here, with a row of ones below. On several threads, for few rows
-and where they are large, they lie so in memory too: two threads then multiply faster, and what is
-between the products has whole rows. Otherwise they lie row by row, (n, H), where products are a
-little faster.
+Arrays of hidden units are (H, n) here, with a row of ones below. On several threads a layer is cut
+into blocks of units, and what follows a product up to the next is computed block by block.
 """
 
 import copy
@@ -31,12 +29,14 @@ from nnlib.engine.threads import Crew, crew
 from nnlib.engine.units import UNITS, Batch, Scratch
 from nnlib.network import MLP
 
-LARGE = 2**17  # numbers in a hidden array from which it lies unit by unit on one thread, too
 SMALL, FEW_ROWS = 10**6, 32  # multiplications that OpenBLAS does without copying its operands first
+LARGE = 2**17  # numbers in a hidden array from which SciPy's products pay, unit by unit
 BLOCK = 2**12  # numbers in a hidden array that are worth a thread's while
+HEAD_START = 4e6  # multiplications that the caller makes while the other threads wake up
 Array = np.ndarray
 Arrays = dict[str, Array]
-Calls = list[Callable[[], Any]]
+Call = Callable[[], Any]
+Calls = list[Call]
 
 
 def knows(model: MLP) -> bool:
@@ -54,12 +54,6 @@ def _joined(owner: Arrays, upper: str, lower: str) -> Array:
     return both
 
 
-def _cut(length: int, pieces: int) -> list[slice]:
-    """Cut a range into so many slices of one size or nearly so."""
-    edges = np.linspace(0, length, min(length, pieces) + 1).astype(int).tolist()
-    return [slice(start, end) for start, end in pairwise(edges)]
-
-
 def _part(layer: layers.Layer, rows: slice) -> Any:
     """Return the layer for some of its units: what it keeps for each unit is a view."""
     part = copy.copy(layer)
@@ -69,14 +63,9 @@ def _part(layer: layers.Layer, rows: slice) -> Any:
     return part
 
 
-def _in_turn(calls: Calls) -> Callable[[], Any]:
-    """Return one call that makes all of these, one after the other."""
-
-    def run() -> None:
-        for call in calls:
-            call()
-
-    return calls[0] if len(calls) == 1 else run
+def _in_turn(calls: Calls) -> None:
+    for call in calls:
+        call()
 
 
 class Weights:
@@ -90,7 +79,7 @@ class Weights:
         self, model: MLP, layer: layers.Linear, number: int, rule: optim.SGD | None
     ) -> None:
         names, own = (f"W{number}", f"b{number}"), model.parameters
-        self.rule, self.both = rule, _joined(own, *names)  # (D + 1, H)
+        self.rule, self.lr, self.both = rule, 0.0, _joined(own, *names)  # (D + 1, H)
         self.w, self.b = (own[name] for name in names)
         layer.parameters = {"W": self.w, "b": self.b}
         self.c = self.both if rule else np.zeros_like(self.both)
@@ -104,38 +93,37 @@ class Weights:
                 rule.memory("velocity", name, own[name])
             self.c = _joined(rule.state, *(f"velocity.{name}" for name in names))
 
-    def learner(self, x: Array, g: Array, units: slice) -> Callable[[float], None]:
-        """Return the function of the learning rate that uses a batch's gradient, for some inputs.
+    def learner(self, x: Array, g: Array, rows: slice, columns: slice) -> Call:
+        """Return the call that uses a batch's gradient for a block of the weights.
 
-        x (D + 1, n) is what the layer saw, g (H, n) n times the gradient of the loss. The last of
-        the inputs takes the bias with it.
+        x (D + 1, n) is what the layer saw, g (H, n) n times the gradient of the loss.
         """
-        with_bias = units.stop == len(self.w)
-        rows = slice(units.start, units.stop + with_bias)
-        rule, n, c, both = self.rule, x.shape[1], self.c[rows], self.both[rows]
-        product = blas.product(x[rows], g.T, c)
-        if rule is None:
-            return lambda lr: product(1 / n, 0.0)
-        if rule.momentum:
-            decay, move = blas.sum_of(self.w[units], self.c[units]), blas.sum_of(c, both)
+        rule, n, c = self.rule, x.shape[1], self.c[rows, columns]
+        product = blas.product(x[rows], g[columns].T, c)
+        if rule is None or rule.momentum:  # which is used later
+            return partial(product, 1 / n, rule.momentum if rule else 0.0)
+        bias = self.both[len(self.w) : rows.stop, columns]  # (1, H), if it is among the rows
 
-            def learn(lr: float) -> None:
-                product(1 / n, rule.momentum)
-                if rule.weight_decay:
-                    decay(rule.weight_decay)
-                move(-lr)
-
-            return learn
-        bias = self.b if with_bias else self.b[:0]
-
-        def learn_plainly(lr: float) -> None:
-            shrink = lr * rule.weight_decay
+        def learn() -> None:
+            shrink = self.lr * rule.weight_decay
             pull = bias * bias.dtype.type(shrink) if shrink else 0.0
-            product(-lr / n, 1 - shrink)
+            product(-self.lr / n, 1 - shrink)
             if shrink:  # it is for W alone
                 np.add(bias, pull, out=bias)
 
-        return learn_plainly
+        return learn
+
+    def mover(self, rows: slice, scratch: Scratch) -> Call:
+        """Return the call that lets momentum move some rows."""
+        decay, both, c, w = self.rule.weight_decay, self.both[rows], self.c[rows], self.w[rows]
+        change = scratch("change", both)
+
+        def move() -> None:
+            if decay:  # of W alone
+                c[: len(w)] += np.multiply(w, decay, out=change[: len(w)])
+            np.subtract(both, np.multiply(c, self.lr, out=change), out=both)
+
+        return move
 
 
 @dataclass
@@ -152,64 +140,79 @@ class Level:
 
 
 class Pass:
-    """The way forward and back through a net for batches of n: calls, in stages, on arrays kept.
-
-    The calls of a stage need nothing of each other, and the crew shares them out.
-    """
+    """The way forward and back through a net for batches of n: calls, in order, on arrays kept."""
 
     def __init__(self, model: MLP, weights: list[Weights], n: int, crew: Crew) -> None:
-        self.n, self.crew, self.lr = n, crew, 0.0
-        self.scratch = defaultdict(Scratch)  # by the number of the block
-        large = n * max(model.sizes[1:]) >= LARGE
-        self.by_unit = crew.threads > 1 or n <= FEW_ROWS or large
+        self.n, self.crew = n, crew
+        self.small = crew.threads == 1 and n * max(model.sizes[1:]) < LARGE
+        self.by_unit = n <= FEW_ROWS or not self.small
+        self.scratch = defaultdict(Scratch)  # by the first unit of a block
         self.forwards: Calls = []
-        self.backwards: Calls = []  # in the order of the forwards
+        self.backwards: Calls = []
+        self.moves: list[Calls] = []
         self.drawn: dict[layers.Dropout, Array] = {}  # what each layer draws for a batch
         linear = [k for k, each in enumerate(model.layers) if isinstance(each, layers.Linear)]
         ends = pairwise([-1, *linear, len(model.layers)])
         before, *groups = [model.layers[start + 1 : end] for start, end in ends]
         x = np.ones((n, model.sizes[0] + 1), model.dtype).T
         self.inputs = x[:-1].T
-        there, _ = self._units(before, x[:-1], x[:-1], x[:-1], {}, slice(None))
-        self.forwards += there
-        level = Level(x, None, [(rows, []) for rows in self._blocks(x[:-1])])
+        self.forwards += self._units(before, x[:-1], x[:-1], x[:-1], {}, slice(None))[0]
+        level = Level(x, None, [])
         for w, group in zip(weights, groups, strict=True):
             level = self._add(w, group, level)
+        if len(weights) == 1:  # else its way back is part of the next layer's
+            self.backwards = self._stage([back for _, back in level.blocks])
+        self.backwards += self._stage(self.moves) if self.moves else []
         self.logits, self.error = level.y[:-1], level.g  # (K, n)
 
-    def _blocks(self, units: Array) -> list[slice]:
-        """Cut units (H, n) into one block a thread, if each is worth it."""
+    def _blocks(self, units: Array, inputs: int) -> list[slice]:
+        """Cut units (H, n) into one block a thread, if that is worth it.
+
+        The first is larger: it is the caller's, who is awake.
+        """
         blocks = max(1, min(self.crew.threads, units.size // BLOCK))
-        return _cut(len(units), blocks)
+        more = min(1.0, HEAD_START / (inputs * units.size)) * (1 - 1 / blocks)
+        edges = np.linspace(1 / blocks + more * (1 - 1 / blocks), 1, blocks) * len(units)
+        whole = edges.round().astype(int).tolist()
+        return [slice(start, end) for start, end in pairwise([0, *whole]) if start < end]
+
+    def _stage(self, blocks: list[Calls]) -> Calls:
+        """Return what makes the calls of all blocks, which need nothing of each other."""
+        if len(blocks) == 1:
+            return blocks[0]
+        return [partial(self.crew, [partial(_in_turn, calls) for calls in blocks])]
 
     def _add(self, w: Weights, group: list[layers.Layer], below: Level) -> Level:
         """Add a product, and all that follows it up to the next; return what that leads to."""
         y = np.ones((len(w.b) + 1, self.n), w.b.dtype, order="C" if self.by_unit else "F")
         dropped = any(isinstance(layer, layers.Dropout) for layer in group)
         z, g = (np.empty_like(y) if dropped else y)[:-1], np.empty_like(y[:-1])
-        forward, blocks = [], []
-        for rows in self._blocks(g):
-            there, back = self._units(group, z, y[:-1], g, w.vectors, rows)
-            forward.append(_in_turn([self._multiply(w, below.y, z, rows), *there]))
-            blocks.append((rows, back))
-        self.forwards.append(self._stage(forward))
-        backward = [self._back(w, g, below, *block) for block in below.blocks]
-        self.backwards.append(self._stage(backward))
+        forward, blocks, everything = [], [], slice(0, len(below.y))
+        for units in self._blocks(g, len(below.y)):
+            there, back = self._units(group, z, y[:-1], g, w.vectors, units)
+            if below.g is None:  # nothing else needs these weights any more
+                back.append(w.learner(below.y, g, everything, units))
+            forward.append([self._multiply(w, below.y, z, units), *there])
+            blocks.append((units, back))
+        self.forwards += self._stage(forward)
+        if below.g is not None:
+            backward = [self._back(w, g, below, *block) for block in below.blocks]
+            self.backwards = self._stage(backward) + self.backwards
+        if w.rule and w.rule.momentum:
+            self.moves += [
+                [w.mover(rows, self.scratch[rows.start])] for rows in self._blocks(w.c, self.n)
+            ]
         return Level(y, g, blocks)
 
-    def _stage(self, calls: Calls) -> Callable[[], Any]:
-        return calls[0] if len(calls) == 1 else partial(self.crew, calls)
+    def _back(self, w: Weights, g: Array, below: Level, units: slice, rest: Calls) -> Calls:
+        """Return the calls that lead back to some units below a product, learn, and go on.
 
-    def _back(self, w: Weights, g: Array, below: Level, units: slice, rest: Calls) -> Callable:
-        """Return the call that leads back to some units below a product, through them, and learns.
-
-        The gradient of the units is taken before their weights learn.
+        The gradient of the units is taken before their weights learn; the last of them take the
+        bias with them.
         """
-        learn = w.learner(below.y, g, units)
-        calls: Calls = [lambda: learn(self.lr), *rest]
-        if below.g is not None:
-            calls = [partial(blas.product(w.w[units], g, below.g[units]), 1.0, 0.0), *calls]
-        return _in_turn(calls)
+        rows = slice(units.start, units.stop + (units.stop == len(w.w)))
+        product = partial(blas.product(w.w[units], g, below.g[units]), 1.0, 0.0)
+        return [product, w.learner(below.y, g, rows, slice(0, len(g))), *rest]
 
     def _units(
         self, group: list[layers.Layer], x: Array, y: Array, g: Array, vectors: Arrays, rows: slice
@@ -232,13 +235,14 @@ class Pass:
             back.insert(0, backward)
         return there, back
 
-    def _multiply(self, w: Weights, x: Array, z: Array, rows: slice) -> Callable[[], Any]:
-        """Return the call that computes z ← [W; b]ᵀ x, (H, D + 1) (D + 1, n), for some rows."""
-        if self.crew.threads > 1:
-            return partial(blas.product(w.both.T[rows], x, z[rows]), 1.0, 0.0)
+    def _multiply(self, w: Weights, x: Array, z: Array, units: slice) -> Call:
+        """Return the call that computes z ← [W; b]ᵀ x, (H, D + 1) (D + 1, n), for some units."""
+        if not self.small:
+            return partial(blas.product(w.both.T[units], x, z[units]), 1.0, 0.0)
         work = x.size * len(z) if self.n <= FEW_ROWS else 1
-        pieces = _cut(len(x), -(-work // SMALL))
-        first, *others = [(w.both.T[:, piece], x[piece]) for piece in pieces]
+        pieces = np.array_split(np.arange(len(x)), -(-work // SMALL))
+        slices = [slice(piece[0], piece[-1] + 1) for piece in pieces]
+        first, *others = [(w.both.T[:, piece], x[piece]) for piece in slices]
         part = self.scratch[0]("part", z)
 
         def multiply() -> None:
@@ -248,31 +252,21 @@ class Pass:
 
         return multiply
 
-    def _begin(self, x: Array) -> None:
-        """Take a batch in, and draw all that its layers draw, each of them unit by unit."""
-        np.copyto(self.inputs, x)
-        for layer, drawn in self.drawn.items():
-            layer.rng.random(dtype=np.float32, out=drawn)  # in the order of the plain layers
-
-    def __call__(self, x: Array, targets: Array, lr: float) -> Array:
+    def __call__(self, x: Array, targets: Array) -> Array:
         """Go forward and back with x (n, D) and targets (n, K); return the logits (n, K)."""
-        self.lr = lr
-        self._begin(x)
-        for forward in self.forwards:
-            forward()
+        np.copyto(self.inputs, x)
+        for layer, drawn in self.drawn.items():  # in the order of the plain layers
+            layer.rng.random(dtype=np.float32, out=drawn)
+        _in_turn(self.forwards)
         self._compare(targets.T)
-        for backward in reversed(self.backwards):
-            backward()
+        _in_turn(self.backwards)
         return self.logits.T
 
     def _compare(self, targets: Array) -> None:
         """Compute softmax(logits) - targets, n times the gradient of the loss: (K, n)."""
-        p = self.scratch[0](
-            "p", np.empty(self.error.shape, self.error.dtype)
-        )  # fast along its rows
+        p = self.scratch[0]("p", np.empty(self.error.shape, self.error.dtype))
         row = self.scratch[0]("row", p[0])
-        np.copyto(p, self.logits)
-        np.subtract(p, np.maximum.reduce(p, axis=0, out=row), out=p)
+        np.subtract(self.logits, np.maximum.reduce(self.logits, axis=0, out=row), out=p)
         np.exp(p, out=p)
         np.divide(p, np.add.reduce(p, axis=0, out=row), out=p)
         np.subtract(p, targets, out=self.error)
@@ -309,7 +303,9 @@ class Step:
         """
         if (n := len(x)) not in self.passes:
             self.passes[n] = Pass(self.model, self.weights, n, self.crew)
-        return self.passes[n](x, targets, lr)
+        for w in self.weights:
+            w.lr = lr
+        return self.passes[n](x, targets)
 
     def finish(self, lr: float, clip_norm: float = 0.0) -> None:
         """Let the optimiser use the gradients that were kept; to clip takes `whole`."""

@@ -8,9 +8,8 @@ each other within every product, and two pools on the same cores wait for very l
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -66,24 +65,13 @@ crew = cache(Crew)  # its threads stay, for the next run
 
 
 @cache
-def _pools() -> dict[bool, ThreadpoolController]:
-    """Return SciPy's pools under True, all others under False; all are SciPy's if it has none.
+def _pools() -> ThreadpoolController:
+    return ThreadpoolController()
 
-    A conda environment has one BLAS for both libraries.
+
+def limited(threads: int) -> Any:
+    """Give each BLAS that many threads, in a `with` block.
+
+    NumPy's and SciPy's have a pool each. Two that are at work wait for each other for very long.
     """
-    every = ThreadpoolController().select(user_api="blas")
-    paths = [Path(pool["filepath"]) for pool in every.info()]
-    own = [
-        str(path) for path in paths if any(part.startswith("scipy") for part in path.parts[-3:-1])
-    ]
-    others = [str(path) for path in paths if str(path) not in own]
-    if not own:
-        own, others = others, own
-    return {True: every.select(filepath=own), False: every.select(filepath=others)}
-
-
-@contextmanager
-def limited(threads: int, scipy: bool = True) -> Iterator[None]:
-    """Give SciPy's products (or NumPy's) that many threads, the other library's one."""
-    with _pools()[scipy].limit(limits=threads), _pools()[not scipy].limit(limits=1):
-        yield
+    return _pools().limit(limits=threads, user_api="blas")
