@@ -140,7 +140,7 @@ class Trainer:
         self.fused = engine is not None and engine.knows(model)
         suited = engine.threads_for(model.shapes, self.batch_size) if engine else 1
         self.threads = suited if threads is None else checks.count("threads", threads, least=1)
-        spare = engine is not None and engine.cores() > self.threads > (threads == 1)
+        spare = engine is not None and engine.cores() > self.threads > 1
         self.aside = self.augment.active or spare  # images are made ready on another thread
         self.step, self.open_step = self._make_step(bool(clip_norm)), self._make_step(whole=True)
         self.lr_factor, self.history = 1.0, History()
@@ -182,22 +182,21 @@ class Trainer:
         start, totals = time.perf_counter(), np.zeros(3)
         step = self.epoch * self.steps_per_epoch
         for x, y in self._chunks():
-            with self._computing():
+            with self._computing(1 if self.fused else self.threads):  # a fused step has its own
                 recent = self._learn(step, x, y)
             totals += recent
             step += -(-len(y) // self.batch_size)
             yield self._progress(step, totals, recent)
-        with self._computing():
+        with self._computing(self.threads):
             row = self._close_epoch(step, totals, start)
         yield self._progress(step, totals, totals, row)
 
     @contextmanager
-    def _computing(self) -> Iterator[None]:
-        """Hold BLAS to the run's threads, and be silent on what the loop checks itself.
+    def _computing(self, blas: int) -> Iterator[None]:
+        """Hold BLAS to so many threads, and be silent on what the loop checks itself.
 
         Entered only to compute, never across a yield.
         """
-        blas = 1 if self.fused else self.threads  # the crew of the fused step has its own
         limits = engine.limited(blas) if engine else nullcontext()
         with limits, np.errstate(all="ignore"):
             yield

@@ -73,6 +73,20 @@ def test_a_run_s_folder_holds_what_it_should(run: Path, own_folder: Path) -> Non
     assert len((run / "history.csv").read_text().splitlines()) == 9
 
 
+def test_threads_are_kept_and_no_part_of_the_model(own_folder: Path, tmp_path: Path) -> None:
+    words = ("train", "--dataset", own_folder, "--hidden", 100, "--batch-size", 100)
+    for threads in (1, 2):
+        out = tmp_path / str(threads)
+        assert nnlib(*words, "--epochs", 2, "--threads", threads, "--out", out).returncode == 0
+        assert json.loads((out / "config.json").read_text())["threads"] == threads
+    more = nnlib("train", "--resume", out, "--epochs", 3)
+    assert more.returncode == 0
+    assert json.loads((out / "config.json").read_text())["threads"] == 2
+    whole = tmp_path / "whole"
+    assert nnlib(*words, "--epochs", 3, "--threads", 2, "--out", whole).returncode == 0
+    assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
 @pytest.mark.parametrize("form", ["folder", "file"])
 def test_a_model_is_tested(run: Path, form: str) -> None:
     model = run if form == "folder" else run / "model.safetensors"

@@ -106,12 +106,12 @@ def test_the_steady_state_allocates_no_array(name: str, threads: int) -> None:
     step = Step(model, OPTIMIZERS[name](), threads)
     x = np.random.default_rng(0).random((128, 1200), dtype=np.float32)
     targets = targets_of(np.arange(128) % 4, np.float32)
-    for _ in range(3):
+    for _ in range(2):
         take(step, x, targets, 0.1)
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     tracemalloc.reset_peak()
-    for _ in range(20):
+    for _ in range(5):
         take(step, x, targets, 0.1)
     peak = tracemalloc.get_traced_memory()[1] - before
     tracemalloc.stop()
