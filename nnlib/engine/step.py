@@ -113,9 +113,9 @@ class Weights:
 
         return learn
 
-    def mover(self, rows: slice, scratch: Scratch) -> Call:
+    def mover(self, rule: optim.SGD, rows: slice, scratch: Scratch) -> Call:
         """Return the call that lets momentum move some rows."""
-        decay, both, c, w = self.rule.weight_decay, self.both[rows], self.c[rows], self.w[rows]
+        decay, both, c, w = rule.weight_decay, self.both[rows], self.c[rows], self.w[rows]
         change = scratch("change", both)
 
         def move() -> None:
@@ -135,7 +135,7 @@ class Level:
     """
 
     y: Array
-    g: Array | None
+    g: Any
     blocks: list[tuple[slice, Calls]]
 
 
@@ -146,7 +146,9 @@ class Pass:
         self.n, self.crew = n, crew
         self.small = crew.threads == 1 and n * max(model.sizes[1:]) < LARGE
         self.by_unit = n <= FEW_ROWS or not self.small
-        self.scratch = defaultdict(Scratch)  # by the first unit of a block
+        self.scratch: dict[int | None, Scratch] = defaultdict(
+            Scratch
+        )  # by the first unit of a block
         self.forwards: Calls = []
         self.backwards: Calls = []
         self.moves: list[Calls] = []
@@ -200,7 +202,8 @@ class Pass:
             self.backwards = self._stage(backward) + self.backwards
         if w.rule and w.rule.momentum:
             self.moves += [
-                [w.mover(rows, self.scratch[rows.start])] for rows in self._blocks(w.c, self.n)
+                [w.mover(w.rule, rows, self.scratch[rows.start])]
+                for rows in self._blocks(w.c, self.n)
             ]
         return Level(y, g, blocks)
 
@@ -221,7 +224,8 @@ class Pass:
 
         What a layer draws, it draws for all units, before the step: the order of blocks is open.
         """
-        there, back = [], []
+        there: Calls = []
+        back: Calls = []
         for layer in group:
             if isinstance(layer, layers.Dropout) and layer not in self.drawn:
                 self.drawn[layer] = np.empty(x.shape, np.float32)
