@@ -182,7 +182,7 @@ class Trainer:
         start, totals = time.perf_counter(), np.zeros(3)
         step = self.epoch * self.steps_per_epoch
         for x, y in self._chunks():
-            with self._computing(1 if self.fused else self.threads):  # a fused step has its own
+            with self._computing(1 if self.fused else self.threads):  # a fused step has a crew
                 recent = self._learn(step, x, y)
             totals += recent
             step += -(-len(y) // self.batch_size)
@@ -197,8 +197,7 @@ class Trainer:
 
         Entered only to compute, never across a yield.
         """
-        limits = engine.limited(blas) if engine else nullcontext()
-        with limits, np.errstate(all="ignore"):
+        with engine.limited(blas) if engine else nullcontext(), np.errstate(all="ignore"):
             yield
 
     # ------------------------------------------------------------ images

@@ -32,7 +32,7 @@ from nnlib.network import MLP
 SMALL, FEW_ROWS = 10**6, 32  # multiplications that OpenBLAS does without copying its operands first
 LARGE = 2**17  # numbers in a hidden array from which SciPy's products pay, unit by unit
 BLOCK = 2**12  # numbers in a hidden array that are worth a thread's while
-HEAD_START = 4e6  # multiplications that the caller makes while the other threads wake up
+HEAD_START = 2e6  # multiplications that the caller makes while the other threads begin
 Array = np.ndarray
 Arrays = dict[str, Array]
 Call = Callable[[], Any]
