@@ -9,6 +9,7 @@ that a grey print still reads.
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -19,42 +20,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from nnlib.language import gettext as _
-from nnlib.notebook.fonts import FAMILY
 
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00", "#3F8FC5", "#000000"]
-DASHES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1))]
 PANELS = (("loss", 1, "nats"), ("accuracy", 100, "%"))  # what a run's curves show, factor, unit
 WIDTH = 7.0  # inches: the text width of a printed page, so that 9 pt here is 9 pt there
 
-STYLE: dict[str, Any] = {
-    "figure.constrained_layout.use": True,
-    "figure.dpi": 110,
-    "savefig.dpi": 240,
-    "font.family": ["sans-serif", FAMILY],  # the second for Chinese
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.labelsize": 9,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.fontsize": 8,
-    "legend.frameon": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#DDDDDD",
-    "grid.linewidth": 0.6,
-    "lines.linewidth": 1.6,
-    "axes.prop_cycle": mpl.cycler(color=COLOURS, linestyle=DASHES),
-    "axes.formatter.min_exponent": 5,  # a logarithmic axis says 100, not 10²
-    "image.cmap": "gray",
-    "image.interpolation": "nearest",  # pixels stay pixels, and files small
-    "svg.fonttype": "none",  # text stays text: small files, and readable by machines
-    "svg.hashsalt": "nnlib",  # the same figure gives the same bytes
-}
+STYLE = mpl.rc_params_from_file(
+    Path(__file__).with_name("nnlib.mplstyle"), use_default_template=False
+)
+COLOURS, DASHES = map(STYLE["axes.prop_cycle"].by_key().get, ("color", "linestyle"))
 
 
 def figure(
