@@ -6,6 +6,7 @@ Nothing here trains, loads or decides; `show` puts a figure under a cell. Where 
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -122,20 +123,14 @@ def lines(
 # --- pictures
 
 
-def images(stack: Any, columns: int = 10, labels: Sequence[str] = ()) -> Figure:
-    """Draw images (N, h, w) of bytes as a sheet, ink on white, a panel each; `labels` name rows."""
-    sheets = list(stack.values()) if isinstance(stack, Mapping) else [stack]
-    rows = max(math.ceil(len(sheet) / columns) for sheet in sheets)
+def images(stack: np.ndarray, columns: int = 10, labels: Sequence[str] = ()) -> Figure:
+    """Draw images (N, h, w) of bytes as a sheet, ink on white; `labels` name its rows."""
     # a name takes 0.05 inches a letter, or more; a sheet lower than its width allows would cut it
-    cell = min(0.8, (WIDTH / len(sheets) - 0.05 * max(map(len, labels), default=0)) / columns)
-    heading = 0.35 if isinstance(stack, Mapping) else 0.1
-    row = max(cell * sheets[0].shape[1] / sheets[0].shape[2], 0.13 if labels else 0.02)
-    return _panels(
-        stack,
-        heading + rows * row,
-        lambda ax, sheet: axes.images(ax, sheet, columns, labels),
-        np.ndarray,
-    )
+    cell = min(0.8, (WIDTH - 0.05 * max(map(len, labels), default=0)) / columns)
+    row = max(cell * stack.shape[1] / stack.shape[2], 0.13 if len(labels) else 0.02)
+    fig, ax = figure(0.1 + math.ceil(len(stack) / columns) * row)
+    axes.images(ax, stack, columns, labels)
+    return fig
 
 
 def gallery(pictures: Sequence[np.ndarray], titles: Sequence[str], columns: int = 8) -> Figure:
@@ -208,29 +203,24 @@ def layers(nets: Mapping[str, Any]) -> Figure:
 
 
 def heatmaps(
-    matrices: Any, rows: Sequence[Any] = (), columns: Sequence[Any] = (),
-    numbers: str = "", unit: str = "",
-) -> Figure:  # fmt: skip
-    """Draw matrices (R, C) as colours, a panel each: signed ones in two colours around zero.
+    matrix: np.ndarray, rows: Sequence[Any] = (), columns: Sequence[Any] = (), numbers: str = ""
+) -> Figure:
+    """Draw a matrix (R, C) as colours: a signed one in two colours around zero.
 
     `rows` and `columns` name them, as far as there is room; `numbers` is a format such as ".0f" to
     print in the cells.
     """
-
     import seaborn  # takes a second: only where it draws
 
-    def draw(ax: Axes, matrix: np.ndarray) -> None:
-        top = float(np.nanmax(np.abs(matrix))) or 1.0
-        colour = {"cmap": "RdBu_r", "vmin": -top, "vmax": top} if np.nanmin(matrix) < 0 else {}
-        named = pd.DataFrame(matrix, list(rows) or None, list(columns) or None)
-        seaborn.heatmap(
-            named, ax=ax, annot=bool(numbers), fmt=numbers or ".2g",
-            annot_kws={"size": 8}, cbar_kws={"label": unit}, **{"cmap": "Blues", **colour},
-        )  # fmt: skip
-        ax.grid(False)
-        ax.tick_params("y", rotation=0)
-
-    return _panels(matrices, 3.2, draw, np.ndarray)
+    fig, ax = figure(3.2)
+    top = float(np.nanmax(np.abs(matrix))) or 1.0
+    scale = {"cmap": "RdBu_r", "vmin": -top, "vmax": top} if np.nanmin(matrix) < 0 else {}
+    named = pd.DataFrame(matrix, list(rows) or None, list(columns) or None)
+    seaborn.heatmap(named, ax=ax, annot=bool(numbers), fmt=numbers, annot_kws={"size": 8},
+                    **{"cmap": "Blues", **scale})  # fmt: skip
+    ax.grid(False)
+    ax.tick_params("y", rotation=0)
+    return fig
 
 
 def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
@@ -241,23 +231,20 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
 
 
 def dots(
-    rows: Mapping[str, tuple[float, float]], unit: str, marks: Mapping[str, float] | None = None,
-    mark_label: str = "",
-) -> Figure:  # fmt: skip
+    rows: Mapping[str, tuple[float, float]], unit: str, marks: Mapping[str, float], mark_label: str
+) -> Figure:
     """Draw (mean, standard deviation) of each name as a dot on a line, first on top.
 
     `marks` adds a hollow diamond to the names it has, which the legend calls `mark_label`.
     """
     fig, ax = figure(0.8 + 0.24 * len(rows))
     names, (means, deviations) = list(rows), np.transpose(list(rows.values()))
-    places = {name: place for place, name in enumerate(names)}
-    ax.errorbar(means, list(places.values()), xerr=deviations, fmt="o", color=COLOURS[0],
-                capsize=3, label="mean ± standard deviation")  # fmt: skip
-    if marks:
-        ax.plot(list(marks.values()), [places[name] for name in marks], "D", color=COLOURS[1],
-                mfc="none", label=mark_label)  # fmt: skip
-        fig.legend(loc="outside upper left", ncols=2)
-    ax.set_yticks(list(places.values()), names)
+    ax.errorbar(means, range(len(rows)), xerr=deviations, fmt="o", color=COLOURS[0], capsize=3,
+                label="mean ± standard deviation")  # fmt: skip
+    ax.plot(list(marks.values()), list(map(names.index, marks)), "D", color=COLOURS[1],
+            mfc="none", label=mark_label)  # fmt: skip
+    fig.legend(loc="outside upper left", ncols=2)
+    ax.set_yticks(range(len(rows)), names)
     ax.set_ylim(len(rows) - 0.5, -0.5)
     label(ax, unit)
     return fig
@@ -315,7 +302,6 @@ def maps(spaces: Mapping[str, np.ndarray], groups: Sequence[Any], seed: int = 0)
         for ax, (way, places) in zip(row, _flat(space, seed).items(), strict=True):
             axes.points(ax, *places[order].T, np.asarray(groups)[order], size=8)
             axes.bare(ax).set_title(f"{way}, {name}")
-            ax.legend().remove()
     handles, names = ax.get_legend_handles_labels()
     if len(names) <= 20:
         fig.legend(handles, names, loc="outside lower center", ncols=5, markerscale=2)
@@ -342,15 +328,49 @@ def _flat(space: np.ndarray, seed: int) -> dict[str, np.ndarray]:
 # --- drawings
 
 
-def boundary(predictors: Any, x: np.ndarray, y: np.ndarray) -> Figure:
-    """Shade the plane by the class that a `predict`, (M, 2) -> (M,), gives, a panel each."""
-    return _panels(predictors, 2.8, lambda ax, f: axes.boundary(ax, f, x, y), Callable)
+def boundary(predictors: Mapping[str, Any], x: np.ndarray, y: np.ndarray) -> Figure:
+    """Shade the plane by the class that a `predict` (M, 2) -> (M,) gives, the data over it.
+
+    A panel each.
+    """
+    order = np.argsort(y, kind="stable")  # the first colour is the first class's in both
+    sides = np.linspace(x.min(axis=0) - 0.3, x.max(axis=0) + 0.3, 200).T
+    grid = np.stack(np.meshgrid(*sides))
+
+    def draw(ax: Axes, predict: Any) -> None:
+        answer = predict(grid.reshape(2, -1).T).reshape(200, 200)
+        levels = np.arange(answer.max() + 2) - 0.5
+        ax.contourf(*grid, answer, levels=levels, colors=COLOURS, alpha=0.25)
+        axes.points(ax, *x[order].T, y[order]).legend(markerscale=1.5)
+        ax.grid(False)
+
+    return _panels(predictors, 2.8, draw, Callable)
 
 
 def network(sizes: Sequence[int], names: Sequence[str]) -> Figure:
-    """Draw a net's units, a column a layer under its name, and its weights as lines."""
+    """Draw a net's units as circles, a column a layer, and its weights as lines between them.
+
+    `names` stands over the columns. Arrows say which way numbers and derivatives go.
+    """
     fig, ax = figure(2.8)
-    axes.network(ax, sizes, names)
+    columns = [np.arange(n) - (n - 1) / 2 for n in sizes]  # heights of the units
+    for x, (here, there) in enumerate(pairwise(columns)):
+        ends = np.array([[(x, one), (x + 1, other)] for one in here for other in there])
+        ax.plot(*ends.T, color="#AAAAAA", ls="-", lw=0.9, zorder=1)
+    reach, last = max(sizes) / 2, len(sizes) - 1
+    for x, (heights, name) in enumerate(zip(columns, names, strict=True)):
+        ax.scatter(np.full(len(heights), x), heights, s=260, zorder=2,
+                   facecolor="white", edgecolor=COLOURS[0], linewidth=1.5)  # fmt: skip
+        ax.annotate(name, (x, reach + 0.1), ha="center", fontsize=9)
+    for start, height, text, colour in (
+        (0, -reach - 0.1, "forward: numbers", COLOURS[0]),
+        (last, -reach - 0.7, "backward: derivatives", COLOURS[1]),
+    ):
+        way = {"arrowstyle": "->", "color": colour, "lw": 1.3}
+        ax.annotate("", (last - start, height), (start, height), arrowprops=way)
+        ax.annotate(text, (last + 0.08, height), va="center", fontsize=8, color=colour)
+    ax.set(xlim=(-0.5, last + 1), ylim=(-reach - 1, reach + 0.5))
+    axes.bare(ax)
     return fig
 
 

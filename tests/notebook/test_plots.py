@@ -1,6 +1,7 @@
 """Whole figures: what each panel shows, and what `words` tells those who cannot see it."""
 
 import re
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -112,6 +113,30 @@ def test_a_way_down_a_bowl_stays_in_sight():
     assert first.get_ylim() == second.get_ylim() == (-2, 2)
     assert np.abs(second.lines[0].get_ydata()).max() == 4, "what leaves the bowl is cut off"
     assert (first.get_title(loc="left"), second.get_ylabel()) == ("in", "")
+
+
+def test_boundary_shades_what_is_predicted():
+    x = np.array([[-1.0, 0], [1.0, 0]])
+    nets = {"a net": lambda p: (p[:, 0] > 0).astype(int)}
+    (ax,) = plots.boundary(nets, x, np.array([0, 1])).axes
+    low, high = ax.get_xlim()
+    assert low <= -1.3 + 1e-9
+    assert high >= 1.3 - 1e-9
+    assert len(ax.collections) >= 3
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["0", "1"]
+
+
+def test_network_has_a_circle_for_each_unit_and_a_line_for_each_weight():
+    (ax,) = plots.network([4, 3, 2], ["inputs", "hidden", "logits"]).axes
+    layers = [np.asarray(drawn.get_offsets()) for drawn in ax.collections]
+    assert [len(units) for units in layers] == [4, 3, 2]
+    assert [set(units[:, 0]) for units in layers] == [{0}, {1}, {2}]
+    lines = {tuple(map(tuple, line.get_xydata())) for line in ax.lines}
+    joined = {(tuple(a), tuple(b)) for one, two in pairwise(layers)
+              for a in one for b in two}  # fmt: skip
+    assert lines == joined
+    arrows = {text.get_text() for text in ax.texts}
+    assert {"inputs", "hidden", "logits", "forward: numbers"} <= arrows
 
 
 # --- in words
