@@ -12,9 +12,8 @@ from typing import Any
 
 from IPython import get_ipython
 
-from nnlib.language import gettext as _
 from nnlib.notebook import axes
-from nnlib.notebook.output import in_language, show_drawing, table
+from nnlib.notebook.output import show_drawing, table
 from nnlib.notebook.trace import Trace
 from nnlib.runs import Progress
 
@@ -60,10 +59,10 @@ class LiveFigure:
 
     def show(self, fig: Any, caption: str, alt: str, last: bool = False) -> None:
         """Show a drawing with caption and alt text; only the `last` is kept, and as PNG, too."""
-        about = {"alt": _(alt), "caption": _(caption), "name": self.name}
         kinds = ("svg", "png") if last else ("svg",)  # who watches has run the cell
-        beside = self.beside if last else {}
-        show_drawing(in_language(fig), kinds, about, self.instead, beside, **self.place.again())
+        beside = self.beside if last else None
+        place = self.place.again()
+        show_drawing(fig, kinds, self.name, caption, alt, self.instead, beside, **place)
 
 
 class Drawing:
