@@ -150,6 +150,8 @@ def test_network_has_a_circle_for_each_unit_and_a_line_for_each_weight():
         (lambda: plots.lines([1, 2, 3], {"flat": [2, 2, 2]}, "x", "y"), ["y against x: flat at 2"]),
         (lambda: axes.bars(plots.figure()[1], ["hat", "shoe"], [1.0, 3.5]).figure,
          ["hat 1; shoe 3.5"]),
+        (lambda: plt.bar(["hat", "shoe"], [1.0, 3.5], yerr=[0.1, 0.2])[0].figure,
+         ["hat 1; shoe 3.5"]),
         (lambda: plots.dots({"A": (88, 1), "B": (89, 1)}, "%", {"B": 89.5}, "published"),
          ["published at 89.5", "A 88; B 89"]),
         (lambda: plots.histograms(np.array([0.0, 1, 1]), "w", [0, 0.5, 1]),
