@@ -21,7 +21,6 @@ import numpy as np
 import pandas as pd
 from IPython import get_ipython
 from IPython.display import Markdown, display
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator
 from PIL import Image
@@ -146,23 +145,19 @@ def _show_caption(caption: str, place: Mapping[str, Any]) -> None:
 
 def rendered(fig: Any, kind: str) -> bytes:
     """Return a figure as SVG, the same bytes for the same drawing, or as PNG of 256 colours."""
-    stream = io.BytesIO()
+    stream, dpi = io.BytesIO(), None if fig.get_layout_engine() else "figure"  # live: smaller
     kept = {"figure.constrained_layout.use": False}  # saving gives a figure without layout this one
     with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "nnlib", **kept}):
-        if kind == "svg":
-            if fig.get_layout_engine():  # saving draws twice, to arrange it
-                fig.savefig(stream, format="svg", metadata={"Date": None})
-            else:
-                FigureCanvasSVG(fig).print_svg(stream, metadata={"Date": None})
-            # without a size of its own it fills a notebook's pane, as a PNG does
-            sized = r'(<svg [^>]*?) width="[^"]*" height="[^"]*"'
-            svg = re.sub(sized, r"\1", stream.getvalue().decode(), count=1)
-            chinese = max(svg) >= "\u2e80"
-            return (svg if chinese else svg.replace(f", '{FAMILY}'", "")).encode()
-        fig.savefig(stream, format="png", dpi=200)
-    few = Image.open(stream).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    few.save(stream := io.BytesIO(), "PNG")  # half the size, and no eye sees it
-    return stream.getvalue()
+        fig.savefig(stream, format=kind, dpi=200 if kind == "png" else dpi, metadata={"Date": None})
+    if kind == "png":
+        few = Image.open(stream).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        few.save(stream := io.BytesIO(), "PNG")  # half the size, and no eye sees it
+        return stream.getvalue()
+    # without a size of its own it fills a notebook's pane, as a PNG does
+    sized = r'(<svg [^>]*?) width="[^"]*" height="[^"]*"'
+    svg = re.sub(sized, r"\1", stream.getvalue().decode(), count=1)
+    chinese = max(svg) >= "\u2e80"
+    return (svg if chinese else svg.replace(f", '{FAMILY}'", "")).encode()
 
 
 def _keep(data: bytes, file: str) -> None:

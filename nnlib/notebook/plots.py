@@ -54,7 +54,7 @@ def run(history: Any, extra: Mapping[str, Values] | None = None, extra_label: st
     return fig
 
 
-def runs(histories: Mapping[str, Any], chance: float | None = None) -> Figure:
+def runs(histories: Mapping[str, Any], chance: float) -> Figure:
     """Compare runs by epoch: training loss, and validation accuracy.
 
     `chance` is the loss of a net that knows nothing; of what lies far above it nothing is seen.
@@ -64,9 +64,8 @@ def runs(histories: Mapping[str, Any], chance: float | None = None) -> Figure:
         _by_epoch(ax, {name: (history, column) for name, history in histories.items()})
     label(row[0], "epoch", "training loss (nats)")
     label(row[1], "epoch", "validation accuracy (%)").legend()
-    if chance:
-        row[0].axhline(chance, color="#666666", ls=":", lw=1)
-        row[0].set_ylim(0, min(row[0].get_ylim()[1], 2 * chance))
+    row[0].axhline(chance, color="#666666", ls=":", lw=1)
+    row[0].set_ylim(0, min(row[0].get_ylim()[1], 2 * chance))
     return fig
 
 
@@ -78,7 +77,7 @@ def _by_epoch(ax: Axes, series: Mapping[str, tuple[Any, str]]) -> None:
     ax.xaxis.get_major_locator().set_params(integer=True)
 
 
-def steps(losses: Values, chance: float | None = None) -> Figure:
+def steps(losses: Values, chance: float) -> Figure:
     """Draw the loss of each batch, step by step, and its running mean."""
     window = max(1, len(losses) // 10)
     series = pd.DataFrame({"each batch": losses})
@@ -142,7 +141,7 @@ def gallery(pictures: Sequence[np.ndarray], titles: Sequence[str], columns: int 
     rows, lines = math.ceil(len(pictures) / columns), max(text.count("\n") for text in titles) + 1
     fig, grid = figure(rows * (WIDTH / max(columns, 4) + 0.17 * lines), rows, columns,
                        squeeze=False)  # fmt: skip
-    signed = [picture for picture in pictures if picture.dtype != np.uint8]
+    signed = (picture for picture in pictures if picture.dtype != np.uint8)
     limit = max((float(np.abs(picture).max()) for picture in signed), default=0.0)
     for ax in grid.flat:
         axes.bare(ax)
