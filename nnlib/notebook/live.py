@@ -82,8 +82,7 @@ class Drawing:
 
     def show_if_due(self) -> bool:
         """Draw if it is time to, and tell whether it was."""
-        due = time.perf_counter() >= self.due
-        if due:
+        if due := time.perf_counter() >= self.due:
             self.show()
         return due
 

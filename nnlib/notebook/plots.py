@@ -106,9 +106,8 @@ def lines(
                 ax.fill_between(x, middle - half, middle + half, color=line.get_color(), alpha=0.15)
         if level is not None:
             ax.axhline(level, color="#666666", ls=":", lw=1)
-        shown = {"x": x, "y": [values for _, values in named.items()]}
         for axis in log:
-            if (np.asarray(shown[axis], float) > 0).any():  # else nothing could be seen
+            if getattr(ax.dataLim, f"{axis}max") > 0:  # else nothing could be seen
                 ax.set(**{f"{axis}scale": "log"})
         if "x" not in log and np.issubdtype(np.asarray(x).dtype, np.integer):
             ax.xaxis.get_major_locator().set_params(integer=True)
