@@ -10,7 +10,6 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import pandas as pd
 from IPython import get_ipython
 
 from nnlib.notebook import axes
@@ -144,7 +143,8 @@ class SearchTable:
     """
 
     def __init__(self, title: str, names: Mapping[str, str] | None = None, top: int = 5) -> None:
-        self.title, self.names, self.top = title, names or {}, top
+        self.title, self.top = title, top
+        self.names = {"val_accuracy": "accuracy", **(names or {})}
         self.places, self.ended = places(), 0
         self.start = self.drawn = time.monotonic()
         table([], f"{title}: no trial has ended yet.", **next(self.places))
@@ -170,10 +170,10 @@ class SearchTable:
     def _show(self, result: Any, caption: str) -> None:
         state = [] if result.plan.pruner == "none" else ["state"]
         columns = [*result.plan.space, "val_accuracy", "best_epoch", "seconds", *state]
-        rows = pd.DataFrame(result.rows[: self.top], columns=columns)
-        rows = rows.map(_number_if_digits).rename(
-            columns={"val_accuracy": "accuracy", **self.names}
-        )
+        rows = [
+            {self.names.get(name, name): _number_if_digits(trial[name]) for name in columns}
+            for trial in result.rows[: self.top]
+        ]
         table(rows, caption, {"seconds": "{:.1f}"}, **next(self.places))
 
 
