@@ -144,7 +144,7 @@ def look(number: int) -> dict[str, Any]:
 
 
 def running(
-    axes: Sequence[Axes], traces: Mapping[str, Any], numbers: Sequence[int] = (0,),
+    axes: Sequence[Axes], traces: Mapping[str, Any], numbers: Sequence[int] = (),
     ceiling: float = math.inf,
 ) -> None:  # fmt: skip
     """Draw runs while they learn: loss on the first ax, accuracy on the second; call to redraw.
@@ -153,6 +153,7 @@ def running(
     changed by hand. `traces` are those of `on_progress` by name, `numbers` choose their looks. What
     is above the loss `ceiling` leaves the panel.
     """
+    numbers = numbers or range(len(traces))
     for ax, (what, factor, unit) in zip(axes, PANELS, strict=True):
         for line in list(ax.lines):
             line.remove()
