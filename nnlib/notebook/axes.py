@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 
 from nnlib.language import gettext as _
 
@@ -43,6 +44,13 @@ def label(ax: Axes, x: str = "", y: str = "", title: str = "") -> Axes:
     """Name the axes, units included, and the panel."""
     ax.set(xlabel=x, ylabel=y, title=title)
     return ax
+
+
+def plain(fig: Figure) -> Figure:
+    """Let no words of a figure be mathematics: a class's name may have a $, too."""
+    for text in fig.findobj(Text):
+        text.set_parse_math(False)
+    return fig
 
 
 def tile(images: np.ndarray, columns: int, fill: float = np.nan) -> np.ndarray:

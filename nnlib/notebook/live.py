@@ -60,7 +60,7 @@ class LiveFigure:
         kinds = ("svg", "png") if last else ("svg",)  # who watches has run the cell
         beside = self.beside if last else None
         place = next(self.places)
-        show_drawing(fig, kinds, self.name, caption, alt, self.instead, beside, **place)
+        show_drawing(axes.plain(fig), kinds, self.name, caption, alt, self.instead, beside, **place)
 
 
 class Drawing:

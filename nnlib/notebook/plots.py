@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -16,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from nnlib.notebook import axes
-from nnlib.notebook.axes import COLOURS, PANELS, WIDTH
+from nnlib.notebook.axes import COLOURS, PANELS, WIDTH, plain
 from nnlib.notebook.axes import figure as figure
 from nnlib.notebook.axes import label as label
 
@@ -31,7 +32,7 @@ def _panels(given: Any, height: float, draw: Callable[[Axes, Any], Any], inner: 
     for ax, (title, what) in zip(row[0], named.items(), strict=True):
         draw(ax, what)
         ax.set_title(title)
-    return fig
+    return plain(fig)
 
 
 # --- runs
@@ -51,7 +52,7 @@ def run(history: Any, extra: Mapping[str, Values] | None = None, extra_label: st
     for name, values in (extra or {}).items():
         row[2].plot(history.column("epoch"), values, label=name)
         label(row[2], "epoch", extra_label).legend()
-    return fig
+    return plain(fig)
 
 
 def runs(histories: Mapping[str, Any], chance: float) -> Figure:
@@ -66,7 +67,7 @@ def runs(histories: Mapping[str, Any], chance: float) -> Figure:
     label(row[1], "epoch", "validation accuracy (%)").legend()
     row[0].axhline(chance, color="#666666", ls=":", lw=1)
     row[0].set_ylim(0, min(row[0].get_ylim()[1], 2 * chance))
-    return fig
+    return plain(fig)
 
 
 def _by_epoch(ax: Axes, series: Mapping[str, tuple[Any, str]]) -> None:
@@ -128,7 +129,7 @@ def images(stack: np.ndarray, columns: int = 10, labels: Sequence[str] = ()) -> 
     row = max(cell * stack.shape[1] / stack.shape[2], 0.13 if len(labels) else 0.02)
     fig, ax = figure(0.1 + math.ceil(len(stack) / columns) * row)
     axes.images(ax, stack, columns, labels)
-    return fig
+    return plain(fig)
 
 
 def gallery(pictures: Sequence[np.ndarray], titles: Sequence[str], columns: int = 8) -> Figure:
@@ -150,7 +151,7 @@ def gallery(pictures: Sequence[np.ndarray], titles: Sequence[str], columns: int 
         else:
             axes.signed_image(ax, picture, limit)
         ax.set_title(text, fontsize=8, fontweight="normal", loc="center")
-    return fig
+    return plain(fig)
 
 
 def weights(
@@ -194,7 +195,7 @@ def layers(nets: Mapping[str, Any]) -> Figure:
         for ax, matrix, when in zip(column, matrices, nets, strict=True):
             axes.signed_image(ax, matrix, limit, aspect="auto")
             ax.set_title(f"{name} {when}, {matrix.shape[0]} × {matrix.shape[1]}")
-    return fig
+    return plain(fig)
 
 
 # --- charts
@@ -214,8 +215,10 @@ def heatmaps(
     top = float(np.nanmax(np.abs(matrix))) or 1.0
     scale = {"cmap": "RdBu_r", "vmin": -top, "vmax": top} if np.nanmin(matrix) < 0 else {}
     named = pd.DataFrame(matrix, list(rows) or None, list(columns) or None)
-    seaborn.heatmap(named, ax=ax, annot=bool(numbers), fmt=numbers, annot_kws={"size": 8},
-                    **{"cmap": "Blues", **scale})  # fmt: skip
+    plain(fig)
+    with mpl.rc_context({"text.parse_math": False}):  # it draws the names, to see which have room
+        seaborn.heatmap(named, ax=ax, annot=bool(numbers), fmt=numbers, annot_kws={"size": 8},
+                        **{"cmap": "Blues", **scale})  # fmt: skip
     ax.grid(False)
     ax.tick_params("y", rotation=0)
     return fig
@@ -225,7 +228,7 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     """Draw a confusion matrix (K, K): which share of a true class (row) gets which answer."""
     fig, ax = figure(4.4)
     axes.mistakes(ax, counts, classes)
-    return fig
+    return plain(fig)
 
 
 def dots(
@@ -245,7 +248,7 @@ def dots(
     ax.set_yticks(range(len(rows)), names)
     ax.set_ylim(len(rows) - 0.5, -0.5)
     label(ax, unit)
-    return fig
+    return plain(fig)
 
 
 def histograms(groups: Any, unit: str, bins: Any = 50) -> Figure:
@@ -286,7 +289,7 @@ def scatters(
         ax.set(**{f"{axis}scale": "log" for axis in log})
         label(ax, x_label, "" if ax is not row[0, 0] else y_label, title)
     fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=len(groups))
-    return fig
+    return plain(fig)
 
 
 def maps(spaces: Mapping[str, np.ndarray], groups: Sequence[Any], seed: int = 0) -> Figure:
@@ -303,7 +306,7 @@ def maps(spaces: Mapping[str, np.ndarray], groups: Sequence[Any], seed: int = 0)
     handles, names = ax.get_legend_handles_labels()
     if len(names) <= 20:
         fig.legend(handles, names, loc="outside lower center", ncols=5, markerscale=2)
-    return fig
+    return plain(fig)
 
 
 def _flat(space: np.ndarray, seed: int) -> dict[str, np.ndarray]:
@@ -386,4 +389,4 @@ def bowl(paths: Mapping[str, np.ndarray], steepness: np.ndarray) -> Figure:
         ax.plot(0, 0, "+", color="black", ms=9, ls="None", label="lowest place")
         ax.set(xlim=(-reach[0], reach[0]), ylim=(-reach[1], reach[1]))
         label(ax, "weight 1", "weight 2" if ax is row[0, 0] else "", title)
-    return fig
+    return plain(fig)

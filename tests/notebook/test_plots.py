@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from nnlib.notebook import axes, plots
+from nnlib.notebook import axes, output, plots
 from nnlib.notebook.words import describe
 from nnlib.runs import History
 
@@ -137,6 +137,30 @@ def test_network_has_a_circle_for_each_unit_and_a_line_for_each_weight():
     assert lines == joined
     arrows = {text.get_text() for text in ax.texts}
     assert {"inputs", "hidden", "logits", "forward: numbers"} <= arrows
+
+
+MONEY = ["$a^$", "US$ or CA$"]  # names that matplotlib would take for mathematics, one with a fault
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: plots.lines([1, 2], {name: [1, 2] for name in MONEY}, "x", "y"),
+        lambda: plots.images(BYTES, 4, MONEY),
+        lambda: plots.gallery(BYTES[:2], MONEY),
+        lambda: plots.weights(dict.fromkeys(MONEY, W), (1, 2)),
+        lambda: plots.framed(BYTES, 4, MONEY, np.ones(7)),
+        lambda: plots.heatmaps(W, MONEY),
+        lambda: plots.confusion(np.eye(2), MONEY),
+        lambda: plots.dots(dict.fromkeys(MONEY, (1, 2)), "%", {}, ""),
+        lambda: plots.violins(dict.fromkeys(MONEY, W), "x"),
+        lambda: plots.scatters({"p": dict.fromkeys(MONEY, ([1], [2]))}, "x", "y"),
+        lambda: plots.maps({"h": RNG.normal(size=(12, 3))}, np.array(MONEY * 6)),
+    ],
+)
+def test_names_with_dollars_are_text_and_no_mathematics(draw):
+    drawn = output.rendered(draw(), "svg").decode()
+    assert all(f">{name}</text>" in drawn for name in MONEY)
 
 
 # --- in words
