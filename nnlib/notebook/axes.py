@@ -47,9 +47,12 @@ def label(ax: Axes, x: str = "", y: str = "", title: str = "") -> Axes:
 
 
 def plain(fig: Figure) -> Figure:
-    """Let no words of a figure be mathematics: a class's name may have a $, too."""
+    """Let no words that a figure has be mathematics, as the name of a class may have a $.
+
+    What a logarithmic axis writes beside its ticks comes later, and is.
+    """
     for text in fig.findobj(Text):
-        text.set_parse_math(False)
+        text.set_parse_math("$" not in text.get_text())
     return fig
 
 

@@ -215,8 +215,8 @@ def heatmaps(
     top = float(np.nanmax(np.abs(matrix))) or 1.0
     scale = {"cmap": "RdBu_r", "vmin": -top, "vmax": top} if np.nanmin(matrix) < 0 else {}
     named = pd.DataFrame(matrix, list(rows) or None, list(columns) or None)
-    plain(fig)
     with mpl.rc_context({"text.parse_math": False}):  # it draws the names, to see which have room
+        ax.clear()  # ticks, too, are made anew
         seaborn.heatmap(named, ax=ax, annot=bool(numbers), fmt=numbers, annot_kws={"size": 8},
                         **{"cmap": "Blues", **scale})  # fmt: skip
     ax.grid(False)

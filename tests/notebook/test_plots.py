@@ -163,6 +163,11 @@ def test_names_with_dollars_are_text_and_no_mathematics(draw):
     assert all(f">{name}</text>" in drawn for name in MONEY)
 
 
+def test_powers_beside_a_logarithmic_axis_are_mathematics():
+    fig = plots.lines([1, 2], {"a": [1e-9, 1]}, "x", "y", log="y")
+    assert "mathdefault" not in re.sub("<!--.*?-->", "", output.rendered(fig, "svg").decode())
+
+
 # --- in words
 
 
