@@ -8,7 +8,7 @@ that a grey print still reads.
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -17,44 +17,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 
 from nnlib.language import gettext as _
-from nnlib.notebook.fonts import FAMILY
 
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00", "#3F8FC5", "#000000"]
-DASHES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1))]
 PANELS = (("loss", 1, "nats"), ("accuracy", 100, "%"))  # what a run's curves show, factor, unit
 WIDTH = 7.0  # inches: the text width of a printed page, so that 9 pt here is 9 pt there
 
-STYLE: dict[str, Any] = {
-    "figure.constrained_layout.use": True,
-    "figure.dpi": 110,
-    "savefig.dpi": 240,
-    "font.family": ["sans-serif", FAMILY],  # the second for Chinese
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.labelsize": 9,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.fontsize": 8,
-    "legend.frameon": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#DDDDDD",
-    "grid.linewidth": 0.6,
-    "lines.linewidth": 1.6,
-    "axes.prop_cycle": mpl.cycler(color=COLOURS, linestyle=DASHES),
-    "axes.formatter.min_exponent": 5,  # a logarithmic axis says 100, not 10²
-    "image.cmap": "gray",
-    "image.interpolation": "nearest",  # pixels stay pixels, and files small
-    "svg.fonttype": "none",  # text stays text: small files, and readable by machines
-    "svg.hashsalt": "nnlib",  # the same figure gives the same bytes
-}
+STYLE = mpl.rc_params_from_file(
+    Path(__file__).with_name("nnlib.mplstyle"), use_default_template=False
+)
+COLOURS, DASHES = map(STYLE["axes.prop_cycle"].by_key().get, ("color", "linestyle"))
 
 
 def figure(
@@ -73,15 +46,24 @@ def label(ax: Axes, x: str = "", y: str = "", title: str = "") -> Axes:
     return ax
 
 
-def tile(images: np.ndarray, columns: int, gap: int = 1, fill: float = np.nan) -> np.ndarray:
-    """Lay images (N, h, w) out in rows of `columns`, `gap` pixels of `fill` between them."""
+def plain(fig: Figure) -> Figure:
+    """Let no words that a figure has be mathematics, as the name of a class may have a $.
+
+    What a logarithmic axis writes beside its ticks comes later, and is.
+    """
+    for text in fig.findobj(Text):
+        text.set_parse_math("$" not in text.get_text())
+    return fig
+
+
+def tile(images: np.ndarray, columns: int, fill: float = np.nan) -> np.ndarray:
+    """Lay images (N, h, w) out in rows of `columns`, one pixel of `fill` between them."""
     n, height, width = images.shape
     rows = math.ceil(n / columns)
-    canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap), fill)
-    for number, image in enumerate(images):
-        top, left = (number // columns) * (height + gap), (number % columns) * (width + gap)
-        canvas[top : top + height, left : left + width] = image
-    return canvas
+    places = np.full((rows * columns, height + 1, width + 1), fill)
+    places[:n, :height, :width] = images
+    grid = places.reshape(rows, columns, height + 1, width + 1).swapaxes(1, 2)
+    return grid.reshape(rows * (height + 1), -1)[:-1, :-1]
 
 
 def _sheet(images: np.ndarray, columns: int, rows: Sequence[str] = ()) -> str:
@@ -114,19 +96,18 @@ def images(ax: Axes, stack: np.ndarray, columns: int, row_labels: Sequence[str] 
 
 
 def weight_images(
-    ax: Axes, weights: np.ndarray, shape: tuple[int, int], columns: int,
-    limit: float | None = None, unit: str = "weight",
-) -> Axes:  # fmt: skip
+    ax: Axes, weights: np.ndarray, shape: tuple[int, int], columns: int, limit: float | None = None
+) -> Axes:
     """Draw the incoming weights (D, H) of each unit as an image on one symmetric scale.
 
     Blue is negative, white zero, red positive; `limit` is the value of full colour, by default
-    the 99.5th percentile of |w|. A colour bar says so, in `unit`.
+    the 99.5th percentile of |w|. A colour bar says so.
     """
     limit = limit or float(np.percentile(np.abs(weights), 99.5)) or 1.0
     stack = weights.T.reshape(-1, *shape)
     drawn = ax.imshow(tile(stack, columns), cmap="RdBu_r", vmin=-limit, vmax=limit)
     drawn.set_label(_sheet(stack, columns))
-    ax.figure.colorbar(drawn, ax=ax, shrink=0.8, label=unit)
+    ax.figure.colorbar(drawn, ax=ax, shrink=0.8, label="weight")
     return bare(ax)
 
 
@@ -142,99 +123,41 @@ def signed_image(
     return bare(ax)
 
 
-def bars(
-    ax: Axes,
-    names: Sequence[str],
-    values: Sequence[float],
-    errors: Sequence[float] | None = None,
-    numbers: str = "",
-) -> Axes:
-    """Draw horizontal bars, first on top; `errors` are ±, `numbers` a format such as "{:.1f}"."""
+def bars(ax: Axes, names: Sequence[str], values: Sequence[float]) -> Axes:
+    """Draw horizontal bars, first on top."""
     places = np.arange(len(names))
-    drawn = ax.barh(places, values, xerr=errors, color=COLOURS[0], height=0.7)
+    ax.barh(places, values, color=COLOURS[0], height=0.7)
     ax.set_yticks(places, names)
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
-    if numbers:
-        ax.bar_label(drawn, fmt=numbers, padding=3, fontsize=8)
     return ax
 
 
-def points(
-    ax: Axes, x: np.ndarray, y: np.ndarray, groups: Sequence[Any] | None = None, size: float = 14
-) -> Axes:
+def points(ax: Axes, x: np.ndarray, y: np.ndarray, groups: np.ndarray, size: float = 14) -> Axes:
     """Draw points, one colour and marker a group; many points become pixels, not shapes."""
     import seaborn  # takes a second: only where it draws
 
-    markers, groups = "osD^vPX<>*", np.zeros(len(x)) if groups is None else np.asarray(groups)
-    colours = seaborn.color_palette("husl", 10) if len(set(groups)) > len(COLOURS) else COLOURS
-    for number, group in enumerate(dict.fromkeys(groups)):
-        chosen = groups == group
+    names = list(dict.fromkeys(groups))
+    colours = seaborn.color_palette("husl", 10) if len(names) > len(COLOURS) else COLOURS
+    for number, name in enumerate(names):
         ax.scatter(
-            x[chosen], y[chosen], s=size, marker=markers[number % 10], alpha=0.8, linewidths=0,
-            color=colours[number % len(colours)], label=str(group), rasterized=len(x) > 500,
+            x[groups == name], y[groups == name], s=size, marker="osD^vPX<>*"[number % 10],
+            color=colours[number % len(colours)], label=str(name), rasterized=len(x) > 500,
+            alpha=0.8, linewidths=0,
         )  # fmt: skip
-    if len(set(groups)) > 1:
-        ax.legend(markerscale=1.5)
     return ax
-
-
-def boundary(
-    ax: Axes, predict: Any, x: np.ndarray, y: np.ndarray, margin: float = 0.3, steps: int = 200
-) -> Axes:
-    """Shade the plane by the class that `predict` (M, 2) -> (M,) gives, with the data over it."""
-    low, high = x.min(axis=0) - margin, x.max(axis=0) + margin
-    grid = np.meshgrid(*(np.linspace(a, b, steps) for a, b in zip(low, high, strict=True)))
-    answer = predict(np.stack([g.ravel() for g in grid], axis=1)).reshape(steps, steps)
-    ax.contourf(*grid, answer, levels=np.arange(answer.max() + 2) - 0.5,
-                colors=COLOURS, alpha=0.25)  # fmt: skip
-    order = np.argsort(y, kind="stable")  # the first colour is the first class's in both
-    points(ax, *x[order].T, y[order])
-    ax.grid(False)
-    return ax
-
-
-def network(ax: Axes, sizes: Sequence[int], names: Sequence[str]) -> Axes:
-    """Draw a net's units as circles, a column a layer, and its weights as lines between them.
-
-    `names` stands over the columns. Arrows say which way numbers and derivatives go.
-    """
-    columns = [np.arange(n) - (n - 1) / 2 for n in sizes]  # heights of the units
-    for x, (here, there) in enumerate(pairwise(columns)):
-        ends = np.array([[(x, one), (x + 1, other)] for one in here for other in there])
-        ax.plot(*ends.T, color="#AAAAAA", ls="-", lw=0.9, zorder=1)
-    reach = max(sizes) / 2
-    for x, (heights, name) in enumerate(zip(columns, names, strict=True)):
-        ax.scatter(np.full(len(heights), x), heights, s=260, zorder=2,
-                   facecolor="white", edgecolor=COLOURS[0], linewidth=1.5)  # fmt: skip
-        ax.annotate(name, (x, reach + 0.1), ha="center", fontsize=9)
-    last = len(sizes) - 1
-    for (start, end), height, text, colour in (
-        ((0, last), -reach - 0.1, "forward: numbers", COLOURS[0]),
-        ((last, 0), -reach - 0.7, "backward: derivatives", COLOURS[1]),
-    ):
-        way = {"arrowstyle": "->", "color": colour, "lw": 1.3}
-        ax.annotate("", (end, height), (start, height), arrowprops=way)
-        ax.annotate(text, (last + 0.08, height), va="center", fontsize=8, color=colour)
-    ax.set(xlim=(-0.5, last + 1), ylim=(-reach - 1, reach + 0.5))
-    return bare(ax)
 
 
 def look(number: int) -> dict[str, Any]:
     """Return colour and dash of the line with that number, which no other of the first 49 has."""
-    turn = number // len(COLOURS)
-    return {
-        "color": COLOURS[number % len(COLOURS)],
-        "linestyle": DASHES[(number + turn) % len(DASHES)],
-    }
+    turn, place = divmod(number, len(COLOURS))
+    return {"color": COLOURS[place], "linestyle": DASHES[(number + turn) % len(DASHES)]}
 
 
 def running(
-    axes: Sequence[Axes],
-    traces: Mapping[str, Any],
-    numbers: Sequence[int] = (),
+    axes: Sequence[Axes], traces: Mapping[str, Any], numbers: Sequence[int] = (),
     ceiling: float = math.inf,
-) -> Sequence[Axes]:
+) -> None:  # fmt: skip
     """Draw runs while they learn: loss on the first ax, accuracy on the second; call to redraw.
 
     Pale lines are training, marked ones validation, a dotted upright where the learning rate was
@@ -255,7 +178,6 @@ def running(
         legend.remove()
     if any(trace.last for trace in traces.values()):
         axes[1].legend(loc="lower right", frameon=True, framealpha=0.8, edgecolor="none")
-    return axes
 
 
 def _course(ax: Axes, trace: Any, what: str, factor: float, how: dict, name: str) -> None:

@@ -7,14 +7,13 @@ the saved notebook, the page and the PDF show. It needs no widget.
 import math
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from IPython import get_ipython
 
-from nnlib.language import gettext as _
 from nnlib.notebook import axes
-from nnlib.notebook.output import in_language, show_drawing, table
+from nnlib.notebook.output import show_drawing, table
 from nnlib.notebook.trace import Trace
 from nnlib.runs import Progress
 
@@ -31,17 +30,15 @@ def attended() -> bool:
     return bool(kernel and kernel.get_parent().get("content", {}).get("allow_stdin"))
 
 
-class Place:
-    """Where an output is shown again: where it was at first, whichever cell runs by then."""
+def places() -> Iterator[dict[str, Any]]:
+    """Yield, as `display` takes it, where an output is shown again: in the place of its first.
 
-    def __init__(self) -> None:
-        self.name, self.taken = uuid.uuid4().hex, False
-
-    def again(self) -> dict[str, Any]:
-        """Return the place as `display` takes it; the next showing replaces this one."""
-        place = {"display_id": self.name, "update": self.taken}
-        self.taken = True
-        return place
+    It stays there, whichever cell runs by then.
+    """
+    name = uuid.uuid4().hex
+    yield {"display_id": name, "update": False}
+    while True:
+        yield {"display_id": name, "update": True}
 
 
 # --- figures
@@ -55,15 +52,15 @@ class LiveFigure:
     """
 
     def __init__(self, name: str, instead: Mapping[str, Any] | None = None) -> None:
-        self.name, self.instead, self.place = name, instead, Place()
+        self.name, self.instead, self.places = name, instead, places()
         self.beside: Mapping[str, Any] = {}
 
     def show(self, fig: Any, caption: str, alt: str, last: bool = False) -> None:
         """Show a drawing with caption and alt text; only the `last` is kept, and as PNG, too."""
-        about = {"alt": _(alt), "caption": _(caption), "name": self.name}
         kinds = ("svg", "png") if last else ("svg",)  # who watches has run the cell
-        beside = self.beside if last else {}
-        show_drawing(in_language(fig), kinds, about, self.instead, beside, **self.place.again())
+        beside = self.beside if last else None
+        place = next(self.places)
+        show_drawing(axes.plain(fig), kinds, self.name, caption, alt, self.instead, beside, **place)
 
 
 class Drawing:
@@ -84,8 +81,7 @@ class Drawing:
 
     def show_if_due(self) -> bool:
         """Draw if it is time to, and tell whether it was."""
-        due = time.perf_counter() >= self.due
-        if due:
+        if due := time.perf_counter() >= self.due:
             self.show()
         return due
 
@@ -147,10 +143,11 @@ class SearchTable:
     """
 
     def __init__(self, title: str, names: Mapping[str, str] | None = None, top: int = 5) -> None:
-        self.title, self.names, self.top = title, names or {}, top
-        self.place, self.ended = Place(), 0
+        self.title, self.top = title, top
+        self.names = {"val_accuracy": "accuracy", **(names or {})}
+        self.places, self.ended = places(), 0
         self.start = self.drawn = time.monotonic()
-        table([], f"{title}: no trial has ended yet.", **self.place.again())
+        table([], f"{title}: no trial has ended yet.", **next(self.places))
 
     def __call__(self, row: dict[str, Any], result: Any) -> None:
         """Take note of a trial that ended; draw a few times a second at most."""
@@ -171,16 +168,13 @@ class SearchTable:
         self._show(result, f"{self.title}: {best}, in {_duration(result.seconds)}.")
 
     def _show(self, result: Any, caption: str) -> None:
-        rows = [self._row(result, trial) for trial in result.rows[: self.top]]
-        table(rows, caption, {"seconds": "{:.1f}"}, **self.place.again())
-
-    def _row(self, result: Any, trial: dict[str, Any]) -> dict[str, Any]:
-        varied = {
-            self.names.get(name, name): _number_if_digits(trial[name]) for name in result.plan.space
-        }
-        columns = {"accuracy": "val_accuracy", "best epoch": "best_epoch", "seconds": "seconds"}
-        state = {} if result.plan.pruner == "none" else {"state": trial["state"]}
-        return varied | {title: trial[name] for title, name in columns.items()} | state
+        state = [] if result.plan.pruner == "none" else ["state"]
+        columns = [*result.plan.space, "val_accuracy", "best_epoch", "seconds", *state]
+        rows = [
+            {self.names.get(name, name): _number_if_digits(trial[name]) for name in columns}
+            for trial in result.rows[: self.top]
+        ]
+        table(rows, caption, {"seconds": "{:.1f}"}, **next(self.places))
 
 
 def _number_if_digits(value: Any) -> Any:

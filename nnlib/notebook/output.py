@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -22,7 +21,6 @@ import numpy as np
 import pandas as pd
 from IPython import get_ipython
 from IPython.display import Markdown, display
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator
 from PIL import Image
@@ -86,11 +84,9 @@ def show(figure: Any, name: str, caption: str, alt: str | None = None, png: bool
     `words.describe` reads off the drawing. If NNLIB_FIGURES names a folder, the figure is kept
     there as `name`.
     """
-    fig = in_language(getattr(figure, "figure", figure))  # of an Axes or a seaborn grid
+    fig = getattr(figure, "figure", figure)  # of an Axes or a seaborn grid
     plt.close(fig)  # else the inline backend shows it again
-    kinds = ("png",) if png else ("svg", "png")
-    about = {"alt": _(alt) if alt else describe(fig), "caption": _(caption), "name": name}
-    show_drawing(fig, kinds, about)
+    show_drawing(fig, ("png",) if png else ("svg", "png"), name, caption, alt)
 
 
 def in_language(fig: Any) -> Any:
@@ -115,28 +111,25 @@ def in_language(fig: Any) -> Any:
 
 
 def show_drawing(
-    fig: Any,
-    kinds: Sequence[str],
-    about: Mapping[str, str],
-    instead: Mapping[str, Any] | None = None,
-    beside: Mapping[str, Any] = MappingProxyType({}),
-    **place: Any,
-) -> None:
-    """Show a figure in some kinds, "svg" or "png", with what the exports want to know `about` it.
+    fig: Any, kinds: Sequence[str], name: str, caption: str, alt: str | None,
+    instead: Mapping[str, Any] | None = None, beside: Mapping[str, Any] | None = None, **place: Any,
+) -> None:  # fmt: skip
+    """Show a figure in some kinds, "svg" or "png", with what the exports want to know about it.
 
-    These are its alt, caption and name; the first kind is kept in the folder of NNLIB_FIGURES if
-    a png is among them. The open notebook shows the caption below, which the exports leave out, as
-    they set it themselves; with a bundle `instead`, it shows that alone. What is `beside` the
-    drawing is for exports, too. `place` is as `display` takes it.
+    The first kind is kept in the folder of NNLIB_FIGURES if a png is among them. The open notebook
+    shows the caption below, which the exports leave out, as they set it themselves; with a bundle
+    `instead`, it shows that alone. What is `beside` the drawing is for exports, too. `place` is as
+    `display` takes it.
     """
-    caption = _with_minus(about["caption"], "&lt;")
-    about = {**about, "alt": _with_minus(about["alt"]), "caption": caption}
-    drawn = {MIME[kind]: rendered(fig, kind) for kind in kinds}
+    fig, caption = in_language(fig), _with_minus(_(caption), "&lt;")
+    alt = _with_minus(_(alt) if alt else describe(fig))
+    drawn: dict[str, Any] = {MIME[kind]: rendered(fig, kind) for kind in kinds}
     if "png" in kinds:
-        _keep(next(iter(drawn.values())), f"{about['name']}.{kinds[0]}")
+        _keep(drawn[MIME[kinds[0]]], f"{name}.{kinds[0]}")
     if "svg" in kinds:
         drawn[MIME["svg"]] = drawn[MIME["svg"]].decode()
-    bundle = {**drawn, **(instead or {}), **beside, "text/plain": about["alt"]}
+    about = {"alt": alt, "caption": caption, "name": name}
+    bundle = {**drawn, **(instead or {}), **(beside or {}), "text/plain": alt}
     display(bundle, raw=True, metadata=dict.fromkeys(drawn, about), **place)
     if instead is None:
         _show_caption(caption, place)
@@ -152,24 +145,19 @@ def _show_caption(caption: str, place: Mapping[str, Any]) -> None:
 
 def rendered(fig: Any, kind: str) -> bytes:
     """Return a figure as SVG, the same bytes for the same drawing, or as PNG of 256 colours."""
-    stream = io.BytesIO()
+    stream, dpi = io.BytesIO(), None if fig.get_layout_engine() else "figure"  # live: smaller
     kept = {"figure.constrained_layout.use": False}  # saving gives a figure without layout this one
     with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "nnlib", **kept}):
-        if kind == "svg":
-            if fig.get_layout_engine():  # saving draws twice, to arrange it
-                fig.savefig(stream, format="svg", metadata={"Date": None})
-            else:
-                FigureCanvasSVG(fig).print_svg(stream, metadata={"Date": None})
-            # without a size of its own it fills a notebook's pane, as a PNG does
-            sized = rb'(<svg [^>]*?) width="[^"]*" height="[^"]*"'
-            svg = re.sub(sized, rb"\1", stream.getvalue(), count=1)
-            chinese = max(svg.decode()) >= "\u2e80"
-            return svg if chinese else svg.replace(f", '{FAMILY}'".encode(), b"")
-        fig.savefig(stream, format="png", dpi=200)
-    few = Image.open(stream).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    stream = io.BytesIO()
-    few.save(stream, "PNG")  # half the size, and no eye sees it
-    return stream.getvalue()
+        fig.savefig(stream, format=kind, dpi=200 if kind == "png" else dpi, metadata={"Date": None})
+    if kind == "png":
+        few = Image.open(stream).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        few.save(stream := io.BytesIO(), "PNG")  # half the size, and no eye sees it
+        return stream.getvalue()
+    # without a size of its own it fills a notebook's pane, as a PNG does
+    sized = r'(<svg [^>]*?) width="[^"]*" height="[^"]*"'
+    svg = re.sub(sized, r"\1", stream.getvalue().decode(), count=1)
+    chinese = max(svg) >= "\u2e80"
+    return (svg if chinese else svg.replace(f", '{FAMILY}'", "")).encode()
 
 
 def _keep(data: bytes, file: str) -> None:
@@ -193,26 +181,14 @@ def table(data: Any, caption: str, formats: Mapping[str, str] | None = None, **p
     if any(frame.index.names):
         frame = frame.reset_index()
     formats = {name: _pattern(name, frame[name]) for name in frame} | dict(formats or {})
-    text = pd.DataFrame(
-        {
-            _(str(name).replace("_", " ")): [
-                _formatted(value, formats[name]) for value in frame[name]
-            ]
-            for name in frame
-        }
-    )
-    numeric = [pd.api.types.is_numeric_dtype(kind) for kind in frame.dtypes]
+    cells = {name: [_formatted(each, formats[name]) for each in frame[name]] for name in frame}
+    text = pd.DataFrame(cells).rename(columns=lambda name: _(str(name).replace("_", " ")))
+    sides = ["right" if pd.api.types.is_numeric_dtype(kind) else "left" for kind in frame.dtypes]
     _show_caption(caption, place)
-    display(
-        {
-            "text/html": _as_html(text, numeric),
-            "text/markdown": _as_markdown(text, numeric),
-            "text/plain": text.to_string(index=False),
-        },
-        raw=True,
-        metadata={"text/markdown": {"caption": caption}, "text/html": {"caption": caption}},
-        **place,
-    )
+    bundle = {"text/html": _as_html(text, sides), "text/markdown": _as_markdown(text, sides)}
+    about = {kind: {"caption": caption} for kind in bundle}
+    bundle["text/plain"] = text.to_string(index=False)
+    display(bundle, raw=True, metadata=about, **place)
 
 
 def _pattern(name: Any, values: pd.Series) -> str:
@@ -236,65 +212,56 @@ def _formatted(value: Any, pattern: str) -> str:
     return "–" if missing else _with_minus(_(pattern.format(value)))
 
 
-def _as_html(text: pd.DataFrame, numeric: list[bool]) -> str:
-    sides = ["right" if number else "left" for number in numeric]
-
-    def row(tag: str, cells: Iterable[Any]) -> str:
-        inner = "".join(
-            f'<{tag} style="text-align: {side}">{html.escape(str(cell))}</{tag.split()[0]}>'
+def _as_html(text: pd.DataFrame, sides: Sequence[str]) -> str:
+    def row(tag: str, cells: Iterable[str]) -> str:
+        inner = (
+            f'<{tag} style="text-align: {side}">{html.escape(cell)}</{tag[:2]}>'
             for cell, side in zip(cells, sides, strict=True)
         )
-        return f"<tr>{inner}</tr>"
+        return f"<tr>{''.join(inner)}</tr>"
 
-    head = row('th scope="col"', text.columns)
-    body = "\n".join(row("td", cells) for cells in text.itertuples(index=False))
+    head, body = row('th scope="col"', text), "\n".join(row("td", cells) for cells in text.values)
     return f"<table>\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody></table>"
 
 
-def _as_markdown(text: pd.DataFrame, numeric: list[bool]) -> str:
-    def row(cells: Iterable[Any]) -> str:
-        texts = (html.escape(str(cell), quote=False).replace("|", "\\|") for cell in cells)
-        return f"| {' | '.join(texts)} |"
-
-    rule = row("---:" if number else ":---" for number in numeric)
-    return "\n".join([row(text.columns), rule, *map(row, text.itertuples(index=False))])
+def _as_markdown(text: pd.DataFrame, sides: Sequence[str]) -> str:
+    rule = ["---:" if side == "right" else ":---" for side in sides]
+    cells = [[html.escape(cell, quote=False).replace("|", "\\|") for cell in row]
+             for row in (text.columns, *text.values)]  # fmt: skip
+    return "\n".join(f"| {' | '.join(row)} |" for row in (cells[0], rule, *cells[1:]))
 
 
-def _worded(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a frame with its words in the language spoken."""
+def _worded(frame: pd.DataFrame, **_kinds: Any) -> dict[str, str]:
+    """Return what IPython shows of a frame as it is, with its words in the language spoken."""
 
     def said(value: Any) -> Any:
         return _(value) if isinstance(value, str) else value
 
-    return frame.rename(index=said, columns=said).rename_axis(index=said, columns=said).map(said)
+    names = {"index": said, "columns": said}
+    told = frame.rename(**names).rename_axis(**names).map(said)
+    return {"text/html": told._repr_html_(), "text/plain": repr(told)}
 
 
-if language() != "en" and (shell := get_ipython()):  # frames that are shown as they are
-    forms = shell.display_formatter.formatters
-    forms["text/html"].for_type(pd.DataFrame, lambda frame: _worded(frame)._repr_html_())
-    forms["text/plain"].for_type(
-        pd.DataFrame, lambda frame, printer, cycle: printer.text(repr(_worded(frame)))
-    )
+if language() != "en" and (shell := get_ipython()):
+    shell.display_formatter.mimebundle_formatter.for_type(pd.DataFrame, _worded)
 
 
 # --- where it all comes from
 
 
-def provenance(data: Any = None, **more: Any) -> None:
+def provenance(data: Any, **more: Any) -> None:
     """Show the line that ends a notebook: versions, BLAS, threads, data hash, seed, time."""
-    from threadpoolctl import threadpool_info
+    from threadpoolctl import ThreadpoolController
 
     blas = {
-        f"{pool['internal_api']} {pool.get('version', '')} ({pool.get('architecture', '?')})"
-        for pool in threadpool_info()
-        if pool["user_api"] == "blas"
+        f"{pool['internal_api']} {pool['version'] or ''} ({pool.get('architecture', '?')})"
+        for pool in ThreadpoolController().select(user_api="blas").info()
     }
     parts = [f"{name} {version}" for name, version in versions().items()]
     parts += [", ".join(sorted(blas)), _(f"{os.cpu_count()} processors, {sys.platform}")]
-    if data is not None:
-        parts.append(f"{data.name} {data.sha256[:12]}")
+    parts += [f"{data.name} {data.sha256[:12]}"]
     parts += [f"{name} {value}" for name, value in more.items()]
-    parts.append(f"{time.perf_counter() - _START:.0f} s")
+    parts += [f"{time.perf_counter() - _START:.0f} s"]
     text = _with_minus(" · ".join(parts), "&lt;")
     display(Markdown(f"<small>{_('Provenance')}: {text}</small>"))
 

@@ -6,8 +6,10 @@ Nothing here trains, loads or decides; `show` puts a figure under a cell. Where 
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -15,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from nnlib.notebook import axes
-from nnlib.notebook.axes import COLOURS, PANELS, WIDTH
+from nnlib.notebook.axes import COLOURS, PANELS, WIDTH, plain
 from nnlib.notebook.axes import figure as figure
 from nnlib.notebook.axes import label as label
 
@@ -30,7 +32,7 @@ def _panels(given: Any, height: float, draw: Callable[[Axes, Any], Any], inner: 
     for ax, (title, what) in zip(row[0], named.items(), strict=True):
         draw(ax, what)
         ax.set_title(title)
-    return fig
+    return plain(fig)
 
 
 # --- runs
@@ -50,10 +52,10 @@ def run(history: Any, extra: Mapping[str, Values] | None = None, extra_label: st
     for name, values in (extra or {}).items():
         row[2].plot(history.column("epoch"), values, label=name)
         label(row[2], "epoch", extra_label).legend()
-    return fig
+    return plain(fig)
 
 
-def runs(histories: Mapping[str, Any], chance: float | None = None) -> Figure:
+def runs(histories: Mapping[str, Any], chance: float) -> Figure:
     """Compare runs by epoch: training loss, and validation accuracy.
 
     `chance` is the loss of a net that knows nothing; of what lies far above it nothing is seen.
@@ -63,10 +65,9 @@ def runs(histories: Mapping[str, Any], chance: float | None = None) -> Figure:
         _by_epoch(ax, {name: (history, column) for name, history in histories.items()})
     label(row[0], "epoch", "training loss (nats)")
     label(row[1], "epoch", "validation accuracy (%)").legend()
-    if chance:
-        row[0].axhline(chance, color="#666666", ls=":", lw=1)
-        row[0].set_ylim(0, min(row[0].get_ylim()[1], 2 * chance))
-    return fig
+    row[0].axhline(chance, color="#666666", ls=":", lw=1)
+    row[0].set_ylim(0, min(row[0].get_ylim()[1], 2 * chance))
+    return plain(fig)
 
 
 def _by_epoch(ax: Axes, series: Mapping[str, tuple[Any, str]]) -> None:
@@ -77,7 +78,7 @@ def _by_epoch(ax: Axes, series: Mapping[str, tuple[Any, str]]) -> None:
     ax.xaxis.get_major_locator().set_params(integer=True)
 
 
-def steps(losses: Values, chance: float | None = None) -> Figure:
+def steps(losses: Values, chance: float) -> Figure:
     """Draw the loss of each batch, step by step, and its running mean."""
     window = max(1, len(losses) // 10)
     series = pd.DataFrame({"each batch": losses})
@@ -106,9 +107,8 @@ def lines(
                 ax.fill_between(x, middle - half, middle + half, color=line.get_color(), alpha=0.15)
         if level is not None:
             ax.axhline(level, color="#666666", ls=":", lw=1)
-        shown = {"x": x, "y": [values for _, values in named.items()]}
         for axis in log:
-            if (np.asarray(shown[axis], float) > 0).any():  # else nothing could be seen
+            if getattr(ax.dataLim, f"{axis}max") > 0:  # else nothing could be seen
                 ax.set(**{f"{axis}scale": "log"})
         if "x" not in log and np.issubdtype(np.asarray(x).dtype, np.integer):
             ax.xaxis.get_major_locator().set_params(integer=True)
@@ -122,20 +122,14 @@ def lines(
 # --- pictures
 
 
-def images(stack: Any, columns: int = 10, labels: Sequence[str] = ()) -> Figure:
-    """Draw images (N, h, w) of bytes as a sheet, ink on white, a panel each; `labels` name rows."""
-    sheets = list(stack.values()) if isinstance(stack, Mapping) else [stack]
-    rows = max(math.ceil(len(sheet) / columns) for sheet in sheets)
+def images(stack: np.ndarray, columns: int = 10, labels: Sequence[str] = ()) -> Figure:
+    """Draw images (N, h, w) of bytes as a sheet, ink on white; `labels` name its rows."""
     # a name takes 0.05 inches a letter, or more; a sheet lower than its width allows would cut it
-    cell = min(0.8, (WIDTH / len(sheets) - 0.05 * max(map(len, labels), default=0)) / columns)
-    heading = 0.35 if isinstance(stack, Mapping) else 0.1
-    row = max(cell * sheets[0].shape[1] / sheets[0].shape[2], 0.13 if labels else 0.02)
-    return _panels(
-        stack,
-        heading + rows * row,
-        lambda ax, sheet: axes.images(ax, sheet, columns, labels),
-        np.ndarray,
-    )
+    cell = min(0.8, (WIDTH - 0.05 * max(map(len, labels), default=0)) / columns)
+    row = max(cell * stack.shape[1] / stack.shape[2], 0.13 if len(labels) else 0.02)
+    fig, ax = figure(0.1 + math.ceil(len(stack) / columns) * row)
+    axes.images(ax, stack, columns, labels)
+    return plain(fig)
 
 
 def gallery(pictures: Sequence[np.ndarray], titles: Sequence[str], columns: int = 8) -> Figure:
@@ -147,7 +141,7 @@ def gallery(pictures: Sequence[np.ndarray], titles: Sequence[str], columns: int 
     rows, lines = math.ceil(len(pictures) / columns), max(text.count("\n") for text in titles) + 1
     fig, grid = figure(rows * (WIDTH / max(columns, 4) + 0.17 * lines), rows, columns,
                        squeeze=False)  # fmt: skip
-    signed = [picture for picture in pictures if picture.dtype != np.uint8]
+    signed = (picture for picture in pictures if picture.dtype != np.uint8)
     limit = max((float(np.abs(picture).max()) for picture in signed), default=0.0)
     for ax in grid.flat:
         axes.bare(ax)
@@ -157,7 +151,7 @@ def gallery(pictures: Sequence[np.ndarray], titles: Sequence[str], columns: int 
         else:
             axes.signed_image(ax, picture, limit)
         ax.set_title(text, fontsize=8, fontweight="normal", loc="center")
-    return fig
+    return plain(fig)
 
 
 def weights(
@@ -201,66 +195,60 @@ def layers(nets: Mapping[str, Any]) -> Figure:
         for ax, matrix, when in zip(column, matrices, nets, strict=True):
             axes.signed_image(ax, matrix, limit, aspect="auto")
             ax.set_title(f"{name} {when}, {matrix.shape[0]} × {matrix.shape[1]}")
-    return fig
+    return plain(fig)
 
 
 # --- charts
 
 
 def heatmaps(
-    matrices: Any, rows: Sequence[Any] = (), columns: Sequence[Any] = (),
-    numbers: str = "", unit: str = "",
-) -> Figure:  # fmt: skip
-    """Draw matrices (R, C) as colours, a panel each: signed ones in two colours around zero.
+    matrix: np.ndarray, rows: Sequence[Any] = (), columns: Sequence[Any] = (), numbers: str = ""
+) -> Figure:
+    """Draw a matrix (R, C) as colours: a signed one in two colours around zero.
 
     `rows` and `columns` name them, as far as there is room; `numbers` is a format such as ".0f" to
     print in the cells.
     """
-
     import seaborn  # takes a second: only where it draws
 
-    def draw(ax: Axes, matrix: np.ndarray) -> None:
-        top = float(np.nanmax(np.abs(matrix))) or 1.0
-        colour = {"cmap": "RdBu_r", "vmin": -top, "vmax": top} if np.nanmin(matrix) < 0 else {}
-        named = pd.DataFrame(matrix, list(rows) or None, list(columns) or None)
-        seaborn.heatmap(
-            named, ax=ax, annot=bool(numbers), fmt=numbers or ".2g",
-            annot_kws={"size": 8}, cbar_kws={"label": unit}, **{"cmap": "Blues", **colour},
-        )  # fmt: skip
-        ax.grid(False)
-        ax.tick_params("y", rotation=0)
-
-    return _panels(matrices, 3.2, draw, np.ndarray)
+    fig, ax = figure(3.2)
+    top = float(np.nanmax(np.abs(matrix))) or 1.0
+    scale = {"cmap": "RdBu_r", "vmin": -top, "vmax": top} if np.nanmin(matrix) < 0 else {}
+    named = pd.DataFrame(matrix, list(rows) or None, list(columns) or None)
+    with mpl.rc_context({"text.parse_math": False}):  # it draws the names, to see which have room
+        ax.clear()  # ticks, too, are made anew
+        seaborn.heatmap(named, ax=ax, annot=bool(numbers), fmt=numbers, annot_kws={"size": 8},
+                        **{"cmap": "Blues", **scale})  # fmt: skip
+    ax.grid(False)
+    ax.tick_params("y", rotation=0)
+    return fig
 
 
 def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     """Draw a confusion matrix (K, K): which share of a true class (row) gets which answer."""
     fig, ax = figure(4.4)
     axes.mistakes(ax, counts, classes)
-    return fig
+    return plain(fig)
 
 
 def dots(
-    rows: Mapping[str, tuple[float, float]], unit: str, marks: Mapping[str, float] | None = None,
-    mark_label: str = "",
-) -> Figure:  # fmt: skip
+    rows: Mapping[str, tuple[float, float]], unit: str, marks: Mapping[str, float], mark_label: str
+) -> Figure:
     """Draw (mean, standard deviation) of each name as a dot on a line, first on top.
 
     `marks` adds a hollow diamond to the names it has, which the legend calls `mark_label`.
     """
     fig, ax = figure(0.8 + 0.24 * len(rows))
     names, (means, deviations) = list(rows), np.transpose(list(rows.values()))
-    places = {name: place for place, name in enumerate(names)}
-    ax.errorbar(means, list(places.values()), xerr=deviations, fmt="o", color=COLOURS[0],
-                capsize=3, label="mean ± standard deviation")  # fmt: skip
-    if marks:
-        ax.plot(list(marks.values()), [places[name] for name in marks], "D", color=COLOURS[1],
-                mfc="none", label=mark_label)  # fmt: skip
-        fig.legend(loc="outside upper left", ncols=2)
-    ax.set_yticks(list(places.values()), names)
+    ax.errorbar(means, range(len(rows)), xerr=deviations, fmt="o", color=COLOURS[0], capsize=3,
+                label="mean ± standard deviation")  # fmt: skip
+    ax.plot(list(marks.values()), list(map(names.index, marks)), "D", color=COLOURS[1],
+            mfc="none", label=mark_label)  # fmt: skip
+    fig.legend(loc="outside upper left", ncols=2)
+    ax.set_yticks(range(len(rows)), names)
     ax.set_ylim(len(rows) - 0.5, -0.5)
     label(ax, unit)
-    return fig
+    return plain(fig)
 
 
 def histograms(groups: Any, unit: str, bins: Any = 50) -> Figure:
@@ -301,7 +289,7 @@ def scatters(
         ax.set(**{f"{axis}scale": "log" for axis in log})
         label(ax, x_label, "" if ax is not row[0, 0] else y_label, title)
     fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=len(groups))
-    return fig
+    return plain(fig)
 
 
 def maps(spaces: Mapping[str, np.ndarray], groups: Sequence[Any], seed: int = 0) -> Figure:
@@ -315,11 +303,10 @@ def maps(spaces: Mapping[str, np.ndarray], groups: Sequence[Any], seed: int = 0)
         for ax, (way, places) in zip(row, _flat(space, seed).items(), strict=True):
             axes.points(ax, *places[order].T, np.asarray(groups)[order], size=8)
             axes.bare(ax).set_title(f"{way}, {name}")
-            ax.legend().remove()
     handles, names = ax.get_legend_handles_labels()
     if len(names) <= 20:
         fig.legend(handles, names, loc="outside lower center", ncols=5, markerscale=2)
-    return fig
+    return plain(fig)
 
 
 def _flat(space: np.ndarray, seed: int) -> dict[str, np.ndarray]:
@@ -342,15 +329,49 @@ def _flat(space: np.ndarray, seed: int) -> dict[str, np.ndarray]:
 # --- drawings
 
 
-def boundary(predictors: Any, x: np.ndarray, y: np.ndarray) -> Figure:
-    """Shade the plane by the class that a `predict`, (M, 2) -> (M,), gives, a panel each."""
-    return _panels(predictors, 2.8, lambda ax, f: axes.boundary(ax, f, x, y), Callable)
+def boundary(predictors: Mapping[str, Any], x: np.ndarray, y: np.ndarray) -> Figure:
+    """Shade the plane by the class that a `predict` (M, 2) -> (M,) gives, the data over it.
+
+    A panel each.
+    """
+    order = np.argsort(y, kind="stable")  # the first colour is the first class's in both
+    sides = np.linspace(x.min(axis=0) - 0.3, x.max(axis=0) + 0.3, 200).T
+    grid = np.stack(np.meshgrid(*sides))
+
+    def draw(ax: Axes, predict: Any) -> None:
+        answer = predict(grid.reshape(2, -1).T).reshape(200, 200)
+        levels = np.arange(answer.max() + 2) - 0.5
+        ax.contourf(*grid, answer, levels=levels, colors=COLOURS, alpha=0.25)
+        axes.points(ax, *x[order].T, y[order]).legend(markerscale=1.5)
+        ax.grid(False)
+
+    return _panels(predictors, 2.8, draw, Callable)
 
 
 def network(sizes: Sequence[int], names: Sequence[str]) -> Figure:
-    """Draw a net's units, a column a layer under its name, and its weights as lines."""
+    """Draw a net's units as circles, a column a layer, and its weights as lines between them.
+
+    `names` stands over the columns. Arrows say which way numbers and derivatives go.
+    """
     fig, ax = figure(2.8)
-    axes.network(ax, sizes, names)
+    columns = [np.arange(n) - (n - 1) / 2 for n in sizes]  # heights of the units
+    for x, (here, there) in enumerate(pairwise(columns)):
+        ends = np.array([[(x, one), (x + 1, other)] for one in here for other in there])
+        ax.plot(*ends.T, color="#AAAAAA", ls="-", lw=0.9, zorder=1)
+    reach, last = max(sizes) / 2, len(sizes) - 1
+    for x, (heights, name) in enumerate(zip(columns, names, strict=True)):
+        ax.scatter(np.full(len(heights), x), heights, s=260, zorder=2,
+                   facecolor="white", edgecolor=COLOURS[0], linewidth=1.5)  # fmt: skip
+        ax.annotate(name, (x, reach + 0.1), ha="center", fontsize=9)
+    for start, height, text, colour in (
+        (0, -reach - 0.1, "forward: numbers", COLOURS[0]),
+        (last, -reach - 0.7, "backward: derivatives", COLOURS[1]),
+    ):
+        way = {"arrowstyle": "->", "color": colour, "lw": 1.3}
+        ax.annotate("", (last - start, height), (start, height), arrowprops=way)
+        ax.annotate(text, (last + 0.08, height), va="center", fontsize=8, color=colour)
+    ax.set(xlim=(-0.5, last + 1), ylim=(-reach - 1, reach + 0.5))
+    axes.bare(ax)
     return fig
 
 
@@ -368,4 +389,4 @@ def bowl(paths: Mapping[str, np.ndarray], steepness: np.ndarray) -> Figure:
         ax.plot(0, 0, "+", color="black", ms=9, ls="None", label="lowest place")
         ax.set(xlim=(-reach[0], reach[0]), ylim=(-reach[1], reach[1]))
         label(ax, "weight 1", "weight 2" if ax is row[0, 0] else "", title)
-    return fig
+    return plain(fig)

@@ -70,18 +70,15 @@ def _course(x: np.ndarray, y: np.ndarray) -> str:
 def _bars(ax: Axes) -> Iterator[str]:
     """Tell bars by name where they have names, else where the most of them lie."""
     for box in ax.containers:
-        if not isinstance(box, BarContainer):
-            continue
-        flat = box.orientation == "horizontal"
-        sizes = [bar.get_width() if flat else bar.get_height() for bar in box]
-        names = _ticks(ax.yaxis if flat else ax.xaxis)
-        if len(names) == len(sizes):
-            yield from _named(names, sizes)
-        elif sizes:
-            top = box[int(np.argmax(sizes))]
-            yield _(f"{len(sizes)} bars, the highest {max(sizes):.3g} at {top.get_x():.3g}")
-    for box in ax.containers:
-        if isinstance(box, ErrorbarContainer):
+        if isinstance(box, BarContainer):
+            sizes = box.datavalues
+            names = _ticks(ax.yaxis if box.orientation == "horizontal" else ax.xaxis)
+            if len(names) == len(sizes):
+                yield from _named(names, sizes)
+            elif len(sizes):
+                top = box[int(np.argmax(sizes))]
+                yield _(f"{len(sizes)} bars, the highest {max(sizes):.3g} at {top.get_x():.3g}")
+        elif isinstance(box, ErrorbarContainer) and box[0]:  # without a line it is that of bars
             yield from _named(_ticks(ax.yaxis), box[0].get_xdata())
 
 
@@ -107,12 +104,10 @@ def _groups(ax: Axes) -> Iterator[str]:
 
 def _maps(ax: Axes) -> Iterator[str]:
     """Tell the size of pictures and maps, and their range."""
-    drawn = [*ax.images, *(each for each in ax.collections if isinstance(each, QuadMesh))]
-    for each in drawn:
-        values = np.ma.compressed(np.ma.masked_invalid(each.get_array()))
-        shape = each.get_array().shape if each.get_array().ndim > 1 else (1, len(values))
-        if values.size:
-            size = f"{shape[0]} by {shape[1]}"
+    for each in (*ax.images, *(each for each in ax.collections if isinstance(each, QuadMesh))):
+        array = np.ma.masked_invalid(np.atleast_2d(each.get_array()))
+        if array.count():
+            size = f"{array.shape[0]} by {array.shape[1]}"
             kind = _(f"a picture of {size}") if each in ax.images else _(f"a map of {size}")
             kind = kind if _nameless(each) else each.get_label()  # a sheet says what it holds
-            yield kind + _(f", from {values.min():.3g} to {values.max():.3g}")
+            yield kind + _(f", from {array.min():.3g} to {array.max():.3g}")

@@ -1,7 +1,5 @@
 """What each part of a figure draws: the data in its artists, its labels, its limits."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
@@ -76,69 +74,37 @@ def test_weights_share_one_symmetric_scale(ax) -> None:
 
 
 def test_bars_run_from_top_to_bottom(ax) -> None:
-    axes.bars(ax, ["a", "b"], [2.0, 1.0], errors=[0.1, 0.2], numbers="{:.1f}")
+    axes.bars(ax, ["a", "b"], [2.0, 1.0])
     assert [bar.get_width() for bar in ax.patches] == [2.0, 1.0]
     assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"]
-    assert {"2.0", "1.0"} <= {t.get_text() for t in ax.texts}
     assert ax.yaxis_inverted()
 
 
 def test_points_have_a_colour_and_a_marker_a_group(ax) -> None:
     x = np.arange(6.0)
-    axes.points(ax, x, x**2, ["a", "b", "a", "b", "a", "c"])
+    axes.points(ax, x, x**2, np.array(["a", "b", "a", "b", "a", "c"]))
     offsets = [np.asarray(c.get_offsets()).tolist() for c in ax.collections]
     assert offsets == [[[0, 0], [2, 4], [4, 16]], [[1, 1], [3, 9]], [[5, 25]]]
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["a", "b", "c"]
+    assert ax.get_legend_handles_labels()[1] == ["a", "b", "c"]
 
 
-def test_points_without_groups_and_with_many(ax) -> None:
-    axes.points(ax, np.arange(3), np.arange(3))
-    assert len(ax.collections) == 1
-    assert ax.get_legend() is None
-    many = axes.figure()[1]
-    axes.points(many, np.arange(600), np.arange(600), np.arange(600) % 10)
-    assert len(many.collections) == 10
-    assert many.collections[0].get_rasterized()
+def test_many_points_become_pixels(ax) -> None:
+    axes.points(ax, np.arange(600), np.arange(600), np.arange(600) % 10)
+    assert len(ax.collections) == 10
+    assert ax.collections[0].get_rasterized()
 
 
-def test_boundary_shades_what_is_predicted(ax) -> None:
-    x = np.array([[-1.0, 0], [1.0, 0]])
-    axes.boundary(ax, lambda p: (p[:, 0] > 0).astype(int), x, np.array([0, 1]), steps=20)
-    low, high = ax.get_xlim()
-    assert low <= -1.3 + 1e-9
-    assert high >= 1.3 - 1e-9
-    assert len(ax.collections) >= 3
-
-
-def test_network_has_a_circle_for_each_unit_and_a_line_for_each_weight():
-    _, ax = axes.figure()
-
-    assert axes.network(ax, [4, 3, 2], ["inputs", "hidden", "logits"]) is ax
-
-    layers = [np.asarray(drawn.get_offsets()) for drawn in ax.collections]
-    assert [len(units) for units in layers] == [4, 3, 2]
-    assert [set(units[:, 0]) for units in layers] == [{0}, {1}, {2}]
-    lines = {tuple(map(tuple, line.get_xydata())) for line in ax.lines}
-    joined = {(tuple(a), tuple(b)) for one, two in pairwise(layers)
-              for a in one for b in two}  # fmt: skip
-    assert lines == joined
-    arrows = {text.get_text() for text in ax.texts}
-    assert {"inputs", "hidden", "logits", "forward: numbers"} <= arrows
-
-
-@pytest.mark.parametrize("unit", ["weight", "difference"])
-def test_weight_images_say_what_their_colours_mean(unit):
+def test_weight_images_say_what_their_colours_mean():
     fig, ax = axes.figure()
-    more = {} if unit == "weight" else {"unit": unit}
 
-    axes.weight_images(ax, np.array([[1.0], [-2.0], [0.0], [0.5]]), (2, 2), 1, **more)
+    axes.weight_images(ax, np.array([[1.0], [-2.0], [0.0], [0.5]]), (2, 2), 1)
 
     (sheet,) = ax.images
     np.testing.assert_array_equal(sheet.get_array(), [[1.0, -2.0], [0.0, 0.5]])
     low, high = sheet.get_clim()
     assert low == -high
     bar = next(other for other in fig.axes if other is not ax)
-    assert bar.get_ylabel() == unit
+    assert bar.get_ylabel() == "weight"
 
 
 @pytest.mark.parametrize(("limit", "full"), [(None, 2.0), (0.25, 0.25)])

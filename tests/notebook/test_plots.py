@@ -1,12 +1,13 @@
 """Whole figures: what each panel shows, and what `words` tells those who cannot see it."""
 
 import re
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from nnlib.notebook import axes, plots
+from nnlib.notebook import axes, output, plots
 from nnlib.notebook.words import describe
 from nnlib.runs import History
 
@@ -114,6 +115,59 @@ def test_a_way_down_a_bowl_stays_in_sight():
     assert (first.get_title(loc="left"), second.get_ylabel()) == ("in", "")
 
 
+def test_boundary_shades_what_is_predicted():
+    x = np.array([[-1.0, 0], [1.0, 0]])
+    nets = {"a net": lambda p: (p[:, 0] > 0).astype(int)}
+    (ax,) = plots.boundary(nets, x, np.array([0, 1])).axes
+    low, high = ax.get_xlim()
+    assert low <= -1.3 + 1e-9
+    assert high >= 1.3 - 1e-9
+    assert len(ax.collections) >= 3
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["0", "1"]
+
+
+def test_network_has_a_circle_for_each_unit_and_a_line_for_each_weight():
+    (ax,) = plots.network([4, 3, 2], ["inputs", "hidden", "logits"]).axes
+    layers = [np.asarray(drawn.get_offsets()) for drawn in ax.collections]
+    assert [len(units) for units in layers] == [4, 3, 2]
+    assert [set(units[:, 0]) for units in layers] == [{0}, {1}, {2}]
+    lines = {tuple(map(tuple, line.get_xydata())) for line in ax.lines}
+    joined = {(tuple(a), tuple(b)) for one, two in pairwise(layers)
+              for a in one for b in two}  # fmt: skip
+    assert lines == joined
+    arrows = {text.get_text() for text in ax.texts}
+    assert {"inputs", "hidden", "logits", "forward: numbers"} <= arrows
+
+
+MONEY = ["$a^$", "US$ or CA$"]  # names that matplotlib would take for mathematics, one with a fault
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: plots.lines([1, 2], {name: [1, 2] for name in MONEY}, "x", "y"),
+        lambda: plots.images(BYTES, 4, MONEY),
+        lambda: plots.gallery(BYTES[:2], MONEY),
+        lambda: plots.weights(dict.fromkeys(MONEY, W), (1, 2)),
+        lambda: plots.framed(BYTES, 4, MONEY, np.ones(7)),
+        lambda: plots.heatmaps(W, MONEY),
+        lambda: plots.confusion(np.eye(2), MONEY),
+        lambda: plots.dots(dict.fromkeys(MONEY, (1, 2)), "%", {}, ""),
+        lambda: plots.violins(dict.fromkeys(MONEY, W), "x"),
+        lambda: plots.scatters({"p": dict.fromkeys(MONEY, ([1], [2]))}, "x", "y"),
+        lambda: plots.maps({"h": RNG.normal(size=(12, 3))}, np.array(MONEY * 6)),
+    ],
+)
+def test_names_with_dollars_are_text_and_no_mathematics(draw):
+    drawn = output.rendered(draw(), "svg").decode()
+    assert all(f">{name}</text>" in drawn for name in MONEY)
+
+
+def test_powers_beside_a_logarithmic_axis_are_mathematics():
+    fig = plots.lines([1, 2], {"a": [1e-9, 1]}, "x", "y", log="y")
+    assert "mathdefault" not in re.sub("<!--.*?-->", "", output.rendered(fig, "svg").decode())
+
+
 # --- in words
 
 
@@ -124,6 +178,8 @@ def test_a_way_down_a_bowl_stays_in_sight():
                                   "validation goes from 88 to 88, highest 90 at 2"]),
         (lambda: plots.lines([1, 2, 3], {"flat": [2, 2, 2]}, "x", "y"), ["y against x: flat at 2"]),
         (lambda: axes.bars(plots.figure()[1], ["hat", "shoe"], [1.0, 3.5]).figure,
+         ["hat 1; shoe 3.5"]),
+        (lambda: plt.bar(["hat", "shoe"], [1.0, 3.5], yerr=[0.1, 0.2])[0].figure,
          ["hat 1; shoe 3.5"]),
         (lambda: plots.dots({"A": (88, 1), "B": (89, 1)}, "%", {"B": 89.5}, "published"),
          ["published at 89.5", "A 88; B 89"]),
