@@ -11,7 +11,8 @@ import io
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
@@ -30,11 +31,7 @@ CODE = re.compile(
     r"^[ >]*(`{3,}|~{3,})[^`\n]*\n.*?^[ >]*\1[`~]*$"
     r"|(?<![\\`])(`+)(?!`)[^\n]*?[^`\n]\2(?!`)", re.DOTALL | re.MULTILINE,
 )  # fmt: skip
-MARKS = r"\$\$?|\\(?:begin|end)\{[a-z]*\*?\}|\\[{}$]|[{}]|\n\s*\n|%s[()\[\]]"
-IN_MARKDOWN = re.compile(MARKS % r"\\\\", re.IGNORECASE)  # `\\(`, of which it makes `\(`
-IN_HTML = re.compile(MARKS % r"\\", re.IGNORECASE)
-CLOSING = {"$": "$", "$$": "$$", r"\\(": r"\\)", r"\\[": r"\\]", r"\(": r"\)", r"\[": r"\]"}
-FORMULA = re.compile(r"nnFormula(\d+)x")  # stands where a formula was
+TOKEN = r"(?>\\[{}$]|\$\$?|(?!\n\s*\n)[^{}$])"  # of a formula, in which no line is blank
 DOLLAR = "nnDollarx"  # stands for a dollar that is no mark
 VERBATIM = ["pre", "code", "textarea", "math", "annotation"]
 UNSEEN = ["script", "style", "noscript", "template", "link", "meta", "base", "title"]
@@ -54,41 +51,29 @@ TERMINAL = re.compile(
 )
 
 
-def formulas(text: str, marks: re.Pattern) -> Iterator[tuple[int, int]]:
-    """Yield where each formula begins and ends, by JupyterLab's rules.
+def _formulas(slash: str) -> re.Pattern:
+    r"""Return a pattern of formulas by JupyterLab's rules; what it finds beside them is none.
 
-    Braces in it are balanced, and no blank line is in it. `marks` are those of the kind of text.
+    Braces in a formula are balanced, if they can be. `slash` is what opens and closes \( and \[.
     """
-    start, last, place, braces, closing = None, None, 0, 0, ""
-    while found := marks.search(text, place):
-        mark, place = found[0], found.end()
-        if start is None:
-            begin = mark.startswith("\\begin")
-            if closing := mark.replace("begin", "end", 1) if begin else CLOSING.get(mark):
-                start, last, braces = found.start(), None, 0
-        elif mark == closing and braces:
-            last = place
-        elif mark == closing:
-            yield start, place
-            start = None
-        elif "\n" in mark:
-            if last:
-                yield start, last
-                place = last
-            start = None
-        elif mark in "{}":
-            braces = max(0, braces + (1 if mark == "{" else -1))
-    if start is not None and last:
-        yield start, last
+    body = TOKEN
+    for _ in range(9):
+        body = rf"(?:{TOKEN}|\{{(?>{body}*)\}})"
+    marks = {r"\$\$": r"\$\$", r"\$(?!\$)": r"\$(?!\$)"} | {
+        r"\\begin\{(?P<name>[a-z]*\*?)\}": r"\\end\{(?P=name)\}",
+        rf"{slash}\(": rf"{slash}\)",
+        rf"{slash}\[": rf"{slash}\]",
+    }
+    any_token = rf"(?:{TOKEN}|[{{}}])*"
+    whole = "|".join(
+        f"{start}(?:(?:{body}|}})*?|{any_token}){stop}" for start, stop in marks.items()
+    )
+    unclosed = rf"(?:\$|\\begin\{{[a-z]*\*?\}}|{slash}[(\[])(?>{any_token})"
+    return re.compile(rf"\\[{{}}$]|(?P<formula>{whole})|{unclosed}", re.IGNORECASE)
 
 
-def apart(text: str, marks: re.Pattern) -> list[str]:
-    """Return the text in pieces: every second one is a formula."""
-    pieces, place = [], 0
-    for start, stop in formulas(text, marks):
-        pieces += [text[place:start], text[start:stop]]
-        place = stop
-    return [*pieces, text[place:]]
+IN_MARKDOWN = _formulas(r"\\\\")  # `\\(`, of which it makes `\(`
+IN_HTML = _formulas(r"\\")
 
 
 def terminal(text: str) -> str:
@@ -186,20 +171,25 @@ class Cell:
 
     def markdown(self, source: str) -> BeautifulSoup:
         """Return a text in Markdown as HTML."""
+        kept: list[str] = []
+
+        def aside(found: re.Match) -> str:
+            if not (tex := found["formula"]):
+                return found[0]
+            kept.append(tex[1:-3] + tex[-2:] if tex.startswith("\\\\") else tex)
+            return f"nnFormula{len(kept) - 1}x"
+
         source = CODE.sub(lambda code: code[0].replace("$", DOLLAR), CONTROL.sub("", source))
-        pieces = apart(source, IN_MARKDOWN)
-        kept = pieces[1::2]
-        pieces[1::2] = (f"nnFormula{n}x" for n in range(len(kept)))
-        text = "".join(pieces).replace("\\$", DOLLAR)
-        soup = self.html(_reader().render(text), kept)
+        told = _reader().render(IN_MARKDOWN.sub(aside, source).replace("\\$", DOLLAR))
+        soup = self.html(re.sub(r"nnFormula(\d+)x", lambda n: escape(kept[int(n[1])]), told))
         for item in soup.find_all("li"):  # a task
             first = item.find(string=True)
             if first and (box := re.match(r"\s*\[([ xX])\]\s", first)):
                 first.replace_with(("☐ " if box[1] == " " else "☑ ") + first[box.end() :])
         return soup
 
-    def html(self, source: str, kept: Sequence[str] = ()) -> BeautifulSoup:
-        """Return HTML, closed and still, its pictures inside; `kept` are formulas set aside."""
+    def html(self, source: str) -> BeautifulSoup:
+        """Return HTML, closed and still, its formulas marked and its pictures inside."""
         soup = BeautifulSoup(f"<body>{CONTROL.sub('', source)}", "html5lib")
         for svg in soup.find_all("svg"):
             text = svg.get_text(" ", strip=True)
@@ -210,7 +200,7 @@ class Cell:
         for part in [*unseen, *soup.find_all(string=lambda text: isinstance(text, Comment))]:
             part.extract()
         _silence(soup)
-        _mark_formulas(soup, kept)
+        _mark_formulas(soup)
         for part in soup.find_all(NOT_STILL):
             self._instead(soup, part)
         for image in soup.find_all("img"):
@@ -301,11 +291,8 @@ class Cell:
         if scripts and not ELSEWHERE.search(content):
             return self._running(content)
         if mime == "text/latex":
-            soup = BeautifulSoup("<body><p>", "html5lib")
-            soup.p.string = content
-            _mark_formulas(soup, ())
-        else:
-            soup = self.markdown(content) if mime == "text/markdown" else self.html(content)
+            content = f"<p>{escape(content)}</p>"
+        soup = self.markdown(content) if mime == "text/markdown" else self.html(content)
         return soup if soup.get_text(strip=True) or soup.find(["img", "hr", "math"]) else None
 
     def _running(self, content: str) -> BeautifulSoup:
@@ -332,9 +319,11 @@ def _silence(soup: BeautifulSoup) -> None:
     """Take from all elements what would run, be fetched, or be taken for ours."""
     for tag in soup.find_all(True):
         for key, value in list(tag.attrs.items()):
-            runs = isinstance(value, str) and re.sub(r"[\x00-\x20]", "", value).lower()
-            if UNHEARD.match(key) or (runs and runs.startswith(RUNS)):
+            value = value if isinstance(value, str) else " ".join(value)
+            if UNHEARD.match(key) or re.sub(r"[\x00-\x20]", "", value).lower().startswith(RUNS):
                 del tag[key]
+            elif DOLLAR in value:
+                tag[key] = value.replace(DOLLAR, "$")
 
 
 def _inline_styles(soup: BeautifulSoup) -> None:
@@ -346,33 +335,20 @@ def _inline_styles(soup: BeautifulSoup) -> None:
                     part["style"] = f"{part.get('style', '')};{' '.join(rules.split())}".strip(";")
 
 
-def _mark_formulas(soup: BeautifulSoup, kept: Sequence[str]) -> None:
-    """Put what was kept aside back, as formulas where MathJax looks for them, and find others."""
-
-    def restored(text: str) -> str:
-        return FORMULA.sub(lambda n: kept[int(n[1])], text).replace(DOLLAR, "$")
-
-    for tag in soup.find_all(True):
-        for key, value in tag.attrs.items():
-            if isinstance(value, str):
-                tag[key] = restored(value)
+def _mark_formulas(soup: BeautifulSoup) -> None:
+    """Make an element of each formula, where MathJax looks for them."""
     for node in soup.find_all(string=True):
-        if node.find_parent([*VERBATIM]):
-            node.replace_with(restored(node))
-            continue
-        parts = []
-        for n, text in enumerate(FORMULA.split(node)):
-            pieces = ["", kept[int(text)]] if n % 2 else apart(text, IN_HTML)
-            pieces[1::2] = (_formula(soup, restored(tex)) for tex in pieces[1::2])
-            parts += [each if i % 2 else restored(each) for i, each in enumerate(pieces)]
-        if parts != [node]:
-            node.replace_with(*parts)
+        text = escape(node, quote=False)
+        told = text if node.find_parent([*VERBATIM]) else IN_HTML.sub(_formula, text)
+        if DOLLAR in told or told != text:
+            told = BeautifulSoup(f"<p>{told.replace(DOLLAR, '$')}", "html.parser")
+            node.replace_with(*told.p.contents)
 
 
-def _formula(soup: BeautifulSoup, source: str) -> Any:
-    """Return a formula, as TeX between its marks, as an element."""
-    marks = re.match(r"\$\$?|\\\\?[(\[]|", source)[0]
-    kind = "inline" if marks[-1:] in ("$", "(") and marks != "$$" else "display"
-    formula = soup.new_tag("span", attrs={"class": f"math {kind}"})
-    formula.string = source[len(marks) : len(source) - len(marks)]
-    return formula
+def _formula(found: re.Match) -> str:
+    """Return a formula, TeX between its marks, as HTML; what else was found stays."""
+    if not (tex := found["formula"]):
+        return found[0]
+    marks = re.match(r"\$\$?|\\[(\[]|", tex)[0]
+    kind = "inline" if marks in ("$", r"\(") else "display"
+    return f'<span class="math {kind}">{tex[len(marks) : len(tex) - len(marks)]}</span>'
