@@ -15,7 +15,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, unquote_to_bytes
+from urllib.parse import unquote
+from urllib.request import urlopen
 from xml.etree import ElementTree
 
 from bs4 import BeautifulSoup, Comment
@@ -99,25 +100,24 @@ def terminal(text: str) -> str:
     return CONTROL.sub("", "\n".join("".join(line).rstrip() for line in rows)).rstrip()
 
 
-def decoded(content: bytes) -> tuple[str, bytes] | None:
-    """Return a picture's MIME and bytes, as PNG if no browser draws it; None if nothing can."""
+def decoded(content: bytes | str) -> tuple[str, bytes] | None:
+    """Return a picture's MIME and bytes, as PNG if no browser draws it; None if nothing can.
+
+    Text is what a notebook holds: SVG as it is, or what base64 made of bytes.
+    """
     try:
+        if isinstance(content, str):
+            content = content.encode() if "<svg" in content else base64.b64decode(content)
         if b"<svg" in content[:4096]:
             return "image/svg+xml", _well_formed(content.decode()).encode()
         with Image.open(io.BytesIO(content)) as image:
             image.load()
             if image.format in ("PNG", "JPEG", "GIF", "WEBP"):
                 return f"image/{image.format.lower()}", content
-            return "image/png", png(image)
+            image.convert("RGBA").save(stream := io.BytesIO(), "PNG")
+            return "image/png", stream.getvalue()
     except Exception:  # of many kinds, as many as there are formats
         return None
-
-
-def png(image: Image.Image) -> bytes:
-    """Return the first frame of an image as PNG."""
-    stream = io.BytesIO()
-    image.convert("RGBA").save(stream, "PNG")
-    return stream.getvalue()
 
 
 def _well_formed(svg: str) -> str:
@@ -138,11 +138,9 @@ def data_uri(mime: str, content: bytes) -> str:
 
 
 def content_of(uri: str) -> tuple[str, bytes]:
-    """Return the MIME and the bytes that an address of a picture holds; raises ValueError."""
-    head, _, coded = uri.removeprefix("data:").partition(",")
-    if head.endswith(";base64"):
-        return head.partition(";")[0], base64.b64decode(unquote(coded))
-    return head.partition(";")[0], unquote_to_bytes(coded)
+    """Return the MIME and the bytes that such an address holds; raises ValueError."""
+    with urlopen(uri) as content:
+        return content.headers.get_content_type(), content.read()
 
 
 @functools.cache
@@ -240,7 +238,7 @@ class Cell:
             if source.startswith("attachment:"):
                 name = source.removeprefix("attachment:")
                 file = self.attachments.get(name) or self.attachments[unquote(name)]
-                return decoded(_bytes(*next(iter(file.items()))))
+                return decoded("".join(next(iter(file.values()))))
             names = [source, unquote(source), unquote(source.partition("?")[0].partition("#")[0])]
             below = Path(self.folder).resolve()  # what is elsewhere is not the notebook's to show
             files = [(below / name).resolve() for name in names]
@@ -283,10 +281,8 @@ class Cell:
         if mime == "text/plain":
             return terminal(content) or None
         if mime in IMAGES:
-            picture = decoded(_bytes(mime, content))
-            soup = BeautifulSoup("<body><img>", "html5lib")
-            soup.img["src"] = data_uri(*picture) if picture else ""
-            return soup if picture else None
+            picture = decoded(content)
+            return picture and BeautifulSoup(f'<body><img src="{data_uri(*picture)}">', "html5lib")
         scripts = self.live and mime == "text/html" and "<script" in content
         if scripts and not ELSEWHERE.search(content):
             return self._running(content)
@@ -303,16 +299,6 @@ class Cell:
         for image in soup.select("img[src]"):
             self._embed(image)
         return soup
-
-
-def _bytes(mime: str, content: str) -> bytes:
-    """Return the bytes of a picture that a notebook holds; none if they are not well coded."""
-    if mime == "image/svg+xml" and "<svg" in content:
-        return content.encode()
-    try:
-        return base64.b64decode(content)
-    except ValueError:
-        return b""
 
 
 def _silence(soup: BeautifulSoup) -> None:

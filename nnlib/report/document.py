@@ -5,7 +5,6 @@ way there: index.paper.j2 from cells to HTML, typst.lua from there to typst, rep
 """
 
 import contextlib
-import io
 import json
 import re
 import shutil
@@ -22,17 +21,15 @@ from matplotlib.colors import to_hex
 from matplotlib.ft2font import FT2Font
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
-from PIL import Image
 from traitlets import default
 
-from nnlib.files import write_json
+from nnlib.files import sha256, write_json
 from nnlib.language import gettext
 from nnlib.report import ReportError
-from nnlib.report.cells import CONTROL, content_of, png
+from nnlib.report.cells import CONTROL, content_of
 from nnlib.report.exporter import TEMPLATES, CommandLine, Exporter, lua, pandoc, tags_of
 from nnlib.report.glyphs import FONTS
 
-SET = {"image/svg+xml": "svg", "image/png": "png", "image/jpeg": "jpg"}  # by typst as they are
 KEPT = {  # of HTML, as a name and a class that pandoc passes on
     "small": ("span", "small"), "center": ("div", "center"), "font": ("span", ""),
     "tt": ("code", ""), "details": ("div", ""), "summary": ("p", ""),
@@ -99,8 +96,10 @@ class Document(Exporter):
         super()._set_formulas()
         for _, soup in self.fragments:
             _for_paper(soup)
-            for image in soup.find_all("img"):
-                image["src"] = self._write(*content_of(image["src"]))
+            for image in soup.find_all("img"):  # typst reads files
+                mime, content = content_of(image["src"])
+                image["src"] = f"picture-{sha256(content)[:16]}.{mime[6:9]}"
+                (self.folder / image["src"]).write_bytes(content)
 
     def _set_formula(self, span: Any, tex: str, display: bool, done: str) -> None:
         told = json.dumps(" ".join(tex.split()), ensure_ascii=False)
@@ -108,14 +107,6 @@ class Document(Exporter):
         block = "true" if display else "false"
         equation = f"#math.equation(alt: {told}, block: {block}, {done})" if done else ""
         span.attrs = {"class": "typst", "data-typst": equation}
-
-    def _write(self, mime: str, content: bytes) -> str:
-        """Write a picture into the folder that typst reads, and return its file's name."""
-        if mime not in SET:
-            mime, content = "image/png", png(Image.open(io.BytesIO(content)))
-        name = f"picture-{len(list(self.folder.glob('picture-*'))) + 1}.{SET[mime]}"
-        (self.folder / name).write_bytes(content)
-        return name
 
 
 class CommandLineDocument(CommandLine, Document):
@@ -236,7 +227,7 @@ def _name_missing(characters: Sequence[str], body: str, folder: Path) -> None:
     """Say on standard error where characters stand that no font has."""
     places = []
     for cell in CELL.finditer(body):
-        files = re.findall(r'"(picture-\d+\.svg)"', cell[0])
+        files = re.findall(r'"(picture-\w+\.svg)"', cell[0])
         text = "".join([cell[0], *((folder / file).read_text("utf-8") for file in files)])
         if found := [f"{c} (U+{ord(c):04X})" for c in characters if c in text]:
             places.append(f"{', '.join(found)} in {unquote(cell[1])}")
