@@ -257,21 +257,20 @@ class Cell:
         if output.output_type == "error":
             said = "\n".join(output.traceback) or f"{output.ename}: {output.evalue}"
             return "text/plain", terminal(said)
-        bundle, missed = output.get("data", {}), ""
-        for mime in [form for form in forms if form in bundle]:
-            if shown := self._form(mime, bundle[mime]):
-                if missed:
-                    self.warn(f"{missed} cannot be drawn; {mime} stands for it")
-                return mime, shown
-            drawn_by_script = "<script" in bundle[mime] and "<div" in bundle[mime]
-            if mime not in IMAGES and not drawn_by_script:
-                return mime, ""  # there is nothing to see in JupyterLab either
-            missed = missed or mime
+        bundle = output.get("data", {})
         others = [mime for mime in bundle if mime not in forms and "javascript" not in mime]
-        if not missed and (not others or forms != FORMS):
-            return "text/plain", ""
-        self.warn(f"{missed or others[0]} cannot be drawn")
-        return "text/plain", f"({missed or others[0]})"
+        missed = []
+        for mime in [form for form in forms if form in bundle]:
+            shown = self._form(mime, bundle[mime])
+            drawn_by_script = re.search("(?s)<div.*<script|<script.*<div", str(bundle[mime]))
+            if shown or not (mime in IMAGES or drawn_by_script):
+                if missed:
+                    self.warn(f"{missed[0]} cannot be drawn; {mime} stands for it")
+                return mime, shown or ""  # in JupyterLab, too, there may be nothing to see
+            missed.append(mime)
+        if missed := missed or (others if forms == FORMS else []):
+            self.warn(f"{missed[0]} cannot be drawn")
+        return "text/plain", f"({missed[0]})" if missed else ""
 
     def _form(self, mime: str, content: Any) -> Any:
         """Return one form of an output as HTML or plain text, None if there is nothing to see."""

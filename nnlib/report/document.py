@@ -21,7 +21,7 @@ from matplotlib.colors import to_hex
 from matplotlib.ft2font import FT2Font
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
-from traitlets import default
+from traitlets import Unicode
 
 from nnlib.files import sha256, write_json
 from nnlib.language import gettext
@@ -51,13 +51,8 @@ class Document(Exporter):
     output_mimetype = "application/pdf"
     formulas = "typst"
 
-    @default("file_extension")
-    def _file_extension_default(self) -> str:
-        return ".pdf"
-
-    @default("template_extension")
-    def _template_extension_default(self) -> str:
-        return ".paper.j2"
+    file_extension = Unicode(".pdf").tag(config=True)
+    template_extension = Unicode(".paper.j2")
 
     def default_filters(self) -> Iterator[tuple[str, Any]]:
         """Add the filters of the document's template."""
@@ -151,17 +146,13 @@ def _plain(cell: NotebookNode) -> str:
 def _solutions_last(cells: Sequence[NotebookNode]) -> list[NotebookNode]:
     """Return the cells with the solutions of a section at its end, since paper cannot fold."""
     ordered, held = [], []
-    for cell in [*cells, None]:
-        if held and (cell is None or _opens_section(cell)):
+    for cell in [*cells, new_markdown_cell("# End")]:
+        opens_section = cell.cell_type == "markdown" and re.match(r"##? ", cell.source)
+        if held and opens_section:
             ordered += [new_markdown_cell(gettext("### Solutions")), *held]
             held = []
-        if cell is not None:
-            (held if "solution" in tags_of(cell) else ordered).append(cell)
-    return ordered
-
-
-def _opens_section(cell: NotebookNode) -> bool:
-    return cell.cell_type == "markdown" and bool(re.match(r"##? ", cell.source))
+        (held if "solution" in tags_of(cell) else ordered).append(cell)
+    return ordered[:-1]
 
 
 def typst_call(look: str, **texts: str | None) -> str:
@@ -237,23 +228,14 @@ def _name_missing(characters: Sequence[str], body: str, folder: Path) -> None:
 
 def _settable(body: str, compiled: Callable[[str], bytes]) -> str:
     """Return typst source with the text alone of those cells that typst cannot set."""
-    for cell in _failing([found[0] for found in CELL.finditer(body)], compiled):
-        name, text = map(unquote, CELL.match(cell).groups())
-        print(f"{name}: cannot be typeset; its text alone is in the PDF", file=sys.stderr)
-        raw = f'#raw({json.dumps(text, ensure_ascii=False)}, block: true, lang: "output")'
-        body = body.replace(cell, raw)
-    return body
-
-
-def _failing(cells: Sequence[str], compiled: Callable[[str], bytes]) -> list[str]:
-    """Return those of the cells that do not compile, found by halves."""
     import typst
 
-    try:  # links to other cells lead nowhere here
-        compiled(re.sub(r"#link\(<[^>]*>\)", "", "\n\n".join(cells)))
-        return []
-    except typst.TypstError:
-        if len(cells) < 2:
-            return list(cells)
-    half = len(cells) // 2
-    return _failing(cells[:half], compiled) + _failing(cells[half:], compiled)
+    for cell in CELL.finditer(body):
+        try:  # links to other cells lead nowhere here
+            compiled(re.sub(r"#link\(<[^>]*>\)", "", cell[0]))
+        except typst.TypstError:
+            name, text = map(unquote, cell.groups())
+            print(f"{name}: cannot be typeset; its text alone is in the PDF", file=sys.stderr)
+            raw = f'#raw({json.dumps(text, ensure_ascii=False)}, block: true, lang: "output")'
+            body = body.replace(cell[0], raw)
+    return body

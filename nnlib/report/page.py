@@ -17,7 +17,7 @@ from bs4 import BeautifulSoup
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters import Highlight2HTML
 from nbformat import NotebookNode
-from traitlets import default
+from traitlets import List, Unicode
 
 from nnlib.language import gettext
 from nnlib.report.cells import content_of, data_uri
@@ -39,9 +39,8 @@ class Page(Exporter, HTMLExporter):
     export_from_notebook = "Report page (HTML)"
     formulas = "html"
 
-    @default("extra_template_paths")
-    def _extra_template_paths_default(self) -> list[str]:
-        return [str(Path(__file__).parents[1] / "widgets")]  # what lives in a page stands there
+    # What lives in a page stands beside the report.
+    extra_template_paths = List(Unicode(), [str(Path(__file__).parents[1] / "widgets")])
 
     def default_filters(self) -> Iterator[tuple[str, Any]]:
         """Add the filters of the page's template."""
@@ -167,10 +166,8 @@ def _caption_table(soup: BeautifulSoup, about: Any) -> None:
         told = about.told.nnlib_html.body
         caption.extend(list((told.p or told).contents))
     if about.number:
-        number = soup.new_tag("b")
-        number.string = gettext(f"Table {about.number}.")
-        caption.insert(0, " ")
-        caption.insert(0, number)
+        number = f"<b>{gettext(f'Table {about.number}.')}</b> "
+        caption.insert(0, *BeautifulSoup(number, "html.parser").contents)
     if caption.contents:
         soup.table.insert(0, caption)
 
