@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import matplotlib
 from bs4 import BeautifulSoup
@@ -58,7 +58,6 @@ class Document(Exporter):
         """Add the filters of the document's template."""
         yield from super().default_filters()
         yield "broken", _broken
-        yield "plain", lambda cell: quote(_plain(cell))
 
     def from_notebook_node(self, nb: Any, resources: Any = None, **kw: Any) -> tuple[bytes, Any]:
         """Return the PDF's bytes; raises ReportError where typst finds no way to set it."""
@@ -132,15 +131,6 @@ def _colour(text: str | None) -> Any:
 def _broken(text: str) -> str:
     """Let endless words break at 80 characters."""
     return re.sub(r"(\S{80})(?=\S)", "\\1\u200b", CONTROL.sub("", text))
-
-
-def _plain(cell: NotebookNode) -> str:
-    """Return what a cell says, without any form."""
-    told = [cell.metadata.get("nnlib_html") or cell.source]
-    for about in (output.metadata.nnlib for output in cell.get("outputs", [])):
-        told += [about.get("text") or about.nnlib_html, about.told.nnlib_html]
-    texts = (each if isinstance(each, str) else each.get_text() for each in told if each)
-    return "\n".join(filter(None, map(str.strip, texts)))
 
 
 def _solutions_last(cells: Sequence[NotebookNode]) -> list[NotebookNode]:
