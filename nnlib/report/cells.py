@@ -35,7 +35,10 @@ CODE = re.compile(
 TOKEN = r"(?>\\[{}$]|\$\$?|(?!\n\s*\n)[^{}$])"  # of a formula, in which no line is blank
 DOLLAR = "nnDollarx"  # stands for a dollar that is no mark
 VERBATIM = ["pre", "code", "textarea", "math", "annotation"]
-UNSEEN = ["script", "style", "noscript", "template", "link", "meta", "base", "title"]
+UNSEEN = (
+    "script, style, noscript, template, link, meta, base, title, [hidden], "
+    "[style*='display:none'], [style*='display: none'], .sk-text-repr-fallback > b"
+)
 NOT_STILL = ["iframe", "video", "audio", "object", "embed", "canvas"]
 # Of an element's attributes: handlers, what is fetched or called by itself, what typst.lua obeys.
 UNHEARD = re.compile(
@@ -44,7 +47,6 @@ UNHEARD = re.compile(
 )
 RUNS = ("javascript:", "vbscript:", "data:text/html")
 ELSEWHERE = re.compile(r"<script[^>]*\ssrc|\brequire(js)?\(\[|createElement\(.script")
-HIDDEN = "[hidden], [style*='display:none'], [style*='display: none'], .sk-text-repr-fallback > b"
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 TERMINAL = re.compile(
     r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b\[(?P<count>[0-?]*)[ -/]*(?P<act>[@-~])"
@@ -179,12 +181,9 @@ class Cell:
 
         source = CODE.sub(lambda code: code[0].replace("$", DOLLAR), CONTROL.sub("", source))
         told = _reader().render(IN_MARKDOWN.sub(aside, source).replace("\\$", DOLLAR))
-        soup = self.html(re.sub(r"nnFormula(\d+)x", lambda n: escape(kept[int(n[1])]), told))
-        for item in soup.find_all("li"):  # a task
-            first = item.find(string=True)
-            if first and (box := re.match(r"\s*\[([ xX])\]\s", first)):
-                first.replace_with(("☐ " if box[1] == " " else "☑ ") + first[box.end() :])
-        return soup
+        for box, mark in (("☐", " "), ("☑", "[xX]")):  # of tasks
+            told = re.sub(rf"(<li>\s*(?:<p>)?)\[{mark}\]\s", rf"\1{box} ", told)
+        return self.html(re.sub(r"nnFormula(\d+)x", lambda n: escape(kept[int(n[1])]), told))
 
     def html(self, source: str) -> BeautifulSoup:
         """Return HTML, closed and still, its formulas marked and its pictures inside."""
@@ -194,35 +193,32 @@ class Cell:
             uri = data_uri("image/svg+xml", str(svg).encode())
             svg.replace_with(soup.new_tag("img", attrs={"src": uri, "alt": text}))
         _inline_styles(soup)
-        unseen = [*soup.find_all(UNSEEN), *soup.select(HIDDEN)]
-        for part in [*unseen, *soup.find_all(string=lambda text: isinstance(text, Comment))]:
+        comments = soup.find_all(string=lambda text: isinstance(text, Comment))
+        for part in [*soup.select(UNSEEN), *comments]:
             part.extract()
         _silence(soup)
         _mark_formulas(soup)
         for part in soup.find_all(NOT_STILL):
-            self._instead(soup, part)
+            self._instead(part)
         for image in soup.find_all("img"):
             self._embed(image)
         return soup
 
-    def _instead(self, soup: BeautifulSoup, part: Any) -> None:
+    def _instead(self, part: Any) -> None:
         """Put the address of what moves or is loaded from elsewhere in its place."""
-        inner = part.find(src=True)
-        address = part.get("src") or part.get("data") or (inner and inner["src"]) or ""
-        if address and not address.startswith("data:"):
-            link = soup.new_tag("a", attrs={"href": address})
-            link.string = part.get("title") or address
-            part.replace_with(link)
-        else:
-            part.replace_with(part.get_text(" ", strip=True) or f"({part.name})")
+        inner = part.find(src=True) or part
+        address = part.get("src") or part.get("data") or inner.get("src") or ""
         self.warn(f"<{part.name}> {address[:60]} cannot be drawn here; its address stands for it")
+        linked = address and not address.startswith("data:")
+        told = part.get("title") or address if linked else part.get_text(" ", strip=True)
+        part.string = told or f"({part.name})"
+        part.name, part.attrs = "a", {"href": address} if linked else {}
 
     def _embed(self, image: Any) -> None:
         """Put a picture into the text, or its description where it cannot be had or decoded."""
         source = image.get("src", "")
         told = image.get("alt") or image.get("title") or ""
-        picture = self._picture(source)
-        if picture:
+        if picture := self._picture(source):
             image["src"] = data_uri(*picture)
             image["alt"] = told or "A picture without a description"
         else:
