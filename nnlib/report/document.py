@@ -72,10 +72,7 @@ class Document(Exporter):
         """Return the notebook in typst, its pictures written into `folder`."""
         self.folder = folder
         text, resources = super().from_notebook_node(nb, resources, **kw)
-        names = [other["name"] for other in self.page["book"]]
-        chapter = self.page["name"] if self.page["name"] in names else "notebook"
-        about = (f"--metadata=chapter={chapter}", f"--metadata=chapters={' '.join(names)}")
-        return pandoc(text, "typst", "html", lua("typst.lua"), *about), resources
+        return pandoc(text, "typst", "html", lua("typst.lua")), resources
 
     def _arranged(self, cells: list[NotebookNode]) -> list[NotebookNode]:
         for cell in cells:
@@ -109,7 +106,7 @@ class CommandLineDocument(CommandLine, Document):
 
 def _for_paper(soup: BeautifulSoup) -> None:
     """Name what pandoc would not keep of HTML: colours, and elements that it does not know."""
-    for tag in soup.find_all(["small", "center", "details", "summary", "tt", "font"]):
+    for tag in soup.find_all([*KEPT]):
         name, kind = KEPT[tag.name]
         tag.name, tag["class"] = name, kind
     for cell in soup.select("td[colspan], th[colspan]"):  # pandoc takes its number at its word
@@ -181,19 +178,19 @@ def typeset(look: str, body: str, folder: Path) -> bytes:
     for svg in folder.glob("*.svg") if missing else ():  # where all would look like the missing
         told = re.sub(f"[{''.join(missing)}]", "\ufffd", svg.read_text("utf-8"))
         svg.write_text(told, "utf-8")
-    try:
-        return compiled(body, pdf_standards=["ua-1"])
-    except typst.TypstError as error:
-        missed = error
-    try:
-        pdf = compiled(body)
-    except typst.TypstError as error:
-        plainer = _settable(body, compiled)
-        if plainer == body:
-            raise ReportError(f"the PDF could not be typeset: {error}") from error
-        return typeset(look, plainer, folder)
-    print(f"the PDF is tagged but not PDF/UA: {missed}", file=sys.stderr)
-    return pdf
+    missed = ""
+    for how in ({"pdf_standards": ["ua-1"]}, {}):
+        try:
+            pdf = compiled(body, **how)
+            if missed:
+                print(f"the PDF is tagged but not PDF/UA: {missed}", file=sys.stderr)
+            return pdf
+        except typst.TypstError as error:
+            missed = error
+    plainer = _settable(body, compiled)
+    if plainer == body:
+        raise ReportError(f"the PDF could not be typeset: {missed}") from missed
+    return typeset(look, plainer, folder)
 
 
 def _strange(body: str, folder: Path) -> list[str]:
