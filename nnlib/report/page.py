@@ -59,19 +59,19 @@ class Page(Exporter, HTMLExporter):
     def _prepare(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
         self.live = not (self.sanitize_html or (resources.get("nnlib") or {}).get("book"))
         nb, resources = super()._prepare(nb, resources)
-        self.page["live"] = any(soup.script for _, soup in self.fragments)
-        outputs = [output for cell in nb.cells for output in cell.get("outputs", [])]
-        for about in (output.metadata.nnlib for output in outputs):
-            if about.kind == "table" and about.nnlib_html and about.nnlib_html.table:
+        shown = [output.metadata.nnlib for cell in nb.cells for output in cell.get("outputs", [])]
+        for about in shown:
+            if about.kind == "table" and about.nnlib_html.table:
                 _caption_table(about.nnlib_html, about)
         for _, soup in self.fragments:
             self._tidy(soup)
-        self.page["alive"] = any(output.metadata.nnlib.live for output in outputs)
         heads = [head for _, soup in self.fragments for head in soup.select("h1, h2[id]")]
-        self.page["has_h1"] = any(head.name == "h1" for head in heads)
-        self.page["sections"] = [
-            (head["id"], head.get_text(" ", strip=True)) for head in heads if head.name == "h2"
-        ]
+        self.page.update(
+            live=any(soup.script for _, soup in self.fragments),
+            alive=any(about.live for about in shown),
+            has_h1=any(head.name == "h1" for head in heads),
+            sections=[(h["id"], h.get_text(" ", strip=True)) for h in heads if h.name == "h2"],
+        )
         return nb, resources
 
     def _set_formula(self, span: Any, tex: str, display: bool, done: str) -> None:
@@ -176,10 +176,10 @@ def _tidy_table(soup: BeautifulSoup, table: Any) -> None:
     """Say which cells are heads, and let the table scroll inside the page."""
     table.attrs.pop("border", None)
     for cell in table.find_all("th"):
-        if not cell.get_text(strip=True):
+        if cell.get_text(strip=True):
+            cell["scope"] = "col" if cell.find_parent("thead") else "row"
+        else:
             cell.name = "td"
-            continue
-        cell["scope"] = "col" if cell.find_parent("thead") else "row"
     for cell in table.find_all("td"):  # numbers stay in one piece, and prose gets room
         cell["class"] = "whole" if len(cell.get_text(strip=True)) <= 18 else "long"
     caption = table.caption.get_text().strip() if table.caption else gettext("Table")
