@@ -108,7 +108,8 @@ def images(ax: Axes, stack: np.ndarray, columns: int, row_labels: Sequence[str] 
     bare(ax)
     if row_labels:
         pitch = stack.shape[1] + 1
-        ax.set_yticks([pitch * (row + 0.5) - 1 for row in range(len(row_labels))], row_labels)
+        places = [pitch * (row + 0.5) - 1 for row in range(len(row_labels))]
+        ax.set_yticks(places, row_labels, parse_math=False)
         ax.tick_params(length=0)
     return ax
 
@@ -152,7 +153,7 @@ def bars(
     """Draw horizontal bars, first on top; `errors` are ±, `numbers` a format such as "{:.1f}"."""
     places = np.arange(len(names))
     drawn = ax.barh(places, values, xerr=errors, color=COLOURS[0], height=0.7)
-    ax.set_yticks(places, names)
+    ax.set_yticks(places, names, parse_math=False)
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
     if numbers:
@@ -302,7 +303,8 @@ def mistakes(ax: Axes, counts: np.ndarray, classes: Sequence[str]) -> Axes:
         ax.text(column, row, f"{errors[row, column]:.0f}", ha="center", va="center", fontsize=8,
                 color=ink)  # fmt: skip
     names, places = [name[:11] for name in classes], range(len(classes))
-    ax.set_xticks(places, names, rotation=90 if max(map(len, names)) > 2 else 0)
-    ax.set_yticks(places, names)
+    turned = 90 if max(map(len, names)) > 2 else 0
+    ax.set_xticks(places, names, rotation=turned, parse_math=False)
+    ax.set_yticks(places, names, parse_math=False)
     ax.tick_params(length=0)
     return label(ax, "answer of the net", "true class")

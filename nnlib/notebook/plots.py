@@ -29,7 +29,7 @@ def _panels(given: Any, height: float, draw: Callable[[Axes, Any], Any], inner: 
     fig, row = figure(height, 1, len(named), squeeze=False)
     for ax, (title, what) in zip(row[0], named.items(), strict=True):
         draw(ax, what)
-        ax.set_title(title)
+        ax.set_title(title, parse_math=False)  # names of classes may hold dollars
     return fig
 
 
@@ -156,7 +156,7 @@ def gallery(pictures: Sequence[np.ndarray], titles: Sequence[str], columns: int 
             axes.images(ax, picture[None], 1)
         else:
             axes.signed_image(ax, picture, limit)
-        ax.set_title(text, fontsize=8, fontweight="normal", loc="center")
+        ax.set_title(text, fontsize=8, fontweight="normal", loc="center", parse_math=False)
     return fig
 
 
@@ -281,7 +281,7 @@ def violins(groups: Mapping[str, Any], unit: str) -> Figure:
     def draw(ax: Axes, named: Mapping[str, np.ndarray]) -> None:
         values = [np.ravel(group).astype(float) for group in named.values()]
         seaborn.violinplot(values, ax=ax, inner="quartile", cut=0, color="#9EC9E2", linewidth=0.8)
-        ax.set_xticks(range(len(named)), list(named))
+        ax.set_xticks(range(len(named)), list(named), parse_math=False)
         label(ax, "", unit)
 
     return _panels(groups, 2.7, draw, Mapping)

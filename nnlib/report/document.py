@@ -27,7 +27,7 @@ from nnlib.files import sha256, write_json
 from nnlib.language import gettext
 from nnlib.report import ReportError
 from nnlib.report.cells import CONTROL, content_of
-from nnlib.report.exporter import TEMPLATES, CommandLine, Exporter, lua, pandoc, tags_of
+from nnlib.report.exporter import TEMPLATES, CommandLine, Exporter, pandoc, tags_of
 from nnlib.report.glyphs import FONTS
 
 KEPT = {  # of HTML, as a name and a class that pandoc passes on
@@ -72,7 +72,7 @@ class Document(Exporter):
         """Return the notebook in typst, its pictures written into `folder`."""
         self.folder = folder
         text, resources = super().from_notebook_node(nb, resources, **kw)
-        return pandoc(text, "typst", "html", lua("typst.lua")), resources
+        return pandoc(text, "typst", "html", "typst.lua"), resources
 
     def _arranged(self, cells: list[NotebookNode]) -> list[NotebookNode]:
         for cell in cells:

@@ -46,17 +46,12 @@ def title_of(nb: NotebookNode) -> tuple[str, str]:
     return re.sub(r"[*_`$\\]", "", found[1]), re.sub(r"^> ?", "", found[2], flags=re.MULTILINE)
 
 
-def pandoc(source: str, to: str, reader: str, *options: str) -> str:
-    """Return text as pandoc converts it, by a Lua filter and options."""
+def pandoc(source: str, to: str, reader: str, script: str) -> str:
+    """Return text as pandoc converts it, by a Lua filter of templates/nnlib."""
     import pypandoc  # of an extra that a notebook's menu of exporters must do without
 
-    extra = ["--wrap=none", "--quiet", *options]
-    return pypandoc.convert_text(source, to, format=reader, extra_args=extra)
-
-
-def lua(name: str) -> str:
-    """Return pandoc's option for a filter of templates/nnlib."""
-    return f"--lua-filter={TEMPLATES / 'nnlib' / name}"
+    how = ["--wrap=none", "--quiet", "--mathml", f"--lua-filter={TEMPLATES / 'nnlib' / script}"]
+    return pypandoc.convert_text(source, to, format=reader, extra_args=how)
 
 
 def mathematics(formulas: Sequence[tuple[str, bool]], to: str) -> list[str | None]:
@@ -71,7 +66,7 @@ def mathematics(formulas: Sequence[tuple[str, bool]], to: str) -> list[str | Non
         blocks.append({"t": "Para", "c": [{"t": "Math", "c": [kind, tex]}]})
         blocks.append({"t": "Para", "c": [{"t": "Str", "c": "nnNextx"}]})
     document = json.dumps({"pandoc-api-version": [1, 23], "meta": {}, "blocks": blocks})
-    made = pandoc(document, to, "json", "--mathml", lua("math.lua")) if blocks else ""
+    made = pandoc(document, to, "json", "math.lua") if blocks else ""
     parts = re.split(r"\s*(?:<p>)?nnNextx(?:</p>)?\s*", made)[:-1]
     parts = [re.sub(r"\A<p>|</p>\Z", "", part) for part in parts]
     return [part if re.match(r"<math|\$|\Z", part) else None for part in parts]
@@ -129,7 +124,7 @@ class Exporter(TemplateExporter):
             cell.metadata["nnlib_cell"] = called
             reader = Cell(called, folder, cell.get("attachments", {}), self.live)
             if cell.cell_type == "code":
-                shown = [each for each in _merged(cell.get("outputs", [])) if _told(each)]
+                shown = _merged(cell.get("outputs", []))
                 take_warnings(shown, reader)
                 for output in shown:
                     self._describe(output, reader)
@@ -216,15 +211,12 @@ class CommandLine(TemplateExporter):
         return not (server and server.ServerApp.initialized())
 
 
-def _told(output: NotebookNode) -> bool:
-    """Leave out captions, which figures bring themselves."""
-    return output.get("metadata", {}).get("nnlib") != "caption"
-
-
 def _merged(outputs: Sequence[NotebookNode]) -> list[NotebookNode]:
-    """Return the outputs with a stream's pieces in one."""
+    """Return the outputs, a stream's pieces in one, without captions: figures bring theirs."""
     merged: list[NotebookNode] = []
     for output in outputs:
+        if output.get("metadata", {}).get("nnlib") == "caption":
+            continue
         if merged and output.get("name", 0) == merged[-1].get("name"):  # only streams have names
             merged[-1].text += output.text
         else:
