@@ -24,7 +24,7 @@ from nnlib import data
 from nnlib.checks import InputError
 from nnlib.files import make_folder, project_root, read_json, stoppable, write_atomic, write_json
 from nnlib.language import LANGUAGES, gettext, language
-from nnlib.report.document import Document, typeset, typst_call
+from nnlib.report.document import Document, typeset
 from nnlib.report.execute import check_parameters, execute_all
 from nnlib.report.exporter import tags_of, title_of
 from nnlib.report.page import Page
@@ -239,9 +239,9 @@ def _write_report(
         write_atomic(out / f"{name}.html", page.from_notebook_node(nb, known)[0])
         chapters.append(f"#counter(heading).update({entry['number'] - 1})")
         chapters.append(document.chapter(nb, known, folder)[0])
-    look = typst_call("report", title=title, subtitle=subtitle, lang=language(), banner=banner)
-    look += f".with(front: [\n{document.chapter(*front, folder)[0]}\n])"
-    write_atomic(out / PDF_NAME, typeset(look, "\n\n".join(chapters), folder))
+    look = f"report.with(front: [\n{document.chapter(*front, folder)[0]}\n])"
+    words = {"title": title, "subtitle": subtitle, "lang": language(), "banner": banner or ""}
+    write_atomic(out / PDF_NAME, typeset(look, "\n\n".join(chapters), folder, **words))
     write_json(out / MANIFEST, {"files": sorted(_leaves(out))})
 
 

@@ -23,17 +23,15 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 from traitlets import Unicode
 
-from nnlib.files import sha256, write_json
+from nnlib.files import sha256
 from nnlib.language import gettext
 from nnlib.report import ReportError
 from nnlib.report.cells import CONTROL, content_of
 from nnlib.report.exporter import TEMPLATES, CommandLine, Exporter, pandoc, tags_of
 from nnlib.report.glyphs import FONTS
 
-KEPT = {  # of HTML, as a name and a class that pandoc passes on
-    "small": ("span", "small"), "center": ("div", "center"), "font": ("span", ""),
-    "tt": ("code", ""), "details": ("div", ""), "summary": ("p", ""),
-}  # fmt: skip
+SPANS = ["small", "font"]  # and blocks of HTML that pandoc would not keep
+BLOCKS = ["center", "details", "summary"]
 TTF = Path(matplotlib.get_data_path()) / "fonts" / "ttf"  # for DejaVu Sans, as in figures
 LAST_RESORT = b"LastResortHE"  # the font that draws a sign of its script for what no other has
 OTHER_SCRIPTS = re.compile("[\u0900-\u1cff\u2e80-\ud7ff\uf900-\ufaff\U0001f000-\U0003ffff]")
@@ -64,9 +62,8 @@ class Document(Exporter):
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             chapter, resources = self.chapter(nb, resources, folder, **kw)
-            lang = resources["language_code"][:2]
-            look = typst_call("notebook", title=resources["nnlib"]["title"], lang=lang)
-            return typeset(look, chapter, folder), resources
+            title, lang = self.page["title"], resources["language_code"][:2]
+            return typeset("notebook", chapter, folder, title=title, lang=lang), resources
 
     def chapter(self, nb: Any, resources: Any, folder: Path, **kw: Any) -> tuple[str, Any]:
         """Return the notebook in typst, its pictures written into `folder`."""
@@ -106,9 +103,8 @@ class CommandLineDocument(CommandLine, Document):
 
 def _for_paper(soup: BeautifulSoup) -> None:
     """Name what pandoc would not keep of HTML: colours, and elements that it does not know."""
-    for tag in soup.find_all([*KEPT]):
-        name, kind = KEPT[tag.name]
-        tag.name, tag["class"] = name, kind
+    for tag in soup.find_all([*SPANS, *BLOCKS]):
+        tag["class"], tag.name = tag.name, "span" if tag.name in SPANS else "div"
     for cell in soup.select("td[colspan], th[colspan]"):  # pandoc takes its number at its word
         cell["colspan"] = min(int(re.sub(r"\D", "", cell["colspan"]) or 1) or 1, 40)
     for tag in soup.select("[style*='color'], [bgcolor], font[color]"):
@@ -142,14 +138,10 @@ def _solutions_last(cells: Sequence[NotebookNode]) -> list[NotebookNode]:
     return ordered[:-1]
 
 
-def typst_call(look: str, **texts: str | None) -> str:
-    """Return the call of a function of report.typ, with those of its texts that are given."""
-    given = [f"{k}: {json.dumps(text, ensure_ascii=False)}" for k, text in texts.items() if text]
-    return f"{look}.with({', '.join(given)})"
-
-
-def typeset(look: str, body: str, folder: Path) -> bytes:
+def typeset(look: str, body: str, folder: Path, **about: str) -> bytes:
     """Return the PDF of typst source under a look of report.typ, pictures being in `folder`.
+
+    `about` is its title, subtitle, lang and banner.
 
     A document that misses PDF/UA, by a skipped heading level, say, is tagged all the same.
     Raises ReportError where typst finds no way to set it.
@@ -159,14 +151,15 @@ def typeset(look: str, body: str, folder: Path) -> bytes:
     for file in ("report.typ", "code.tmTheme"):
         shutil.copy(TEMPLATES / "nnlib" / file, folder)
     said = re.findall(r'#said\("(.+?)"\)', (folder / "report.typ").read_text("utf-8"))
-    write_json(folder / "words.json", {text: gettext(text) for text in said})
     source = folder / "main.typ"
     source.touch()
     strange = _strange(body, folder)
     others = typst.Fonts(include_embedded_fonts=False).families() if strange else []
-    compiler = typst.Compiler(
-        str(source), str(folder), [TTF, FONTS], not others, {"fonts": json.dumps(others)}
-    )
+    lists = {
+        "fonts": json.dumps(others),
+        "words": json.dumps({text: gettext(text) for text in said}),
+    }
+    compiler = typst.Compiler(str(source), str(folder), [TTF, FONTS], not others, about | lists)
 
     def compiled(part: str, **how: Any) -> bytes:
         text = f'#import "report.typ": *\n#show: {look}\n{part}\n'
@@ -190,7 +183,7 @@ def typeset(look: str, body: str, folder: Path) -> bytes:
     plainer = _settable(body, compiled)
     if plainer == body:
         raise ReportError(f"the PDF could not be typeset: {missed}") from missed
-    return typeset(look, plainer, folder)
+    return typeset(look, plainer, folder, **about)
 
 
 def _strange(body: str, folder: Path) -> list[str]:

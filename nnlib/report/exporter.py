@@ -83,8 +83,7 @@ class Exporter(TemplateExporter):
     `formulas` is what pandoc makes of TeX; `live`, whether scripts of outputs may run.
     """
 
-    solutions = Bool(True, help="Show cells tagged `solution`, folded where possible.")
-    solutions = solutions.tag(config=True)
+    solutions = Bool(True, help="Show cells tagged `solution`, folded on a page").tag(config=True)
     formulas, live = "", False
 
     template_name = Unicode("nnlib").tag(config=True, affects_template=True)
