@@ -107,7 +107,7 @@ def _for_paper(soup: BeautifulSoup) -> None:
         tag["class"], tag.name = tag.name, "span" if tag.name in SPANS else "div"
     for cell in soup.select("td[colspan], th[colspan]"):  # pandoc takes its number at its word
         cell["colspan"] = min(int(re.sub(r"\D", "", cell["colspan"]) or 1) or 1, 40)
-    for tag in soup.select("[style*='color'], [bgcolor], font[color]"):
+    for tag in soup.select("[style*='color'], [bgcolor], [color]"):
         rules = dict(re.findall(r"([\w-]+)\s*:\s*([^;]+)", tag.get("style", "")))
         ground = rules.get("background-color") or rules.get("background") or tag.get("bgcolor")
         for key, colour in (("ground", ground), ("ink", rules.get("color") or tag.get("color"))):

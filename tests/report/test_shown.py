@@ -170,7 +170,7 @@ CASES: dict[str, tuple] = {  # cell, words in both, then what the page, and typs
     "figure": (told(text_html=f"<figure><img src='{URI}'><figcaption>captionwords</figcaption></figure>"),
                "captionwords", f"figure {IMG}", DRAWN),
     "colour": (markdown('<span style="color:red">reddish</span> <font color="#00f">blue</font>'),
-               "reddish blue", "span[style]", "ff0000"),
+               "reddish blue", "span[style]", "(?s)ff0000.*0000ff"),
     "HTML beside text": (told(text_html="<i>rich</i> words", text_plain="poor"), "rich words", "i", ""),
     "table with id": (told(text_html="<table id='t'><tr><td>cell</td></tr></table>"),
                       "cell", "td", r"#fitted\[#table\("),
