@@ -153,7 +153,7 @@ def bars(
     """Draw horizontal bars, first on top; `errors` are ±, `numbers` a format such as "{:.1f}"."""
     places = np.arange(len(names))
     drawn = ax.barh(places, values, xerr=errors, color=COLOURS[0], height=0.7)
-    ax.set_yticks(places, names, parse_math=False)
+    ax.set_yticks(places, names)
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
     if numbers:
