@@ -36,6 +36,7 @@ from nnlib.runs import versions
 FIGURES = "NNLIB_FIGURES"  # the folder that figures are kept in, where anyone keeps them
 MIME = {"png": "image/png", "svg": "image/svg+xml"}
 SHARES = {"accuracy", "error", "share", "probability", "confidence"}  # ends of such columns' names
+NAMES_OWN = re.compile(r"(?<=[a-zA-Z0-9])\*(?=[a-zA-Z0-9])|(?<![^\W_])_|_(?![^\W_])")
 _START = time.perf_counter()
 
 
@@ -55,6 +56,8 @@ def _with_minus(text: str, less: str = "<") -> str:
     parts = re.split(r"(`[^`]*`|\$[^$]*\$|\]\([^)]*\))", text)
     parts[::2] = (re.sub(r"(?<![\w-])-(?=\d)", "−", part) for part in parts[::2])
     parts[::2] = (re.sub(r"<(?=[a-zA-Z/!?])", less, part) for part in parts[::2])
+    if less != "<":  # in Markdown, marks of a name, as in T*shirt or _x_, are no emphasis
+        parts[::2] = (NAMES_OWN.sub(r"\\\g<0>", part) for part in parts[::2])
     return "".join(parts)
 
 

@@ -22,16 +22,9 @@ from nbformat import NotebookNode
 
 from nnlib import data
 from nnlib.checks import InputError
-from nnlib.files import (
-    make_folder,
-    project_root,
-    read_json,
-    stoppable,
-    write_atomic,
-    write_json,
-)
+from nnlib.files import make_folder, project_root, read_json, stoppable, write_atomic, write_json
 from nnlib.language import LANGUAGES, gettext, language
-from nnlib.report.document import Document, typeset, typst_call
+from nnlib.report.document import Document, typeset
 from nnlib.report.execute import check_parameters, execute_all
 from nnlib.report.exporter import tags_of, title_of
 from nnlib.report.page import Page
@@ -162,12 +155,12 @@ def _check_out(out: Path) -> None:
 
 def _leaves(folder: Path) -> set[str]:
     """Return all that is in a folder: files, links, empty folders; OSError where one is closed."""
-    inside = (path for path in [folder, *folder.rglob("*")] if _is_leaf(path))
-    return {path.relative_to(folder).as_posix() for path in inside if path != folder}
 
+    def is_leaf(path: Path) -> bool:
+        return path.is_symlink() or not path.is_dir() or not any(path.iterdir())
 
-def _is_leaf(path: Path) -> bool:
-    return path.is_symlink() or not path.is_dir() or not any(path.iterdir())
+    inside = filter(is_leaf, [folder, *folder.rglob("*")])
+    return {path.relative_to(folder).as_posix() for path in inside} - {"."}
 
 
 def _known(out: Path, found: set[str]) -> set[str]:
@@ -207,14 +200,13 @@ def _replace(out: Path, new: Path, aside: Path) -> None:
         if out.exists():
             out.rename(aside)
         new.rename(out)
-    except BaseException as error:
+    except OSError as error:
+        raise InputError(
+            f"cannot put a report in place of {out}: {error.strerror}; name a folder in it"
+        ) from error
+    finally:
         if aside.exists() and not out.exists():
             aside.rename(out)
-        if isinstance(error, OSError):
-            raise InputError(
-                f"cannot put a report in place of {out}: {error.strerror}; name a folder in it"
-            ) from error
-        raise
 
 
 def _footer(wanted: Mapping[str, Any]) -> str:
@@ -247,9 +239,9 @@ def _write_report(
         write_atomic(out / f"{name}.html", page.from_notebook_node(nb, known)[0])
         chapters.append(f"#counter(heading).update({entry['number'] - 1})")
         chapters.append(document.chapter(nb, known, folder)[0])
-    look = typst_call("report", title=title, subtitle=subtitle, lang=language(), banner=banner)
-    look += f".with(front: [\n{document.chapter(*front, folder)[0]}\n])"
-    write_atomic(out / PDF_NAME, typeset(look, "\n\n".join(chapters), folder))
+    look = f"report.with(front: [\n{document.chapter(*front, folder)[0]}\n])"
+    words = {"title": title, "subtitle": subtitle, "lang": language(), "banner": banner or ""}
+    write_atomic(out / PDF_NAME, typeset(look, "\n\n".join(chapters), folder, **words))
     write_json(out / MANIFEST, {"files": sorted(_leaves(out))})
 
 

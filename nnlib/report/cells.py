@@ -11,10 +11,12 @@ import io
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, unquote_to_bytes
+from urllib.parse import unquote
+from urllib.request import urlopen
 from xml.etree import ElementTree
 
 from bs4 import BeautifulSoup, Comment
@@ -30,14 +32,13 @@ CODE = re.compile(
     r"^[ >]*(`{3,}|~{3,})[^`\n]*\n.*?^[ >]*\1[`~]*$"
     r"|(?<![\\`])(`+)(?!`)[^\n]*?[^`\n]\2(?!`)", re.DOTALL | re.MULTILINE,
 )  # fmt: skip
-MARKS = r"\$\$?|\\(?:begin|end)\{[a-z]*\*?\}|\\[{}$]|[{}]|\n\s*\n|%s[()\[\]]"
-IN_MARKDOWN = re.compile(MARKS % r"\\\\", re.IGNORECASE)  # `\\(`, of which it makes `\(`
-IN_HTML = re.compile(MARKS % r"\\", re.IGNORECASE)
-CLOSING = {"$": "$", "$$": "$$", r"\\(": r"\\)", r"\\[": r"\\]", r"\(": r"\)", r"\[": r"\]"}
-FORMULA = re.compile(r"nnFormula(\d+)x")  # stands where a formula was
+TOKEN = r"(?>\\[{}$]|\$\$?|(?!\n\s*\n)[^{}$])"  # of a formula, in which no line is blank
 DOLLAR = "nnDollarx"  # stands for a dollar that is no mark
 VERBATIM = ["pre", "code", "textarea", "math", "annotation"]
-UNSEEN = ["script", "style", "noscript", "template", "link", "meta", "base", "title"]
+UNSEEN = (
+    "script, style, noscript, template, link, meta, base, title, [hidden], "
+    "[style*='display:none'], [style*='display: none'], .sk-text-repr-fallback > b"
+)
 NOT_STILL = ["iframe", "video", "audio", "object", "embed", "canvas"]
 # Of an element's attributes: handlers, what is fetched or called by itself, what typst.lua obeys.
 UNHEARD = re.compile(
@@ -46,7 +47,6 @@ UNHEARD = re.compile(
 )
 RUNS = ("javascript:", "vbscript:", "data:text/html")
 ELSEWHERE = re.compile(r"<script[^>]*\ssrc|\brequire(js)?\(\[|createElement\(.script")
-HIDDEN = "[hidden], [style*='display:none'], [style*='display: none'], .sk-text-repr-fallback > b"
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 TERMINAL = re.compile(
     r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b\[(?P<count>[0-?]*)[ -/]*(?P<act>[@-~])"
@@ -54,41 +54,29 @@ TERMINAL = re.compile(
 )
 
 
-def formulas(text: str, marks: re.Pattern) -> Iterator[tuple[int, int]]:
-    """Yield where each formula begins and ends, by JupyterLab's rules.
+def _formulas(slash: str) -> re.Pattern:
+    r"""Return a pattern of formulas by JupyterLab's rules; what it finds beside them is none.
 
-    Braces in it are balanced, and no blank line is in it. `marks` are those of the kind of text.
+    Braces in a formula are balanced, if they can be. `slash` is what opens and closes \( and \[.
     """
-    start, last, place, braces, closing = None, None, 0, 0, ""
-    while found := marks.search(text, place):
-        mark, place = found[0], found.end()
-        if start is None:
-            begin = mark.startswith("\\begin")
-            if closing := mark.replace("begin", "end", 1) if begin else CLOSING.get(mark):
-                start, last, braces = found.start(), None, 0
-        elif mark == closing and braces:
-            last = place
-        elif mark == closing:
-            yield start, place
-            start = None
-        elif "\n" in mark:
-            if last:
-                yield start, last
-                place = last
-            start = None
-        elif mark in "{}":
-            braces = max(0, braces + (1 if mark == "{" else -1))
-    if start is not None and last:
-        yield start, last
+    body = TOKEN
+    for _ in range(9):
+        body = rf"(?:{TOKEN}|\{{(?>{body}*)\}})"
+    marks = {r"\$\$": r"\$\$", r"\$(?!\$)": r"\$(?!\$)"} | {
+        r"\\begin\{(?P<name>[a-z]*\*?)\}": r"\\end\{(?P=name)\}",
+        rf"{slash}\(": rf"{slash}\)",
+        rf"{slash}\[": rf"{slash}\]",
+    }
+    any_token = rf"(?:{TOKEN}|[{{}}])*"
+    whole = "|".join(
+        f"{start}(?:(?:{body}|}})*?|{any_token}){stop}" for start, stop in marks.items()
+    )
+    unclosed = rf"(?:\$|\\begin\{{[a-z]*\*?\}}|{slash}[(\[])(?>{any_token})"
+    return re.compile(rf"\\[{{}}$]|(?P<formula>{whole})|{unclosed}", re.IGNORECASE)
 
 
-def apart(text: str, marks: re.Pattern) -> list[str]:
-    """Return the text in pieces: every second one is a formula."""
-    pieces, place = [], 0
-    for start, stop in formulas(text, marks):
-        pieces += [text[place:start], text[start:stop]]
-        place = stop
-    return [*pieces, text[place:]]
+IN_MARKDOWN = _formulas(r"\\\\")  # `\\(`, of which it makes `\(`
+IN_HTML = _formulas(r"\\")
 
 
 def terminal(text: str) -> str:
@@ -114,25 +102,24 @@ def terminal(text: str) -> str:
     return CONTROL.sub("", "\n".join("".join(line).rstrip() for line in rows)).rstrip()
 
 
-def decoded(content: bytes) -> tuple[str, bytes] | None:
-    """Return a picture's MIME and bytes, as PNG if no browser draws it; None if nothing can."""
+def decoded(content: bytes | str) -> tuple[str, bytes] | None:
+    """Return a picture's MIME and bytes, as PNG if no browser draws it; None if nothing can.
+
+    Text is what a notebook holds: SVG as it is, or what base64 made of bytes.
+    """
     try:
+        if isinstance(content, str):
+            content = content.encode() if "<svg" in content else base64.b64decode(content)
         if b"<svg" in content[:4096]:
             return "image/svg+xml", _well_formed(content.decode()).encode()
         with Image.open(io.BytesIO(content)) as image:
             image.load()
             if image.format in ("PNG", "JPEG", "GIF", "WEBP"):
                 return f"image/{image.format.lower()}", content
-            return "image/png", png(image)
+            image.convert("RGBA").save(stream := io.BytesIO(), "PNG")
+            return "image/png", stream.getvalue()
     except Exception:  # of many kinds, as many as there are formats
         return None
-
-
-def png(image: Image.Image) -> bytes:
-    """Return the first frame of an image as PNG."""
-    stream = io.BytesIO()
-    image.convert("RGBA").save(stream, "PNG")
-    return stream.getvalue()
 
 
 def _well_formed(svg: str) -> str:
@@ -153,11 +140,9 @@ def data_uri(mime: str, content: bytes) -> str:
 
 
 def content_of(uri: str) -> tuple[str, bytes]:
-    """Return the MIME and the bytes that an address of a picture holds; raises ValueError."""
-    head, _, coded = uri.removeprefix("data:").partition(",")
-    if head.endswith(";base64"):
-        return head.partition(";")[0], base64.b64decode(unquote(coded))
-    return head.partition(";")[0], unquote_to_bytes(coded)
+    """Return the MIME and the bytes that such an address holds; raises ValueError."""
+    with urlopen(uri) as content:
+        return content.headers.get_content_type(), content.read()
 
 
 @functools.cache
@@ -186,55 +171,54 @@ class Cell:
 
     def markdown(self, source: str) -> BeautifulSoup:
         """Return a text in Markdown as HTML."""
-        source = CODE.sub(lambda code: code[0].replace("$", DOLLAR), CONTROL.sub("", source))
-        pieces = apart(source, IN_MARKDOWN)
-        kept = pieces[1::2]
-        pieces[1::2] = (f"nnFormula{n}x" for n in range(len(kept)))
-        text = "".join(pieces).replace("\\$", DOLLAR)
-        soup = self.html(_reader().render(text), kept)
-        for item in soup.find_all("li"):  # a task
-            first = item.find(string=True)
-            if first and (box := re.match(r"\s*\[([ xX])\]\s", first)):
-                first.replace_with(("☐ " if box[1] == " " else "☑ ") + first[box.end() :])
-        return soup
+        kept: list[str] = []
 
-    def html(self, source: str, kept: Sequence[str] = ()) -> BeautifulSoup:
-        """Return HTML, closed and still, its pictures inside; `kept` are formulas set aside."""
+        def aside(found: re.Match) -> str:
+            if not (tex := found["formula"]):
+                return found[0]
+            kept.append(tex[1:-3] + tex[-2:] if tex.startswith("\\\\") else tex)
+            return f"nnFormula{len(kept) - 1}x"
+
+        source = CODE.sub(lambda code: code[0].replace("$", DOLLAR), CONTROL.sub("", source))
+        told = _reader().render(IN_MARKDOWN.sub(aside, source).replace("\\$", DOLLAR))
+        for box, mark in (("☐", " "), ("☑", "[xX]")):  # of tasks
+            told = re.sub(rf"(<li>\s*(?:<p>)?)\[{mark}\]\s", rf"\1{box} ", told)
+        return self.html(re.sub(r"nnFormula(\d+)x", lambda n: escape(kept[int(n[1])]), told))
+
+    def html(self, source: str) -> BeautifulSoup:
+        """Return HTML, closed and still, its formulas marked and its pictures inside."""
         soup = BeautifulSoup(f"<body>{CONTROL.sub('', source)}", "html5lib")
         for svg in soup.find_all("svg"):
             text = svg.get_text(" ", strip=True)
             uri = data_uri("image/svg+xml", str(svg).encode())
             svg.replace_with(soup.new_tag("img", attrs={"src": uri, "alt": text}))
         _inline_styles(soup)
-        unseen = [*soup.find_all(UNSEEN), *soup.select(HIDDEN)]
-        for part in [*unseen, *soup.find_all(string=lambda text: isinstance(text, Comment))]:
+        comments = soup.find_all(string=lambda text: isinstance(text, Comment))
+        for part in [*soup.select(UNSEEN), *comments]:
             part.extract()
         _silence(soup)
-        _mark_formulas(soup, kept)
+        _mark_formulas(soup)
         for part in soup.find_all(NOT_STILL):
-            self._instead(soup, part)
+            self._instead(part)
         for image in soup.find_all("img"):
             self._embed(image)
         return soup
 
-    def _instead(self, soup: BeautifulSoup, part: Any) -> None:
+    def _instead(self, part: Any) -> None:
         """Put the address of what moves or is loaded from elsewhere in its place."""
-        inner = part.find(src=True)
-        address = part.get("src") or part.get("data") or (inner and inner["src"]) or ""
-        if address and not address.startswith("data:"):
-            link = soup.new_tag("a", attrs={"href": address})
-            link.string = part.get("title") or address
-            part.replace_with(link)
-        else:
-            part.replace_with(part.get_text(" ", strip=True) or f"({part.name})")
+        inner = part.find(src=True) or part
+        address = part.get("src") or part.get("data") or inner.get("src") or ""
         self.warn(f"<{part.name}> {address[:60]} cannot be drawn here; its address stands for it")
+        linked = address and not address.startswith("data:")
+        told = part.get("title") or address if linked else part.get_text(" ", strip=True)
+        part.string = told or f"({part.name})"
+        part.name, part.attrs = "a", {"href": address} if linked else {}
 
     def _embed(self, image: Any) -> None:
         """Put a picture into the text, or its description where it cannot be had or decoded."""
         source = image.get("src", "")
         told = image.get("alt") or image.get("title") or ""
-        picture = self._picture(source)
-        if picture:
+        if picture := self._picture(source):
             image["src"] = data_uri(*picture)
             image["alt"] = told or "A picture without a description"
         else:
@@ -250,7 +234,7 @@ class Cell:
             if source.startswith("attachment:"):
                 name = source.removeprefix("attachment:")
                 file = self.attachments.get(name) or self.attachments[unquote(name)]
-                return decoded(_bytes(*next(iter(file.items()))))
+                return decoded("".join(next(iter(file.values()))))
             names = [source, unquote(source), unquote(source.partition("?")[0].partition("#")[0])]
             below = Path(self.folder).resolve()  # what is elsewhere is not the notebook's to show
             files = [(below / name).resolve() for name in names]
@@ -269,21 +253,20 @@ class Cell:
         if output.output_type == "error":
             said = "\n".join(output.traceback) or f"{output.ename}: {output.evalue}"
             return "text/plain", terminal(said)
-        bundle, missed = output.get("data", {}), ""
-        for mime in [form for form in forms if form in bundle]:
-            if shown := self._form(mime, bundle[mime]):
-                if missed:
-                    self.warn(f"{missed} cannot be drawn; {mime} stands for it")
-                return mime, shown
-            drawn_by_script = "<script" in bundle[mime] and "<div" in bundle[mime]
-            if mime not in IMAGES and not drawn_by_script:
-                return mime, ""  # there is nothing to see in JupyterLab either
-            missed = missed or mime
+        bundle = output.get("data", {})
         others = [mime for mime in bundle if mime not in forms and "javascript" not in mime]
-        if not missed and (not others or forms != FORMS):
-            return "text/plain", ""
-        self.warn(f"{missed or others[0]} cannot be drawn")
-        return "text/plain", f"({missed or others[0]})"
+        missed = []
+        for mime in [form for form in forms if form in bundle]:
+            shown = self._form(mime, bundle[mime])
+            drawn_by_script = re.search("(?s)<div.*<script|<script.*<div", str(bundle[mime]))
+            if shown or not (mime in IMAGES or drawn_by_script):
+                if missed:
+                    self.warn(f"{missed[0]} cannot be drawn; {mime} stands for it")
+                return mime, shown or ""  # in JupyterLab, too, there may be nothing to see
+            missed.append(mime)
+        if missed := missed or (others if forms == FORMS else []):
+            self.warn(f"{missed[0]} cannot be drawn")
+        return "text/plain", f"({missed[0]})" if missed else ""
 
     def _form(self, mime: str, content: Any) -> Any:
         """Return one form of an output as HTML or plain text, None if there is nothing to see."""
@@ -293,19 +276,14 @@ class Cell:
         if mime == "text/plain":
             return terminal(content) or None
         if mime in IMAGES:
-            picture = decoded(_bytes(mime, content))
-            soup = BeautifulSoup("<body><img>", "html5lib")
-            soup.img["src"] = data_uri(*picture) if picture else ""
-            return soup if picture else None
+            picture = decoded(content)
+            return picture and BeautifulSoup(f'<body><img src="{data_uri(*picture)}">', "html5lib")
         scripts = self.live and mime == "text/html" and "<script" in content
         if scripts and not ELSEWHERE.search(content):
             return self._running(content)
         if mime == "text/latex":
-            soup = BeautifulSoup("<body><p>", "html5lib")
-            soup.p.string = content
-            _mark_formulas(soup, ())
-        else:
-            soup = self.markdown(content) if mime == "text/markdown" else self.html(content)
+            content = f"<p>{escape(content)}</p>"
+        soup = self.markdown(content) if mime == "text/markdown" else self.html(content)
         return soup if soup.get_text(strip=True) or soup.find(["img", "hr", "math"]) else None
 
     def _running(self, content: str) -> BeautifulSoup:
@@ -318,23 +296,15 @@ class Cell:
         return soup
 
 
-def _bytes(mime: str, content: str) -> bytes:
-    """Return the bytes of a picture that a notebook holds; none if they are not well coded."""
-    if mime == "image/svg+xml" and "<svg" in content:
-        return content.encode()
-    try:
-        return base64.b64decode(content)
-    except ValueError:
-        return b""
-
-
 def _silence(soup: BeautifulSoup) -> None:
     """Take from all elements what would run, be fetched, or be taken for ours."""
     for tag in soup.find_all(True):
         for key, value in list(tag.attrs.items()):
-            runs = isinstance(value, str) and re.sub(r"[\x00-\x20]", "", value).lower()
-            if UNHEARD.match(key) or (runs and runs.startswith(RUNS)):
+            value = value if isinstance(value, str) else " ".join(value)
+            if UNHEARD.match(key) or re.sub(r"[\x00-\x20]", "", value).lower().startswith(RUNS):
                 del tag[key]
+            elif DOLLAR in value:
+                tag[key] = value.replace(DOLLAR, "$")
 
 
 def _inline_styles(soup: BeautifulSoup) -> None:
@@ -346,33 +316,20 @@ def _inline_styles(soup: BeautifulSoup) -> None:
                     part["style"] = f"{part.get('style', '')};{' '.join(rules.split())}".strip(";")
 
 
-def _mark_formulas(soup: BeautifulSoup, kept: Sequence[str]) -> None:
-    """Put what was kept aside back, as formulas where MathJax looks for them, and find others."""
-
-    def restored(text: str) -> str:
-        return FORMULA.sub(lambda n: kept[int(n[1])], text).replace(DOLLAR, "$")
-
-    for tag in soup.find_all(True):
-        for key, value in tag.attrs.items():
-            if isinstance(value, str):
-                tag[key] = restored(value)
+def _mark_formulas(soup: BeautifulSoup) -> None:
+    """Make an element of each formula, where MathJax looks for them."""
     for node in soup.find_all(string=True):
-        if node.find_parent([*VERBATIM]):
-            node.replace_with(restored(node))
-            continue
-        parts = []
-        for n, text in enumerate(FORMULA.split(node)):
-            pieces = ["", kept[int(text)]] if n % 2 else apart(text, IN_HTML)
-            pieces[1::2] = (_formula(soup, restored(tex)) for tex in pieces[1::2])
-            parts += [each if i % 2 else restored(each) for i, each in enumerate(pieces)]
-        if parts != [node]:
-            node.replace_with(*parts)
+        text = escape(node, quote=False)
+        told = text if node.find_parent([*VERBATIM]) else IN_HTML.sub(_formula, text)
+        if DOLLAR in told or told != text:
+            told = BeautifulSoup(f"<p>{told.replace(DOLLAR, '$')}", "html.parser")
+            node.replace_with(*told.p.contents)
 
 
-def _formula(soup: BeautifulSoup, source: str) -> Any:
-    """Return a formula, as TeX between its marks, as an element."""
-    marks = re.match(r"\$\$?|\\\\?[(\[]|", source)[0]
-    kind = "inline" if marks[-1:] in ("$", "(") and marks != "$$" else "display"
-    formula = soup.new_tag("span", attrs={"class": f"math {kind}"})
-    formula.string = source[len(marks) : len(source) - len(marks)]
-    return formula
+def _formula(found: re.Match) -> str:
+    """Return a formula, TeX between its marks, as HTML; what else was found stays."""
+    if not (tex := found["formula"]):
+        return found[0]
+    marks = re.match(r"\$\$?|\\[(\[]|", tex)[0]
+    kind = "inline" if marks in ("$", r"\(") else "display"
+    return f'<span class="math {kind}">{tex[len(marks) : len(tex) - len(marks)]}</span>'

@@ -5,7 +5,6 @@ way there: index.paper.j2 from cells to HTML, typst.lua from there to typst, rep
 """
 
 import contextlib
-import io
 import json
 import re
 import shutil
@@ -14,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import matplotlib
 from bs4 import BeautifulSoup
@@ -22,21 +21,17 @@ from matplotlib.colors import to_hex
 from matplotlib.ft2font import FT2Font
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
-from PIL import Image
-from traitlets import default
+from traitlets import Unicode
 
-from nnlib.files import write_json
+from nnlib.files import sha256
 from nnlib.language import gettext
 from nnlib.report import ReportError
-from nnlib.report.cells import CONTROL, content_of, png
-from nnlib.report.exporter import TEMPLATES, CommandLine, Exporter, lua, pandoc, tags_of
+from nnlib.report.cells import CONTROL, content_of
+from nnlib.report.exporter import TEMPLATES, CommandLine, Exporter, pandoc, tags_of
 from nnlib.report.glyphs import FONTS
 
-SET = {"image/svg+xml": "svg", "image/png": "png", "image/jpeg": "jpg"}  # by typst as they are
-KEPT = {  # of HTML, as a name and a class that pandoc passes on
-    "small": ("span", "small"), "center": ("div", "center"), "font": ("span", ""),
-    "tt": ("code", ""), "details": ("div", ""), "summary": ("p", ""),
-}  # fmt: skip
+SPANS = ["small", "font"]  # and blocks of HTML that pandoc would not keep
+BLOCKS = ["center", "details", "summary"]
 TTF = Path(matplotlib.get_data_path()) / "fonts" / "ttf"  # for DejaVu Sans, as in figures
 LAST_RESORT = b"LastResortHE"  # the font that draws a sign of its script for what no other has
 OTHER_SCRIPTS = re.compile("[\u0900-\u1cff\u2e80-\ud7ff\uf900-\ufaff\U0001f000-\U0003ffff]")
@@ -54,37 +49,27 @@ class Document(Exporter):
     output_mimetype = "application/pdf"
     formulas = "typst"
 
-    @default("file_extension")
-    def _file_extension_default(self) -> str:
-        return ".pdf"
-
-    @default("template_extension")
-    def _template_extension_default(self) -> str:
-        return ".paper.j2"
+    file_extension = Unicode(".pdf").tag(config=True)
+    template_extension = Unicode(".paper.j2")
 
     def default_filters(self) -> Iterator[tuple[str, Any]]:
         """Add the filters of the document's template."""
         yield from super().default_filters()
         yield "broken", _broken
-        yield "plain", lambda cell: quote(_plain(cell))
 
     def from_notebook_node(self, nb: Any, resources: Any = None, **kw: Any) -> tuple[bytes, Any]:
         """Return the PDF's bytes; raises ReportError where typst finds no way to set it."""
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             chapter, resources = self.chapter(nb, resources, folder, **kw)
-            lang = resources["language_code"][:2]
-            look = typst_call("notebook", title=resources["nnlib"]["title"], lang=lang)
-            return typeset(look, chapter, folder), resources
+            title, lang = self.page["title"], resources["language_code"][:2]
+            return typeset("notebook", chapter, folder, title=title, lang=lang), resources
 
     def chapter(self, nb: Any, resources: Any, folder: Path, **kw: Any) -> tuple[str, Any]:
         """Return the notebook in typst, its pictures written into `folder`."""
         self.folder = folder
         text, resources = super().from_notebook_node(nb, resources, **kw)
-        names = [other["name"] for other in self.page["book"]]
-        chapter = self.page["name"] if self.page["name"] in names else "notebook"
-        about = (f"--metadata=chapter={chapter}", f"--metadata=chapters={' '.join(names)}")
-        return pandoc(text, "typst", "html", lua("typst.lua"), *about), resources
+        return pandoc(text, "typst", "html", "typst.lua"), resources
 
     def _arranged(self, cells: list[NotebookNode]) -> list[NotebookNode]:
         for cell in cells:
@@ -99,8 +84,10 @@ class Document(Exporter):
         super()._set_formulas()
         for _, soup in self.fragments:
             _for_paper(soup)
-            for image in soup.find_all("img"):
-                image["src"] = self._write(*content_of(image["src"]))
+            for image in soup.find_all("img"):  # typst reads files
+                mime, content = content_of(image["src"])
+                image["src"] = f"picture-{sha256(content)[:16]}.{mime[6:9]}"
+                (self.folder / image["src"]).write_bytes(content)
 
     def _set_formula(self, span: Any, tex: str, display: bool, done: str) -> None:
         told = json.dumps(" ".join(tex.split()), ensure_ascii=False)
@@ -109,14 +96,6 @@ class Document(Exporter):
         equation = f"#math.equation(alt: {told}, block: {block}, {done})" if done else ""
         span.attrs = {"class": "typst", "data-typst": equation}
 
-    def _write(self, mime: str, content: bytes) -> str:
-        """Write a picture into the folder that typst reads, and return its file's name."""
-        if mime not in SET:
-            mime, content = "image/png", png(Image.open(io.BytesIO(content)))
-        name = f"picture-{len(list(self.folder.glob('picture-*'))) + 1}.{SET[mime]}"
-        (self.folder / name).write_bytes(content)
-        return name
-
 
 class CommandLineDocument(CommandLine, Document):
     """`Document` under the name that `jupyter nbconvert --to` takes, nnlib-pdf."""
@@ -124,12 +103,11 @@ class CommandLineDocument(CommandLine, Document):
 
 def _for_paper(soup: BeautifulSoup) -> None:
     """Name what pandoc would not keep of HTML: colours, and elements that it does not know."""
-    for tag in soup.find_all(["small", "center", "details", "summary", "tt", "font"]):
-        name, kind = KEPT[tag.name]
-        tag.name, tag["class"] = name, kind
+    for tag in soup.find_all([*SPANS, *BLOCKS]):
+        tag["class"], tag.name = tag.name, "span" if tag.name in SPANS else "div"
     for cell in soup.select("td[colspan], th[colspan]"):  # pandoc takes its number at its word
         cell["colspan"] = min(int(re.sub(r"\D", "", cell["colspan"]) or 1) or 1, 40)
-    for tag in soup.select("[style*='color'], [bgcolor], font[color]"):
+    for tag in soup.select("[style*='color'], [bgcolor], [color]"):
         rules = dict(re.findall(r"([\w-]+)\s*:\s*([^;]+)", tag.get("style", "")))
         ground = rules.get("background-color") or rules.get("background") or tag.get("bgcolor")
         for key, colour in (("ground", ground), ("ink", rules.get("color") or tag.get("color"))):
@@ -148,39 +126,22 @@ def _broken(text: str) -> str:
     return re.sub(r"(\S{80})(?=\S)", "\\1\u200b", CONTROL.sub("", text))
 
 
-def _plain(cell: NotebookNode) -> str:
-    """Return what a cell says, without any form."""
-    told = [cell.metadata.get("nnlib_html") or cell.source]
-    for about in (output.metadata.nnlib for output in cell.get("outputs", [])):
-        told += [about.get("text") or about.nnlib_html, about.told.nnlib_html]
-    texts = (each if isinstance(each, str) else each.get_text() for each in told if each)
-    return "\n".join(filter(None, map(str.strip, texts)))
-
-
 def _solutions_last(cells: Sequence[NotebookNode]) -> list[NotebookNode]:
     """Return the cells with the solutions of a section at its end, since paper cannot fold."""
     ordered, held = [], []
-    for cell in [*cells, None]:
-        if held and (cell is None or _opens_section(cell)):
+    for cell in [*cells, new_markdown_cell("# End")]:
+        opens_section = cell.cell_type == "markdown" and re.match(r"##? ", cell.source)
+        if held and opens_section:
             ordered += [new_markdown_cell(gettext("### Solutions")), *held]
             held = []
-        if cell is not None:
-            (held if "solution" in tags_of(cell) else ordered).append(cell)
-    return ordered
+        (held if "solution" in tags_of(cell) else ordered).append(cell)
+    return ordered[:-1]
 
 
-def _opens_section(cell: NotebookNode) -> bool:
-    return cell.cell_type == "markdown" and bool(re.match(r"##? ", cell.source))
-
-
-def typst_call(look: str, **texts: str | None) -> str:
-    """Return the call of a function of report.typ, with those of its texts that are given."""
-    given = [f"{k}: {json.dumps(text, ensure_ascii=False)}" for k, text in texts.items() if text]
-    return f"{look}.with({', '.join(given)})"
-
-
-def typeset(look: str, body: str, folder: Path) -> bytes:
+def typeset(look: str, body: str, folder: Path, **about: str) -> bytes:
     """Return the PDF of typst source under a look of report.typ, pictures being in `folder`.
+
+    `about` is its title, subtitle, lang and banner.
 
     A document that misses PDF/UA, by a skipped heading level, say, is tagged all the same.
     Raises ReportError where typst finds no way to set it.
@@ -190,14 +151,15 @@ def typeset(look: str, body: str, folder: Path) -> bytes:
     for file in ("report.typ", "code.tmTheme"):
         shutil.copy(TEMPLATES / "nnlib" / file, folder)
     said = re.findall(r'#said\("(.+?)"\)', (folder / "report.typ").read_text("utf-8"))
-    write_json(folder / "words.json", {text: gettext(text) for text in said})
     source = folder / "main.typ"
     source.touch()
     strange = _strange(body, folder)
     others = typst.Fonts(include_embedded_fonts=False).families() if strange else []
-    compiler = typst.Compiler(
-        str(source), str(folder), [TTF, FONTS], not others, {"fonts": json.dumps(others)}
-    )
+    lists = {
+        "fonts": json.dumps(others),
+        "words": json.dumps({text: gettext(text) for text in said}),
+    }
+    compiler = typst.Compiler(str(source), str(folder), [TTF, FONTS], not others, about | lists)
 
     def compiled(part: str, **how: Any) -> bytes:
         text = f'#import "report.typ": *\n#show: {look}\n{part}\n'
@@ -209,19 +171,19 @@ def typeset(look: str, body: str, folder: Path) -> bytes:
     for svg in folder.glob("*.svg") if missing else ():  # where all would look like the missing
         told = re.sub(f"[{''.join(missing)}]", "\ufffd", svg.read_text("utf-8"))
         svg.write_text(told, "utf-8")
-    try:
-        return compiled(body, pdf_standards=["ua-1"])
-    except typst.TypstError as error:
-        missed = error
-    try:
-        pdf = compiled(body)
-    except typst.TypstError as error:
-        plainer = _settable(body, compiled)
-        if plainer == body:
-            raise ReportError(f"the PDF could not be typeset: {error}") from error
-        return typeset(look, plainer, folder)
-    print(f"the PDF is tagged but not PDF/UA: {missed}", file=sys.stderr)
-    return pdf
+    missed = ""
+    for how in ({"pdf_standards": ["ua-1"]}, {}):
+        try:
+            pdf = compiled(body, **how)
+            if missed:
+                print(f"the PDF is tagged but not PDF/UA: {missed}", file=sys.stderr)
+            return pdf
+        except typst.TypstError as error:
+            missed = error
+    plainer = _settable(body, compiled)
+    if plainer == body:
+        raise ReportError(f"the PDF could not be typeset: {missed}") from missed
+    return typeset(look, plainer, folder, **about)
 
 
 def _strange(body: str, folder: Path) -> list[str]:
@@ -236,7 +198,7 @@ def _name_missing(characters: Sequence[str], body: str, folder: Path) -> None:
     """Say on standard error where characters stand that no font has."""
     places = []
     for cell in CELL.finditer(body):
-        files = re.findall(r'"(picture-\d+\.svg)"', cell[0])
+        files = re.findall(r'"(picture-\w+\.svg)"', cell[0])
         text = "".join([cell[0], *((folder / file).read_text("utf-8") for file in files)])
         if found := [f"{c} (U+{ord(c):04X})" for c in characters if c in text]:
             places.append(f"{', '.join(found)} in {unquote(cell[1])}")
@@ -246,23 +208,14 @@ def _name_missing(characters: Sequence[str], body: str, folder: Path) -> None:
 
 def _settable(body: str, compiled: Callable[[str], bytes]) -> str:
     """Return typst source with the text alone of those cells that typst cannot set."""
-    for cell in _failing([found[0] for found in CELL.finditer(body)], compiled):
-        name, text = map(unquote, CELL.match(cell).groups())
-        print(f"{name}: cannot be typeset; its text alone is in the PDF", file=sys.stderr)
-        raw = f'#raw({json.dumps(text, ensure_ascii=False)}, block: true, lang: "output")'
-        body = body.replace(cell, raw)
-    return body
-
-
-def _failing(cells: Sequence[str], compiled: Callable[[str], bytes]) -> list[str]:
-    """Return those of the cells that do not compile, found by halves."""
     import typst
 
-    try:  # links to other cells lead nowhere here
-        compiled(re.sub(r"#link\(<[^>]*>\)", "", "\n\n".join(cells)))
-        return []
-    except typst.TypstError:
-        if len(cells) < 2:
-            return list(cells)
-    half = len(cells) // 2
-    return _failing(cells[:half], compiled) + _failing(cells[half:], compiled)
+    for cell in CELL.finditer(body):
+        try:  # links to other cells lead nowhere here
+            compiled(re.sub(r"#link\(<[^>]*>\)", "", cell[0]))
+        except typst.TypstError:
+            name, text = map(unquote, cell.groups())
+            print(f"{name}: cannot be typeset; its text alone is in the PDF", file=sys.stderr)
+            raw = f'#raw({json.dumps(text, ensure_ascii=False)}, block: true, lang: "output")'
+            body = body.replace(cell[0], raw)
+    return body

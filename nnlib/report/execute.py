@@ -144,11 +144,8 @@ def _parameter_names(nb: NotebookNode) -> set[str]:
         tree = ast.parse(_parameters_source(nb))
     except SyntaxError:  # the cell will say so itself, better, when it runs
         return set()
-    found = set()
-    for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        found |= {target.id for target in targets if isinstance(target, ast.Name)}
-    return found
+    names = (node for node in ast.walk(tree) if isinstance(node, ast.Name))
+    return {node.id for node in names if isinstance(node.ctx, ast.Store)}
 
 
 def _parameters_source(nb: NotebookNode) -> str:

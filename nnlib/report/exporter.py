@@ -20,7 +20,7 @@ from urllib.parse import unquote
 from bs4 import BeautifulSoup
 from nbconvert.exporters import TemplateExporter
 from nbformat import NotebookNode
-from traitlets import Bool, default
+from traitlets import Bool, List, Unicode, default
 
 from nnlib.language import gettext, speaking
 from nnlib.report.cells import FORMS, IMAGES, Cell
@@ -46,17 +46,12 @@ def title_of(nb: NotebookNode) -> tuple[str, str]:
     return re.sub(r"[*_`$\\]", "", found[1]), re.sub(r"^> ?", "", found[2], flags=re.MULTILINE)
 
 
-def pandoc(source: str, to: str, reader: str, *options: str) -> str:
-    """Return text as pandoc converts it, by a Lua filter and options."""
+def pandoc(source: str, to: str, reader: str, script: str) -> str:
+    """Return text as pandoc converts it, by a Lua filter of templates/nnlib."""
     import pypandoc  # of an extra that a notebook's menu of exporters must do without
 
-    extra = ["--wrap=none", "--quiet", *options]
-    return pypandoc.convert_text(source, to, format=reader, extra_args=extra)
-
-
-def lua(name: str) -> str:
-    """Return pandoc's option for a filter of templates/nnlib."""
-    return f"--lua-filter={TEMPLATES / 'nnlib' / name}"
+    how = ["--wrap=none", "--quiet", "--mathml", f"--lua-filter={TEMPLATES / 'nnlib' / script}"]
+    return pypandoc.convert_text(source, to, format=reader, extra_args=how)
 
 
 def mathematics(formulas: Sequence[tuple[str, bool]], to: str) -> list[str | None]:
@@ -71,7 +66,7 @@ def mathematics(formulas: Sequence[tuple[str, bool]], to: str) -> list[str | Non
         blocks.append({"t": "Para", "c": [{"t": "Math", "c": [kind, tex]}]})
         blocks.append({"t": "Para", "c": [{"t": "Str", "c": "nnNextx"}]})
     document = json.dumps({"pandoc-api-version": [1, 23], "meta": {}, "blocks": blocks})
-    made = pandoc(document, to, "json", "--mathml", lua("math.lua")) if blocks else ""
+    made = pandoc(document, to, "json", "math.lua") if blocks else ""
     parts = re.split(r"\s*(?:<p>)?nnNextx(?:</p>)?\s*", made)[:-1]
     parts = [re.sub(r"\A<p>|</p>\Z", "", part) for part in parts]
     return [part if re.match(r"<math|\$|\Z", part) else None for part in parts]
@@ -88,17 +83,11 @@ class Exporter(TemplateExporter):
     `formulas` is what pandoc makes of TeX; `live`, whether scripts of outputs may run.
     """
 
-    solutions = Bool(True, help="Show cells tagged `solution`, folded where possible.")
-    solutions = solutions.tag(config=True)
+    solutions = Bool(True, help="Show cells tagged `solution`, folded on a page").tag(config=True)
     formulas, live = "", False
 
-    @default("template_name")
-    def _template_name_default(self) -> str:
-        return "nnlib"
-
-    @default("extra_template_basedirs")
-    def _extra_template_basedirs_default(self) -> list[str]:
-        return [str(TEMPLATES)]
+    template_name = Unicode("nnlib").tag(config=True, affects_template=True)
+    extra_template_basedirs = List(Unicode(), [str(TEMPLATES)])
 
     def default_filters(self) -> Iterator[tuple[str, Any]]:
         """Add the filter that both templates use to nbconvert's."""
@@ -111,15 +100,11 @@ class Exporter(TemplateExporter):
         with speaking(nb.metadata.get("nnlib", {}).get("language", "")):
             return super().from_notebook_node(nb, resources, **kw)
 
-    def _init_preprocessors(self) -> None:
-        super()._init_preprocessors()
-        self.register_preprocessor(lambda nb, known: self._prepare(nb, known), enabled=True)
-
     def _preprocess(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
         for number, cell in enumerate(nb.cells, 1):  # as its author counts them
             cell.metadata["nnlib_cell"] = number
         os.environ.setdefault("PYTHONSTARTUP", str(STARTUP))  # of a kernel that is to execute it
-        return super()._preprocess(nb, resources)
+        return self._prepare(*super()._preprocess(nb, resources))
 
     def _prepare(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
         """Choose, read and number what is shown; `resources.nnlib` is what the template knows."""
@@ -131,19 +116,17 @@ class Exporter(TemplateExporter):
         nb.cells = self._arranged(chosen)
         folder = resources["metadata"].get("path") or "."
         self.page, self.fragments, self.anchors = page, [], {""}
-        chapter = re.match(r"(\d+)_", name)
-        prefix = "" if page.get("front") else f"{int(chapter[1])}." if chapter else ""
-        counts = {"figure": 0, "table": 0}
+        chapter = re.match(r"0*(\d+)_", name)
+        self.prefix, self.counts = f"{chapter[1]}." if chapter else "", {"figure": 0, "table": 0}
         for cell in nb.cells:
             called = f"{name}, cell {cell.metadata.get('nnlib_cell', 'of solutions')}"
             cell.metadata["nnlib_cell"] = called
             reader = Cell(called, folder, cell.get("attachments", {}), self.live)
             if cell.cell_type == "code":
-                shown = [each for each in _merged(cell.get("outputs", [])) if _told(each)]
+                shown = _merged(cell.get("outputs", []))
                 take_warnings(shown, reader)
                 for output in shown:
                     self._describe(output, reader)
-                    self._number(output.metadata.nnlib, counts, prefix, page.get("front", False))
                 cell.outputs = [output for output in shown if output.metadata.nnlib.shown]
             else:
                 self._keep(reader, cell.metadata, self._read(cell, reader))
@@ -174,20 +157,14 @@ class Exporter(TemplateExporter):
             return reader.html(f"<pre>\n{escape(cell.source)}</pre>")
         return reader.html(cell.source) if kind == "text/html" else None
 
-    def _number(self, about: Any, counts: dict[str, int], prefix: str, front: bool) -> None:
-        """Give an output with a caption its number."""
-        if about.kind in counts and about.caption:
-            counts[about.kind] += 1
-            about.number = "" if front else f"{prefix}{counts[about.kind]}"
-
     def _describe(self, output: NotebookNode, reader: Cell) -> None:
-        """Say in an output's metadata what is shown of it: kind, caption, alt, id and width."""
+        """Say in an output's metadata what is shown of it: kind, caption, number, id and so on."""
         meta, bundle = output.get("metadata", {}), output.get("data", {})
         mime, shown = reader.output(output, IMAGES if WIDGET in bundle else FORMS)
         own = {**meta, **(meta[mime] if isinstance(meta.get(mime), dict) else {})}
         caption, alt, name = (str(own.get(key) or "") for key in ("caption", "alt", "name"))
-        about = NotebookNode(caption=caption, number="", kind="text", shown=bool(shown))
-        about.live = bundle.get(LIVE)
+        about = NotebookNode(caption=caption, number="", kind="text", live=bundle.get(LIVE))
+        about.shown = bool(shown)
         about.id = "fig-" + re.sub(r"[^-.\w]+", "-", name) if name else ""
         about.id = "" if about.id in self.anchors else about.id
         self.anchors.add(about.id)
@@ -202,6 +179,9 @@ class Exporter(TemplateExporter):
             about.kind = "table"
             if caption and shown.caption:
                 shown.caption.decompose()
+        if caption and about.kind in self.counts and not self.page.get("front"):
+            self.counts[about.kind] += 1
+            about.number = f"{self.prefix}{self.counts[about.kind]}"
         output.metadata = NotebookNode(nnlib=about)
         self._keep(reader, about, None if isinstance(shown, str) else shown)
         self._keep(reader, about.setdefault("told", NotebookNode()), reader.markdown(caption))
@@ -230,17 +210,13 @@ class CommandLine(TemplateExporter):
         return not (server and server.ServerApp.initialized())
 
 
-def _told(output: NotebookNode) -> bool:
-    """Leave out captions, which figures bring themselves."""
-    return output.get("metadata", {}).get("nnlib") != "caption"
-
-
 def _merged(outputs: Sequence[NotebookNode]) -> list[NotebookNode]:
-    """Return the outputs with a stream's pieces in one."""
+    """Return the outputs, a stream's pieces in one, without captions: figures bring theirs."""
     merged: list[NotebookNode] = []
     for output in outputs:
-        streams = merged and output.output_type == merged[-1].output_type == "stream"
-        if streams and output.name == merged[-1].name:
+        if output.get("metadata", {}).get("nnlib") == "caption":
+            continue
+        if merged and output.get("name", 0) == merged[-1].get("name"):  # only streams have names
             merged[-1].text += output.text
         else:
             merged.append(output)

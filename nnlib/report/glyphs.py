@@ -57,8 +57,7 @@ def font_face(text: str) -> str:
     subsetter = subset.Subsetter(options)
     subsetter.populate(unicodes=known)
     subsetter.subset(font)
-    font.recalcTimestamp, stream = False, io.BytesIO()
-    font.save(stream)
+    subset.save_font(font, stream := io.BytesIO(), options)
     source = f"data:font/woff;base64,{base64.b64encode(stream.getvalue()).decode()}"
     reach = ",".join(f"U+{code:X}" for code in known)  # else it hides what it lacks
     rule = f"font-family: 'Report Han'; unicode-range: {reach}; src: url({source})"

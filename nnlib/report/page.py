@@ -17,7 +17,7 @@ from bs4 import BeautifulSoup
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters import Highlight2HTML
 from nbformat import NotebookNode
-from traitlets import default
+from traitlets import List, Unicode
 
 from nnlib.language import gettext
 from nnlib.report.cells import content_of, data_uri
@@ -39,9 +39,8 @@ class Page(Exporter, HTMLExporter):
     export_from_notebook = "Report page (HTML)"
     formulas = "html"
 
-    @default("extra_template_paths")
-    def _extra_template_paths_default(self) -> list[str]:
-        return [str(Path(__file__).parents[1] / "widgets")]  # what lives in a page stands there
+    # What lives in a page stands beside the report.
+    extra_template_paths = List(Unicode(), [str(Path(__file__).parents[1] / "widgets")])
 
     def default_filters(self) -> Iterator[tuple[str, Any]]:
         """Add the filters of the page's template."""
@@ -60,19 +59,19 @@ class Page(Exporter, HTMLExporter):
     def _prepare(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
         self.live = not (self.sanitize_html or (resources.get("nnlib") or {}).get("book"))
         nb, resources = super()._prepare(nb, resources)
-        self.page["live"] = any(soup.script for _, soup in self.fragments)
-        outputs = [output for cell in nb.cells for output in cell.get("outputs", [])]
-        for about in (output.metadata.nnlib for output in outputs):
-            if about.kind == "table" and about.nnlib_html and about.nnlib_html.table:
+        shown = [output.metadata.nnlib for cell in nb.cells for output in cell.get("outputs", [])]
+        for about in shown:
+            if about.kind == "table" and about.nnlib_html.table:
                 _caption_table(about.nnlib_html, about)
         for _, soup in self.fragments:
             self._tidy(soup)
-        self.page["alive"] = any(output.metadata.nnlib.live for output in outputs)
         heads = [head for _, soup in self.fragments for head in soup.select("h1, h2[id]")]
-        self.page["has_h1"] = any(head.name == "h1" for head in heads)
-        self.page["sections"] = [
-            (head["id"], head.get_text(" ", strip=True)) for head in heads if head.name == "h2"
-        ]
+        self.page.update(
+            live=any(soup.script for _, soup in self.fragments),
+            alive=any(about.live for about in shown),
+            has_h1=any(head.name == "h1" for head in heads),
+            sections=[(h["id"], h.get_text(" ", strip=True)) for h in heads if h.name == "h2"],
+        )
         return nb, resources
 
     def _set_formula(self, span: Any, tex: str, display: bool, done: str) -> None:
@@ -167,10 +166,8 @@ def _caption_table(soup: BeautifulSoup, about: Any) -> None:
         told = about.told.nnlib_html.body
         caption.extend(list((told.p or told).contents))
     if about.number:
-        number = soup.new_tag("b")
-        number.string = gettext(f"Table {about.number}.")
-        caption.insert(0, " ")
-        caption.insert(0, number)
+        number = f"<b>{gettext(f'Table {about.number}.')}</b> "
+        caption.insert(0, *BeautifulSoup(number, "html.parser").contents)
     if caption.contents:
         soup.table.insert(0, caption)
 
@@ -179,10 +176,10 @@ def _tidy_table(soup: BeautifulSoup, table: Any) -> None:
     """Say which cells are heads, and let the table scroll inside the page."""
     table.attrs.pop("border", None)
     for cell in table.find_all("th"):
-        if not cell.get_text(strip=True):
+        if cell.get_text(strip=True):
+            cell["scope"] = "col" if cell.find_parent("thead") else "row"
+        else:
             cell.name = "td"
-            continue
-        cell["scope"] = "col" if cell.find_parent("thead") else "row"
     for cell in table.find_all("td"):  # numbers stay in one piece, and prose gets room
         cell["class"] = "whole" if len(cell.get_text(strip=True)) <= 18 else "long"
     caption = table.caption.get_text().strip() if table.caption else gettext("Table")

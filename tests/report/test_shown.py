@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from bs4 import BeautifulSoup
 from nbformat import NotebookNode
@@ -18,6 +19,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from pdf_glyphs import check_glyphs
 from PIL import Image
 
+from nnlib.notebook import output, plots
 from nnlib.report.document import Document
 from nnlib.report.page import Page
 
@@ -168,7 +170,7 @@ CASES: dict[str, tuple] = {  # cell, words in both, then what the page, and typs
     "figure": (told(text_html=f"<figure><img src='{URI}'><figcaption>captionwords</figcaption></figure>"),
                "captionwords", f"figure {IMG}", DRAWN),
     "colour": (markdown('<span style="color:red">reddish</span> <font color="#00f">blue</font>'),
-               "reddish blue", "span[style]", "ff0000"),
+               "reddish blue", "span[style]", "(?s)ff0000.*0000ff"),
     "HTML beside text": (told(text_html="<i>rich</i> words", text_plain="poor"), "rich words", "i", ""),
     "table with id": (told(text_html="<table id='t'><tr><td>cell</td></tr></table>"),
                       "cell", "td", r"#fitted\[#table\("),
@@ -343,3 +345,34 @@ def test_scripts_run_in_a_notebook_of_one_s_own_alone(about: dict, config: dict,
     assert ("'drawn'" in html) == ("unsafe-eval" in policy) == runs
     assert ("poor" in page.main.get_text()) != runs
     assert policy.count("sha256-") == (0 if runs else 2)
+
+
+# --- names of classes are shown as they stand
+
+
+def test_marks_in_a_name_are_no_emphasis_and_dollars_no_formula(monkeypatch):
+    outputs = []
+
+    def display(what: Any, raw: bool = False, metadata: dict | None = None, **place: Any) -> None:
+        data = what if raw else {"text/markdown": what.data}
+        data = {mime: content for mime, content in data.items() if mime != "image/png"}
+        outputs.append(new_output("display_data", data, metadata=metadata or {}))
+
+    monkeypatch.setattr(output, "display", display)
+    names = ["T*shirt", "a*b*c", "_coat_", "bag_1_2", "A$x_1$B"]
+    output.say(f"{names[0]} and {names[1]}, {names[2]}, {names[3]}: **{0.5:.0%}** of *all*.")
+    heaps = {" and ".join(names[-2:]): {names[-1]: [1.0, 2, 3]}}
+    for figure in (
+        plots.gallery([np.zeros((2, 2), np.uint8)] * 5, names, 5),
+        plots.images(np.zeros((5, 2, 2), np.uint8), 1, names),
+        plots.confusion(np.eye(5), names),
+        plots.violins(heaps, "x"),
+    ):
+        output.show(figure, "a", f"Of {names[2]}, {names[1]}.")
+    nb = new_notebook(cells=[new_code_cell(outputs=outputs)])
+    main = BeautifulSoup(Page().from_notebook_node(nb)[0], "html.parser").main
+    assert main.p.get_text() == "T*shirt and a*b*c, _coat_, bag_1_2: 50% of all."
+    assert [part.get_text() for part in main.select("strong, em")] == ["50%", "all"]
+    assert main.figcaption.get_text() == "Figure 1. Of _coat_, a*b*c."
+    drawn = [base64.b64decode(each["src"].partition(",")[2]).decode() for each in main("img")]
+    assert ["A$x_1$B" in svg for svg in drawn] == [True] * 4

@@ -15,6 +15,11 @@ local function typst(blocks)
   return (pandoc.write(pandoc.Pandoc(blocks), "typst"):gsub("%s+$", ""))
 end
 
+local function plain(el) -- what a cell says, for the case that typst cannot set it, in one word
+  local said = pandoc.write(pandoc.Pandoc(el.content), "plain", pandoc.WriterOptions({ wrap_text = "none" }))
+  return (said:gsub("[^%w]", function(byte) return ("%%%02X"):format(byte:byte()) end))
+end
+
 local function raw(source) return pandoc.RawInline("typst", source) end
 local function inlines(blocks) return pandoc.Plain(pandoc.utils.blocks_to_inlines(blocks)) end
 
@@ -171,7 +176,7 @@ local function box(div)
     return around("#verdict(" .. text(kind) .. ")")
   end
   if colours(div.attributes) then return around(colours(div.attributes):sub(1, -2)) end
-  if div.classes:includes("cell") and div.attributes.said then
+  if div.classes:includes("cell") and div.attributes.called then
     return pandoc.RawBlock("typst", "// nnCell " .. div.attributes.called .. " " .. div.attributes.said .. "\n"
       .. typst(div.content) .. "\n// nnEnd\n")
   end
@@ -186,6 +191,7 @@ function Pandoc(doc)
     Code = function(el) el.attr = {}; return el end,
     Div = function(el)
       marked(el)
+      if el.attributes.called then el.attributes.said = plain(el) end
       if el.attributes.anchor and el.attributes.anchor ~= "" then
         known = known + 1
         targets[el.attributes.anchor] = prefix .. "-" .. known
