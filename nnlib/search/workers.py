@@ -31,7 +31,8 @@ from nnlib.training import make_trainer, save_run, save_settings, steps
 Result = dict[str, Any]  # an outcome, the reason why there can be none, or how it was lost
 Report = Callable[[int, int, float], bool]  # (seed, epoch, accuracy) -> go on?
 
-ATTEMPTS = 9  # times that a trial may lose its process, a new one included, before it is given up
+ATTEMPTS = 3  # times that a trial may lose its process before it is given up
+STARTS = 9  # times that a process may die before it is ready
 IMAGES = ".nnlib-images-"  # how the folder begins in which a search holds them for its workers
 PROGRAM = "from nnlib.search.workers import main; main()"
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -88,9 +89,10 @@ def main() -> None:
     try:
         arrays = [np.load(path, mmap_mode="r") for path in sorted(Path(sys.argv[1]).iterdir())]
         data = pickle.load(sys.stdin.buffer, buffers=arrays)  # from our parent alone
-    except (*DIED, ValueError, MemoryError) as error:
-        _send(answers, {"lost": f"the images could not be read ({error})"})
+    except (OSError, ValueError, MemoryError, pickle.UnpicklingError) as error:
+        _send(answers, f"the images could not be read ({error}); give the same command to go on")
         return
+    _send(answers, "")  # ready
     threading.Thread(target=_listen, args=(inbox,), daemon=True).start()
 
     def report(*epoch: float) -> bool:
@@ -145,20 +147,40 @@ class LocalCrew:
 
     def train(self, configs: list[TrainConfig], folder: Path, report: Report) -> Result:
         """Have a trial trained, by another process where one dies, and return its result."""
+        why = None
         for _ in range(ATTEMPTS):
-            with suppress(*DIED):
-                process = self.idle.pop() or self._new_process()
+            try:
+                process = self.idle.pop() or self._ready_process()
                 message = _ask(process, (configs, folder))
                 while not isinstance(message, dict) and not self.closed:
                     message = _ask(process, report(*message))
                 if not self.closed:
                     self.idle.append(process)
                     return message
+            except DIED as error:
+                why = error
             self.idle.append(None)
             if self.closed:
                 self.close()  # also what has just been started
                 break
-        return {"lost": f"its process died, {ATTEMPTS} times"}
+        return {"lost": f"its process died, {ATTEMPTS} times: {why}"}
+
+    def _ready_process(self) -> subprocess.Popen:
+        """Return a process that has the data; EOFError where each died before.
+
+        RuntimeError where it could not read them.
+        """
+        for _ in range(STARTS):
+            if self.closed:
+                break
+            process = self._new_process()
+            with suppress(*DIED):
+                process.stdin.write(self.data)
+                process.stdin.flush()
+                if fault := pickle.load(process.stdout):
+                    raise RuntimeError(fault)
+                return process
+        raise EOFError("as it started")
 
     def _new_process(self) -> subprocess.Popen:
         root = str(Path(__file__).resolve().parents[2])
@@ -174,7 +196,6 @@ class LocalCrew:
         for dead in self.processes:
             dead.poll()  # lets the system forget it
         self.processes.append(process)
-        process.stdin.write(self.data)
         return process
 
     def close(self) -> None:
