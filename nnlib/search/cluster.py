@@ -26,10 +26,9 @@ from nnlib.config import TrainConfig
 from nnlib.data import Dataset
 from nnlib.files import make_folder, write_atomic
 from nnlib.runs import versions
-from nnlib.search.workers import Report, Result, train_trial
+from nnlib.search.workers import PATIENCE, Report, Result, train_trial
 
 CONNECT = 10.0  # seconds to reach a scheduler and a worker of it
-PATIENCE = 5.0  # seconds that a client's end may take
 FRESH = 1.0  # seconds between two looks whether a trial is still wanted
 
 # ---------------------------------------------------------------- on a worker of the cluster

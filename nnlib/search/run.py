@@ -40,10 +40,9 @@ from nnlib.runs import RunFolder, default_folder, rows_to_csv
 from nnlib.search.ledger import LOSSES, Ledger, Trial, accuracies, same_settings
 from nnlib.search.space import Choice, Plan, Range
 from nnlib.search.storage import AGAIN, check_address, hold, watching
-from nnlib.search.workers import IMAGES, LocalCrew
+from nnlib.search.workers import IMAGES, PATIENCE, LocalCrew
 
 PAUSE = 0.5  # seconds between two looks at the study
-PATIENCE = 5.0  # seconds that the end of a trial's thread may take
 TEMPORARY = re.compile(r"\.[\w.]+\.[0-9a-f]{8}\.tmp")  # what a `write_atomic` leaves that is killed
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 

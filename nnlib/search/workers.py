@@ -33,6 +33,7 @@ Report = Callable[[int, int, float], bool]  # (seed, epoch, accuracy) -> go on?
 
 ATTEMPTS = 3  # times that a trial may lose its process before it is given up
 STARTS = 9  # times that a process may die before it is ready
+PATIENCE = 5.0  # seconds that the end of a crew may take
 IMAGES = ".nnlib-images-"  # how the folder begins in which a search holds them for its workers
 PROGRAM = "from nnlib.search.workers import main; main()"
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
