@@ -144,7 +144,7 @@ def run_search(
             holding.enter_context(hold(place))
             ledger = Ledger(folder, place, plan, about["owner"], settings)
         if scheduler is None:
-            crew = LocalCrew(folder, jobs or 1, data)
+            crew = LocalCrew(folder, min(jobs or 1, len(plan.configurations)), data)
         else:
             from nnlib.search.cluster import DaskCrew
 
