@@ -266,7 +266,7 @@ def _watch(
                 insort(result.rows, row := _row(plan, number, trials[number]), key=_rank)
                 if time.monotonic() >= due:
                     due = _save(result, start)
-                if on_trial and number in mine:
+                if on_trial and number in mine and ledger.owns(trials[number]):
                     on_trial(row, result)
             if not running and not ended:
                 time.sleep(PAUSE)  # others run the rest
