@@ -26,9 +26,7 @@ from nnlib.config import TrainConfig
 from nnlib.data import Dataset
 from nnlib.files import make_folder, write_atomic
 from nnlib.runs import versions
-from nnlib.search.crew import PATIENCE, Crew
-from nnlib.search.ledger import Ledger
-from nnlib.search.workers import Report, Result, train_trial
+from nnlib.search.workers import PATIENCE, Report, Result, train_trial
 
 CONNECT = 10.0  # seconds to reach a scheduler and a worker of it
 FRESH = 1.0  # seconds between two looks whether a trial is still wanted
@@ -86,15 +84,14 @@ def answer_on_worker(key: str, go_on: bool) -> None:
 # ---------------------------------------------------------------- the search's side
 
 
-class DaskCrew(Crew):
-    """Threads that run trials on the workers behind a scheduler, at most `jobs` at a time.
+class DaskCrew:
+    """The workers behind a scheduler, at most `jobs` of them at a time.
 
     Raises InputError for a scheduler without an answer, without a worker, or without this library,
     and ConnectionError where it goes away later.
     """
 
-    def __init__(self, ledger: Ledger, jobs: int | None, data: Dataset, address: str) -> None:
-        super().__init__(ledger)
+    def __init__(self, address: str, jobs: int | None, data: Dataset) -> None:
         self.address, self.jobs = address, jobs
         self.reports: dict[str, Report] = {}  # by the key of a trial's task
         self.beside = ThreadPoolExecutor(8)  # a worker that just died must not hold up the rest
@@ -141,9 +138,7 @@ class DaskCrew(Crew):
         self.beside.shutdown(wait=False, cancel_futures=True)
         with suppress(OSError):  # a scheduler that is gone
             self.client.unregister_worker_plugin(self.topic)
-        self.ledger.closed = True
         self.client.close(PATIENCE)
-        super().close()
 
 
 async def _reach(address: str) -> None:

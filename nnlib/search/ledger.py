@@ -13,8 +13,8 @@ import math
 import statistics
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
-from threading import RLock
 from typing import Any
 
 import optuna
@@ -62,7 +62,7 @@ def _distribution(dimension: Range | Choice) -> distributions.BaseDistribution:
 
 
 class Ledger:
-    """The trials of one search, by number, for all threads of its process.
+    """The trials of one search, by number; all but `report` is for one thread.
 
     `owner` names the search, for ever: after a restart it knows its own trials. `settings` say
     what it is; InputError where the study holds another. `folder` is where its workers write.
@@ -75,7 +75,6 @@ class Ledger:
         self.study, self.storage = open_study(address, make_pruner(plan.pruner, plan.epochs))
         self.alone = not is_shared(address)
         self.space = {name: _distribution(dimension) for name, dimension in plan.space.items()}
-        self.lock, self.closed = RLock(), False
         self.ended: dict[int, FrozenTrial] = {}  # what counts among the first `settled` trials,
         self.settled = 0  # all of which have ended
         self.lost: dict[int, str] = {}  # why trials were given up, by number
@@ -92,14 +91,13 @@ class Ledger:
 
     def trials(self) -> dict[int, FrozenTrial]:
         """Return the trial that counts for each number of the plan; missing ones are to do."""
-        with self.lock:
-            trials = self.study.get_trials(deepcopy=False)
-            while self.settled < len(trials) and trials[self.settled].state.is_finished():
-                self._count(trials[self.settled], self.ended)
-                self.settled += 1
-            counting = dict(self.ended)
-            for trial in trials[self.settled :]:
-                self._count(trial, counting)
+        trials = self.study.get_trials(deepcopy=False)
+        while self.settled < len(trials) and trials[self.settled].state.is_finished():
+            self._count(trials[self.settled], self.ended)
+            self.settled += 1
+        counting = dict(self.ended)
+        for trial in trials[self.settled :]:
+            self._count(trial, counting)
         return counting
 
     def _count(self, trial: FrozenTrial, counting: dict[int, FrozenTrial]) -> None:
@@ -111,12 +109,6 @@ class Ledger:
             if trial.params != planned or not _is_whole(trial):
                 raise InputError(f"trial {number} has been altered; restore it, or begin anew")
             counting.setdefault(number, trial)
-
-    def missing(self) -> list[int]:
-        """Return the numbers that nobody runs or has run, and that were not lost."""
-        trials = self.trials()
-        numbers = range(len(self.plan.configurations))
-        return [n for n in numbers if n not in trials and n not in self.lost]
 
     def owns(self, trial: FrozenTrial) -> bool:
         """Tell whether this search runs or ran a trial."""
@@ -149,22 +141,23 @@ class Ledger:
     # ---------------- one trial
 
     def claim(self) -> Trial | None:
-        """Begin the first trial that is to do, and return it; None where there is none."""
-        with self.lock:
-            while not self.closed and self.losses < LOSSES and (missing := self.missing()):
-                number = missing[0]
-                about = {"number": number, "owner": self.owner}
-                begun = create_trial(
-                    state=TrialState.RUNNING,
-                    params=self.plan.configurations[number] or self._suggested(number),
-                    distributions=self.space,
-                    user_attrs=about,
-                )
-                study = self.storage.get_study_id_from_name(self.study.study_name)
-                trial = Trial(self.study, self.storage.create_new_trial(study, begun))
-                if self.trials()[number].number == trial.number:
-                    return trial
-                self.finish(trial, {})
+        """Begin the first trial that is to do, and return it; None where there is none.
+
+        To do is what nobody runs or has run, and what was not lost.
+        """
+        study = self.storage.get_study_id_from_name(self.study.study_name)
+        there = self.trials().keys() | self.lost.keys()
+        for number in sorted(set(range(len(self.plan.configurations))) - there):
+            begun = create_trial(
+                state=TrialState.RUNNING,
+                params=self.plan.configurations[number] or self._suggested(number),
+                distributions=self.space,
+                user_attrs={"number": number, "owner": self.owner},
+            )
+            trial = Trial(self.study, self.storage.create_new_trial(study, begun))
+            if self.trials()[number].number == trial.number:
+                return trial
+            self.finish(trial, {})
         return None
 
     def _suggested(self, number: int) -> Configuration:
@@ -190,23 +183,19 @@ class Ledger:
     def finish(self, trial: Trial | FrozenTrial, result: dict[str, Any]) -> None:
         """End a trial with its outcome, or the reason why it has none; without both, give it up."""
         number, state, value = trial.user_attrs.get("number"), TrialState.FAIL, None
-        told = {name: result[name] for name in ("outcome", "reason") if name in result}
         if outcome := result.get("outcome"):
             outcome["seal"] = _seal(number, outcome)
             state = TrialState.PRUNED if outcome["pruned"] else TrialState.COMPLETE
             value = None if outcome["pruned"] else statistics.fmean(accuracies(outcome))
-        try:
-            for name, what in told.items():
-                trial.set_user_attr(name, what)
+        with suppress(UpdateFinishedTrialError):  # by another machine, just now
+            for name in result.keys() - {"lost"}:
+                trial.set_user_attr(name, result[name])
             self.study.tell(trial.number, value, state, skip_if_finished=True)
-        except UpdateFinishedTrialError:  # by another machine, just now
-            pass
-        with self.lock:
-            if "lost" in result:
-                self.lost[number] = result["lost"]
-                self.losses += 1
-            elif told:
-                self.losses = 0
+        if "lost" in result:
+            self.lost[number] = result["lost"]
+            self.losses += 1
+        elif result:
+            self.losses = 0
 
 
 def accuracies(outcome: dict[str, Any]) -> list[float]:
@@ -225,8 +214,8 @@ def _is_whole(trial: FrozenTrial) -> bool:
     if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
         return True
     outcome = trial.user_attrs.get("outcome")
-    known = isinstance(outcome, dict) and "seal" in outcome
-    sealed = known and outcome["seal"] == _seal(trial.user_attrs["number"], outcome)
+    seal = outcome.get("seal") if isinstance(outcome, dict) else None
+    sealed = seal is not None and seal == _seal(trial.user_attrs["number"], outcome)
     return sealed and outcome["pruned"] == (trial.state == TrialState.PRUNED)
 
 

@@ -1,8 +1,9 @@
 """Hyperparameter search: many configurations trained, their table, and nothing lost on the way.
 
 The process that calls `run_search` trains nothing. It holds the folder and looks after all the
-rest, several times a second: the `Ledger` says what is to do and what is done, a `Crew` has trials
-trained (by processes here, or on a cluster), and what has ended becomes a row of the table.
+rest, several times a second: the `Ledger` says what is to do and what is done, a crew has trials
+trained (by processes here, or on a cluster), each led by a thread, and what has ended becomes a
+row of the table.
 
     search.json        what the search is, and whether it is finished
     study.log          the study, unless a storage was named; optuna-dashboard opens it
@@ -16,31 +17,32 @@ import re
 import secrets
 import statistics
 import sys
+import threading
 import time
 import warnings
 from bisect import insort
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
 import optuna
-from filelock import FileLock, Timeout
 
-from nnlib import checks
+from nnlib import checks, files
 from nnlib.checks import InputError
 from nnlib.config import TrainConfig
-from nnlib.files import make_folder, read_json, stoppable, to_json, write_atomic, write_json
 from nnlib.runs import RunFolder, default_folder, rows_to_csv
-from nnlib.search.crew import IMAGES, Crew, LocalCrew
-from nnlib.search.ledger import BEAT, LOSSES, Ledger, accuracies, same_settings
+from nnlib.search.ledger import LOSSES, Ledger, Trial, accuracies, same_settings
 from nnlib.search.space import Choice, Plan, Range
-from nnlib.search.storage import check_address, hold, watching
+from nnlib.search.storage import AGAIN, check_address, hold, watching
+from nnlib.search.workers import IMAGES, PATIENCE, LocalCrew
 
-PAUSE = 0.1  # seconds between two looks at the study, or up to a second where a look takes long
-AGAIN = "give the same command to go on"
+PAUSE = 0.5  # seconds between two looks at the study
 TEMPORARY = re.compile(r"\.[\w.]+\.[0-9a-f]{8}\.tmp")  # what a `write_atomic` leaves that is killed
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
@@ -135,23 +137,28 @@ def run_search(
     place = os.path.expanduser(storage) if storage else folder / "study.log"
     with (
         _held_folder(folder, settings) as about,
-        stoppable(lambda number, _: sys.exit(128 + number)),
+        files.stoppable(lambda number, _: sys.exit(128 + number)),
         ExitStack() as holding,
     ):
         with watching(place, opening=True):
             holding.enter_context(hold(place))
             ledger = Ledger(folder, place, plan, about["owner"], settings)
+        if scheduler is None:
+            crew = LocalCrew(folder, min(jobs or 1, len(plan.configurations)), data)
+        else:
+            from nnlib.search.cluster import DaskCrew
+
+            crew = DaskCrew(scheduler, jobs, data)
+        del data  # the workers have it; here it would only take memory
         result = SearchResult(plan, ledger.study, folder)
-        with watching(place), closing(_make_crew(scheduler, jobs, ledger, data)) as crew:
-            del data  # the workers have it; here it would only take memory
+        with watching(place):
             try:
                 _watch(result, ledger, crew, on_trial, start)
             except KeyboardInterrupt:
                 result.interrupted = True
-        with watching(place):
             ledger.let_go()
-        about["finished"] = len(result.rows) == result.planned
-        _write(folder / "search.json", to_json(about, indent=2) + "\n")
+            about["finished"] = len(result.rows) == result.planned
+            files.write_json(folder / "search.json", about)
     return result
 
 
@@ -166,45 +173,35 @@ def _held_folder(folder: Path, settings: dict[str, str]) -> Iterator[dict[str, A
     """
     path = folder / "search.json"
     _check_folder(folder)
-    try:
-        with FileLock(make_folder(folder) / ".lock", timeout=0):
-            _check_folder(folder)
-            new = {"settings": settings, "owner": secrets.token_hex(8), "finished": False}
-            about = _read_about(path) if path.exists() else new
-            same_settings(str(folder), about["settings"], settings)
-            if about is new:
-                write_json(path, about)
-            _sweep(folder)
-            try:
-                yield about
-            except InputError:
-                if about is new and not (folder / "trials").exists():
-                    _undo(folder)
-                raise
-    except Timeout:
-        raise InputError(
-            f"{folder} is being searched by another process; name another folder"
-        ) from None
+    with files.owned(files.make_folder(folder), ()):
+        _check_folder(folder)
+        new = {"settings": settings, "owner": secrets.token_hex(8), "finished": False}
+        about = _read_about(path) if path.exists() else new
+        same_settings(str(folder), about["settings"], settings)
+        if about is new:
+            files.write_json(path, about)
+        _sweep(folder)
+        try:
+            yield about
+        except InputError:
+            if about is new and not (folder / "trials").exists():
+                _undo(folder)
+            raise
 
 
 def _check_folder(folder: Path) -> None:
     """Refuse a folder that holds a run, or anything else unless it is a search's."""
-    try:
-        names = os.listdir(folder)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        fault = f"cannot search in {folder}: {error.strerror}; name another folder"
-        raise InputError(fault) from error
+    with files.reading(folder):
+        names = os.listdir(folder) if folder.exists() else []
     if RunFolder(folder).holds_a_run():
         raise InputError(f"{folder} already holds a run: name another folder")
-    odd = [name for name in names if name != ".lock" and not TEMPORARY.fullmatch(name)]
+    odd = [name for name in names if name != files.LOCK and not TEMPORARY.fullmatch(name)]
     if odd and "search.json" not in names:
         raise InputError(f"{folder} is no search's, it holds {min(odd)!r}: name a new folder")
 
 
 def _read_about(path: Path) -> dict[str, Any]:
-    about, kinds = read_json(path), {"settings": dict, "owner": str, "finished": bool}
+    about, kinds = files.read_json(path), {"settings": dict, "owner": str, "finished": bool}
     if isinstance(about, dict) and all(type(about.get(k)) is kind for k, kind in kinds.items()):
         return about
     raise InputError(f"{path} is not what a search wrote; restore it, or name another folder")
@@ -222,7 +219,7 @@ def _sweep(folder: Path) -> None:
 def _undo(folder: Path) -> None:
     """Remove the folder of a search that was refused; there was nothing in it before."""
     with suppress(OSError):
-        for name in ("search.json", "study.log", ".study.log.held", ".lock"):
+        for name in ("search.json", "study.log", ".study.log.held", files.LOCK):
             (folder / name).unlink(missing_ok=True)
         folder.rmdir()
 
@@ -232,60 +229,73 @@ def _unfinished(settings: dict[str, str]) -> Path | None:
     for path in sorted(Path("runs").glob("search-*/search.json"), reverse=True):
         try:
             about = _read_about(path)
+            if not about["finished"] and about["settings"] == settings:
+                with files.owned(path.parent, ()):
+                    return path.parent
         except InputError as error:
             warnings.warn(f"{error}; it is passed over", stacklevel=3)
-            continue
-        if not about["finished"] and about["settings"] == settings:
-            with suppress(Timeout, OSError), FileLock(path.parent / ".lock", timeout=0):
-                return path.parent
     return None
 
 
 # ---------------------------------------------------------------- the search
 
 
-def _make_crew(scheduler: str | None, jobs: int | None, ledger: Ledger, data: Any) -> Crew:
-    if scheduler is None:
-        return LocalCrew(ledger, jobs or 1, data)
-    from nnlib.search.cluster import DaskCrew
-
-    return DaskCrew(ledger, jobs, data, scheduler)
-
-
 def _watch(
-    result: SearchResult, ledger: Ledger, crew: Crew, on_trial: OnTrial | None, start: float
+    result: SearchResult, ledger: Ledger, crew: Any, on_trial: OnTrial | None, start: float
 ) -> None:
     """Look after ledger and crew until every number has a result; what has ended becomes a row.
 
     Raises ChildProcessError where trials were lost: three in a row, or when all others have ended.
     """
-    plan, due = result.plan, 0.0
-    there = {n for n, trial in ledger.trials().items() if trial.state.is_finished()}
-    result.rows = sorted((_row(plan, n, ledger.trials()[n]) for n in there), key=_rank)
+    plan, due, told = result.plan, 0.0, set()
+    running: dict[Future, Trial] = {}
+    mine: set[int] = set()
     try:
-        while len(there | set(ledger.lost)) < result.planned and ledger.losses < LOSSES:
-            began = time.monotonic()
+        while len(told | ledger.lost.keys()) < result.planned and ledger.losses < LOSSES:
+            done, _ = wait(running, PAUSE, FIRST_COMPLETED)
+            for future in islice(done, 1):  # the others wait for what `on_trial` does with it
+                ledger.finish(running.pop(future), future.result())
             ledger.review()
-            crew.hire(len(ledger.missing()))
+            while len(running) < crew.places() and (trial := ledger.claim()):
+                running[_begin(trial, ledger, crew)] = trial
+                mine.add(trial.user_attrs["number"])
             trials = ledger.trials()
-            ended = [n for n, t in trials.items() if t.state.is_finished() and n not in there]
+            ended = [n for n, t in trials.items() if t.state.is_finished() and n not in told]
             for number in ended:
-                there.add(number)
+                told.add(number)
                 insort(result.rows, row := _row(plan, number, trials[number]), key=_rank)
                 if time.monotonic() >= due:
                     due = _save(result, start)
-                if on_trial and ledger.owns(trials[number]):
+                if on_trial and number in mine and ledger.owns(trials[number]):
                     on_trial(row, result)
-                if time.monotonic() - began > BEAT:  # other searches want to hear of this one
-                    break
-            if not ended:
-                time.sleep(max(PAUSE, min(1.0, 9 * (time.monotonic() - began))))
+            if not running and not ended:
+                time.sleep(PAUSE)  # others run the rest
     finally:
+        crew.close()
+        wait(running, PATIENCE)
         _save(result, start)
-    if lost := {n: why for n, why in ledger.lost.items() if n not in there}:
+    if lost := {n: why for n, why in ledger.lost.items() if n not in told}:
         number, why = lost.popitem()
         more = f", and {len(lost)} more" if lost else ""
         raise ChildProcessError(f"trial {number} was lost{more} ({why}); {AGAIN}")
+
+
+def _begin(trial: Trial, ledger: Ledger, crew: Any) -> Future:
+    """Have a trial trained, in a thread for which no end of the program waits."""
+    folder = ledger.folder / "trials" / f"{trial.user_attrs['number']:04d}"
+    result: Future = Future()
+
+    def lead() -> None:
+        try:
+            configs = ledger.plan.runs_of(trial.params)
+            result.set_result(crew.train(configs, folder, partial(ledger.report, trial)))
+        except InputError as error:  # settings of which each is possible, but not all together
+            result.set_result({"reason": str(error)})
+        except BaseException as error:
+            result.set_exception(error)
+
+    threading.Thread(target=lead, daemon=True).start()
+    return result
 
 
 def _save(result: SearchResult, start: float) -> float:
@@ -294,15 +304,8 @@ def _save(result: SearchResult, start: float) -> float:
     It takes the longer the more there are: a twentieth of the time is for it.
     """
     began, result.seconds = time.monotonic(), time.perf_counter() - start
-    _write(result.folder / "trials.csv", rows_to_csv(result.rows))
+    files.write_atomic(result.folder / "trials.csv", rows_to_csv(result.rows))
     return time.monotonic() + max(PAUSE, 20 * (time.monotonic() - began))
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        write_atomic(path, text)
-    except InputError as error:  # the search was not asked for wrongly
-        raise OSError(f"{error}; {AGAIN}") from error
 
 
 def _row(plan: Plan, number: int, trial: optuna.trial.FrozenTrial) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from nnlib.checks import InputError
 NAME = "search"  # of the study in its storage
 CONNECT = 10  # seconds to reach a database
 TIMED = ("psycopg", "psycopg2", "pymysql", "mysqldb")  # drivers that can be told CONNECT
+AGAIN = "give the same command to go on"
 STORAGE_ERRORS = (OptunaError, SQLAlchemyError)
 JOURNAL = b'{"op_code":'  # how every journal begins
 
@@ -34,19 +35,22 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 def watching(address: str | Path, opening: bool = False) -> Iterator[None]:
     """Tell in one line, without its password, what is wrong with a storage.
 
-    Raises InputError for one that cannot be opened, later ConnectionError for one that is lost.
+    Raises InputError for one that cannot be opened, later ConnectionError for one that is lost;
+    and then OSError for other files, since nothing was asked for wrongly.
     """
     start = time.monotonic()
     known = Exception if opening else STORAGE_ERRORS  # on opening, each driver has its own
     try:
         yield
-    except InputError:
-        raise
+    except InputError as error:
+        if opening:
+            raise
+        raise OSError(f"{error}; {AGAIN}") from error
     except known as error:
         shown = re.sub("//.*@", "//", str(address)).partition("?")[0]
         why = f"the storage {shown}: {_reason(error)}"
         if not opening:
-            raise ConnectionError(f"lost {why}; give the same command to go on") from error
+            raise ConnectionError(f"lost {why}; {AGAIN}") from error
         waited = f"(waited {time.monotonic() - start:.1f} s)"
         raise InputError(f"cannot use {why} {waited}; start it, or name another") from error
 

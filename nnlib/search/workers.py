@@ -1,16 +1,18 @@
-"""What a worker does, wherever it runs: it trains one configuration, and says how that went.
+"""Trials trained on this machine, in processes of one BLAS thread each.
 
-On this machine a worker is a process of its own with one BLAS thread, which maps the images into
-its memory: the operating system holds them once for all. It takes trials from its standard input,
-writes every epoch and every result to its standard output as a line of JSON, and ends when its
-input does. It knows nothing of Optuna, and starts the faster for it.
+`train_trial` is what a worker does, wherever it runs. A process of this machine maps the images
+into its memory, so that the operating system holds them once for all; it takes trials from its
+standard input, writes every epoch and every result to its standard output, and ends when its input
+does. It knows nothing of Optuna, and starts the faster for it. Processes of `multiprocessing`
+would import the user's own program, which need not be made for that.
 """
 
-import json
 import os
 import pickle
 import queue
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -29,6 +31,14 @@ from nnlib.training import make_trainer, save_run, save_settings, steps
 
 Result = dict[str, Any]  # an outcome, the reason why there can be none, or how it was lost
 Report = Callable[[int, int, float], bool]  # (seed, epoch, accuracy) -> go on?
+
+ATTEMPTS = 3  # times that a trial may lose its process before it is given up
+STARTS = 9  # times that a process may die before it is ready
+PATIENCE = 5.0  # seconds that the end of a crew may take
+IMAGES = ".nnlib-images-"  # how the folder begins in which a search holds them for its workers
+PROGRAM = "from nnlib.search.workers import main; main()"
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+DIED = (OSError, EOFError, pickle.UnpicklingError)  # what the pipes of a dead process say
 
 
 def train_trial(data: Dataset, configs: list[TrainConfig], folder: Path, report: Report) -> Result:
@@ -71,32 +81,28 @@ def _train(data: Dataset, configs: list[TrainConfig], folder: Path, report: Repo
     return {"seeds": seeds, "seconds": time.perf_counter() - start, "pruned": pruned}
 
 
-# ---------------------------------------------------------------- a process
+# ---------------------------------------------------------------- in a process
 
 
 def main() -> None:
     """Train what standard input asks for, with the images in the folder of the command line."""
-    answers, sys.stdout = sys.stdout, sys.stderr  # whatever else is printed is no answer
-
-    def tell(what: Any) -> None:
-        print(json.dumps(what), file=answers, flush=True)
-
+    answers, sys.stdout = sys.stdout.buffer, sys.stderr  # whatever is printed is no answer
     inbox: queue.SimpleQueue = queue.SimpleQueue()
     try:
         arrays = [np.load(path, mmap_mode="r") for path in sorted(Path(sys.argv[1]).iterdir())]
         data = pickle.load(sys.stdin.buffer, buffers=arrays)  # from our parent alone
     except (OSError, ValueError, MemoryError, pickle.UnpicklingError) as error:
-        tell(f"the images could not be read ({error})")
+        _send(answers, f"the images could not be read ({error}); give the same command to go on")
         return
-    tell("")  # ready
+    _send(answers, "")  # ready
     threading.Thread(target=_listen, args=(inbox,), daemon=True).start()
 
     def report(*epoch: float) -> bool:
-        tell(epoch)
+        _send(answers, epoch)
         return inbox.get()
 
     while True:
-        tell(train_trial(data, *inbox.get(), report))
+        _send(answers, train_trial(data, *inbox.get(), report))
 
 
 def _listen(inbox: queue.SimpleQueue) -> None:
@@ -105,3 +111,105 @@ def _listen(inbox: queue.SimpleQueue) -> None:
         while True:
             inbox.put(pickle.load(sys.stdin.buffer))
     os._exit(0)
+
+
+def _send(stream: Any, what: Any) -> None:
+    pickle.dump(what, stream)
+    stream.flush()
+
+
+# ---------------------------------------------------------------- the search's side
+
+
+class LocalCrew:
+    """Up to `jobs` processes on this machine, which live until they are killed or the crew ends.
+
+    The arrays of `data` lie as files in a folder of their own, which goes with the crew.
+    """
+
+    def __init__(self, folder: Path, jobs: int, data: Dataset) -> None:
+        self.jobs, self.closed = jobs, False
+        self.processes: list[subprocess.Popen] = []
+        self.idle: list[subprocess.Popen | None] = [None] * jobs  # None: to be started
+        self.images = tempfile.TemporaryDirectory(
+            prefix=IMAGES, dir=folder, ignore_cleanup_errors=True
+        )
+        arrays: list[pickle.PickleBuffer] = []
+        self.data = pickle.dumps(data, 5, buffer_callback=arrays.append)
+        try:
+            for number, array in enumerate(arrays):
+                file = Path(self.images.name, f"{number:03d}.npy")
+                np.save(file, np.frombuffer(array, np.uint8))
+        except OSError as error:
+            raise OSError(f"cannot write the images into {folder}: {error}") from error
+
+    def places(self) -> int:
+        """Return how many trials may run at the same time."""
+        return self.jobs
+
+    def train(self, configs: list[TrainConfig], folder: Path, report: Report) -> Result:
+        """Have a trial trained, by another process where one dies, and return its result."""
+        why = None
+        for _ in range(ATTEMPTS):
+            try:
+                process = self.idle.pop() or self._ready_process()
+                message = _ask(process, (configs, folder))
+                while not isinstance(message, dict) and not self.closed:
+                    message = _ask(process, report(*message))
+                if not self.closed:
+                    self.idle.append(process)
+                    return message
+            except DIED as error:
+                why = error
+            self.idle.append(None)
+            if self.closed:
+                self.close()  # also what has just been started
+                break
+        return {"lost": f"its process died, {ATTEMPTS} times: {why}"}
+
+    def _ready_process(self) -> subprocess.Popen:
+        """Return a process that has the data; EOFError where each died before.
+
+        RuntimeError where it could not read them.
+        """
+        for _ in range(STARTS):
+            if self.closed:
+                break
+            process = self._new_process()
+            with suppress(*DIED):
+                process.stdin.write(self.data)
+                process.stdin.flush()
+                if fault := pickle.load(process.stdout):
+                    raise RuntimeError(fault)
+                return process
+        raise EOFError("as it started")
+
+    def _new_process(self) -> subprocess.Popen:
+        root = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", PROGRAM, self.images.name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | dict.fromkeys(THREADS, "1") | {"PYTHONPATH": path},
+            start_new_session=True,  # Ctrl-C is for the parent alone; the same for Windows:
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+        )
+        for dead in self.processes:
+            dead.poll()  # lets the system forget it
+        self.processes.append(process)
+        return process
+
+    def close(self) -> None:
+        """End all processes, whatever they are doing: nothing that they write can be left half."""
+        self.closed = True
+        for process in self.processes:
+            process.kill()
+            process.wait()
+        self.images.cleanup()
+
+
+def _ask(process: subprocess.Popen, what: Any) -> Any:
+    """Send something to a process and return what it answers."""
+    _send(process.stdin, what)
+    return pickle.load(process.stdout)

@@ -20,8 +20,7 @@ from hypothesis import strategies as st
 from nnlib.checks import InputError
 from nnlib.config import TrainConfig
 from nnlib.search import Choice, Range, cluster, run, run_search
-from nnlib.search.crew import IMAGES, Crew
-from nnlib.search.workers import train_trial
+from nnlib.search.workers import IMAGES, train_trial
 from nnlib.trainer import DivergedError
 
 CONFIG = TrainConfig(dataset="digits", hidden=(4,), epochs=1)
@@ -34,17 +33,19 @@ def everything(folder: Path) -> dict[str, bytes | None]:
     return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in paths}
 
 
-class InThreads(Crew):
+class InThreads:
     """A crew without processes, for tests of what is around them."""
 
     trainer = staticmethod(train_trial)
 
-    def __init__(self, ledger, jobs, data):
-        super().__init__(ledger)
+    def __init__(self, folder, jobs, data):
         self.train = partial(self.trainer, data)
 
     def places(self):
         return 1
+
+    def close(self):
+        pass
 
 
 @pytest.fixture
