@@ -274,7 +274,7 @@ def trained_on(path: str, model: MLP) -> str:
     folder = RunFolder(path)
     folder = folder if folder.path.is_dir() else RunFolder(folder.path.parent)
     if folder.holds_a_run() and (name := folder.load_config().get("dataset")):
-        return name
+        return str(name)
     if (name := model.info.get("dataset")) in DATASETS:
         return name
     raise InputError(f"{path} does not say what it was trained on: add --dataset NAME")

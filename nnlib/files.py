@@ -16,7 +16,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -162,21 +162,26 @@ def owned(folder: Path, names: Iterable[str]) -> Iterator[None]:
 
 
 @contextmanager
-def stoppable(handler: Callable = signal.default_int_handler) -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end what is inside as Ctrl-C does, so that it clears up.
-
-    What is ignored, under nohup, or handled by others stays so.
-    """
-    known = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
+def handling(usual: Any, handler: Callable, *names: str) -> Iterator[None]:
+    """Have signals handled for a while that are handled as usual; those of others stay so."""
     main = threading.current_thread() is threading.main_thread()
-    ours = [each for each in known if main and each and signal.getsignal(each) is signal.SIG_DFL]
+    known = [getattr(signal, name, None) for name in names if main]
+    ours = [each for each in known if each and signal.getsignal(each) is usual]
     for each in ours:
         signal.signal(each, handler)
     try:
         yield
     finally:
         for each in ours:
-            signal.signal(each, signal.SIG_DFL)
+            signal.signal(each, usual)
+
+
+def stoppable(handler: Callable = signal.default_int_handler) -> AbstractContextManager[None]:
+    """Let SIGTERM and SIGHUP end what is inside as Ctrl-C does, so that it clears up.
+
+    What is ignored, under nohup, or handled by others stays so.
+    """
+    return handling(signal.SIG_DFL, handler, "SIGTERM", "SIGHUP")
 
 
 def make_folder(path: str | os.PathLike) -> Path:
@@ -193,14 +198,14 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
     write_atomic(path, to_json(value, indent=2) + "\n")
 
 
-def read_json(path: str | os.PathLike) -> Any:
-    """Read a JSON file; InputError names a file that is missing, damaged or far too large."""
+def read_json(path: str | os.PathLike) -> dict[str, Any]:
+    """Read a table; InputError names a file that is missing, damaged, no table or far too large."""
     with reading(path) as path, open(path, "rb") as stream:
         raw = stream.read(MAX_JSON + 1)
     if len(raw) > MAX_JSON:
         raise InputError(f"{path} is too large for a table, over {MAX_JSON:,} bytes; restore it")
     try:
-        return json.loads(raw.decode())
+        return checks.instance("its content", json.loads(raw.decode()), dict)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON ({error}); restore or delete it") from error
 

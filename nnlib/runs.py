@@ -27,7 +27,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice, takewhile
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -109,12 +109,6 @@ class History:
         """Return how many epochs have passed without a better one."""
         return self.rows[-1]["epoch"] - self.best["epoch"] if self.rows else 0
 
-    def mean_gradient_norm(self, epoch: int) -> float:
-        """Return the mean norm of the whole gradient over an epoch's samples."""
-        last = takewhile(lambda sample: sample["epoch"] >= epoch, reversed(self.samples))
-        norms = [sample["gradient"] for sample in last if sample["epoch"] == epoch][::-1]
-        return sum(norms) / len(norms)
-
 
 def versions() -> dict[str, str]:
     """Return the versions that a result depends on."""
@@ -173,11 +167,8 @@ class RunFolder:
         files.write_json(self.path / CONFIG, config)
 
     def load_config(self) -> dict:
-        """Read config.json; InputError where it is not a table."""
-        config = files.read_json(self.path / CONFIG)
-        if not isinstance(config, dict):
-            raise InputError(f"{self.path / CONFIG} is not a table of settings; restore it")
-        return config
+        """Read config.json."""
+        return files.read_json(self.path / CONFIG)
 
     def save_history(self, history: History) -> None:
         """Add to history.csv and diagnostics.csv what they lack, numbers to the last digit."""

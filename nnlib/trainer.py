@@ -8,7 +8,7 @@ that an epoch can be run again, and `state` holds all else that decides the futu
 import copy
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -37,18 +37,15 @@ Arrays = dict[str, np.ndarray]
 
 def _generator(name: str, state: Any) -> Any:
     """Return the state of a generator, after one has taken it."""
-    try:
-        (trial := np.random.PCG64()).state = state
-        if trial.state == state:
-            return state
-    except (ValueError, TypeError, KeyError, OverflowError):
-        pass
-    raise InputError(f"{name} is not the state of a generator")
+    trial = np.random.PCG64()
+    with suppress(ValueError, TypeError, KeyError, OverflowError):
+        trial.state = state
+    if trial.state != state:
+        raise InputError(f"{name} is not the state of a generator")
+    return state
 
 
-VALUES: dict[
-    str, Callable[[str, Any], Any]
-] = {  # what a checkpoint holds beside arrays, and the check of each
+VALUES: dict[str, Callable] = {  # what a checkpoint holds beside arrays, and the check of each
     "epochs": partial(checks.count, least=1),
     "dropout_rng": _generator,
     "lr_factor": checks.not_negative,
@@ -82,8 +79,8 @@ class Trainer:
     """The loop. Iterate `run()`; between two of its yields everything may be looked at.
 
     `lr_factor` multiplies the schedule and may be changed at any time; it is part of `state`.
-    After every epoch the best weights by validation accuracy are in `best`. `answering` is the
-    model that is validated: the one that learns, or the average of its weights.
+    `answering` is the model that is validated: the one that learns, or the average of its weights.
+    After an epoch, `best` is that model with the best weights by validation accuracy.
     """
 
     def __init__(
@@ -103,7 +100,6 @@ class Trainer:
         patience: int = 0,
         augment: Augment | None = None,
         threads: int | None = None,
-        chunk_rows: int = CHUNK_ROWS,
     ) -> None:
         for split in (train,) if val is None else (train, val):
             must_suit(model, split)
@@ -118,13 +114,12 @@ class Trainer:
         self.batch_size = checks.count("batch size", batch_size, least=1)
         self.steps_per_epoch = -(-len(train) // self.batch_size)  # the last batch perhaps smaller
         self.every = -(-self.steps_per_epoch // SAMPLES)  # steps between two looks inside
+        self.looks = -(-self.steps_per_epoch // self.every)  # an epoch
         self.seed, self.patience = checks.whole("seed", seed), checks.whole("patience", patience)
-        optimizer = optimizer or "sgd"
-        if isinstance(optimizer, str):
+        if isinstance(optimizer := optimizer or "sgd", str):
             optimizer = optim.OPTIMIZERS[checks.one_of("optimizer", optimizer, optim.OPTIMIZERS)]()
         self.optimizer = checks.instance("optimizer", optimizer, optim.Optimizer)
-        schedule = schedule or "constant"
-        if isinstance(schedule, str):
+        if isinstance(schedule := schedule or "constant", str):
             run = {"epochs": self.epochs, "steps_per_epoch": self.steps_per_epoch}
             schedule = optim.make_schedule(schedule, self.optimizer.lr, **run)
         self.schedule = checks.instance("schedule", schedule, Callable)
@@ -134,15 +129,14 @@ class Trainer:
         self.augment = checks.instance("augment", augment or Augment(), Augment)
         self.augment(train.images[:0], np.random.default_rng(0))  # refuses what is too large now
         self._check_batches()
-        self.answering = copy.deepcopy(model) if average else model
+        self.answering, self.best = copy.deepcopy(model) if average else model, copy.deepcopy(model)
         self.average = optim.Average(average, self.answering.state()) if average else None
         self.fused = engine is not None and engine.knows(model)
         suited = engine.threads_for(model.shapes, self.batch_size) if engine else 1
         self.threads = suited if threads is None else checks.count("threads", threads, least=1)
         self.step, self.open_step = self._make_step(bool(clip_norm)), self._make_step(whole=True)
         self.lr_factor, self.history = 1.0, History()
-        self.best: Arrays = {}
-        self.chunk_rows = chunk_rows  # images between two yields
+        self.chunk_rows = CHUNK_ROWS  # images between two yields
         self.inputs = np.empty((0, model.sizes[0]), model.dtype)
         self.pixels = np.empty((0, *train.images.shape[1:]), train.images.dtype)
         self.probe = self._scaled(train.images[:PROBE_ROWS]).copy()
@@ -206,7 +200,7 @@ class Trainer:
         rows = self.batch_size * max(1, self.chunk_rows // self.batch_size)
         chunks = (order[start : start + rows] for start in range(0, len(order), rows))
         if self.augment.active:
-            return ahead(self._augmented(self.augment, chunks))
+            return ahead(self._augmented(chunks))
         return ((self._gathered(chunk), self.train.y[chunk]) for chunk in chunks)
 
     def _gathered(self, rows: np.ndarray) -> np.ndarray:
@@ -214,12 +208,10 @@ class Trainer:
         self.pixels = _grown(self.pixels, len(rows))
         return np.take(self.train.images, rows, axis=0, out=self.pixels[: len(rows)], mode="clip")
 
-    def _augmented(
-        self, augment: Augment, chunks: Iterator[np.ndarray]
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _augmented(self, chunks: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for number, rows in enumerate(chunks):
             rng = np.random.default_rng([self.seed, self.epoch, 1, number])
-            yield augment(self.train.images[rows], rng), self.train.y[rows]
+            yield self.augment(self.train.images[rows], rng), self.train.y[rows]
 
     def _scaled(self, images: np.ndarray) -> np.ndarray:
         """Return images as inputs (n, D), in a buffer that the next chunk overwrites."""
@@ -243,7 +235,9 @@ class Trainer:
                 self.average.update(self.model.state())
         losses = -(targets * log_softmax(logits)).sum(axis=1)  # (n,)
         if not np.isfinite(losses).all():
-            self._diverged(step, x, losses)
+            batch = int(np.flatnonzero(~np.isfinite(losses))[0]) // self.batch_size  # the first
+            rows = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
+            raise self._error(step + batch, f"the loss is {losses[rows].mean()}", x[rows])
         return np.array([losses.sum(), (logits.argmax(axis=1) == y).sum(), len(y)])
 
     def _step(self, x: np.ndarray, targets: np.ndarray, lr: float) -> np.ndarray:
@@ -270,12 +264,6 @@ class Trainer:
     def _lr(self, step: int) -> float:
         return float(self.schedule(step) * self.lr_factor)  # of whatever type theirs are
 
-    def _diverged(self, step: int, x: np.ndarray, losses: np.ndarray) -> None:
-        """Raise DivergedError for the first batch of a chunk whose loss is not finite."""
-        batch = int(np.flatnonzero(~np.isfinite(losses))[0]) // self.batch_size
-        rows = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
-        raise self._error(step + batch, f"the loss is {losses[rows].mean()}", x[rows])
-
     def _error(self, step: int, what: str, x: np.ndarray) -> DivergedError:
         epoch, within = divmod(step, self.steps_per_epoch)
         why = diagnostics.first_not_finite(self.model, x)
@@ -294,6 +282,7 @@ class Trainer:
         if not all(np.isfinite(array).all() for array in self.model.state().values()):
             raise self._error(step - 1, "a weight is not finite", self.probe)
         loss, accuracy = _means(totals)
+        norms = [sample["gradient"] for sample in self.history.samples[-self.looks :]]
         val = evaluate(self.answering, self.val)  # NaN where there are no images
         row = {
             "epoch": self.epoch + 1,
@@ -302,32 +291,37 @@ class Trainer:
             "train_accuracy": accuracy,
             "val_loss": val.loss,
             "val_accuracy": val.accuracy,
-            "gradient_norm": self.history.mean_gradient_norm(self.epoch + 1),
+            "gradient_norm": sum(norms) / len(norms),
             "seconds": time.perf_counter() - start,
         }
         self.history.rows.append(row)
         if self.history.best is row:
-            self.best = {name: array.copy() for name, array in self.answering.state().items()}
+            self.best.load_state(self.answering.state())
         return row
 
     def restore_best(self) -> None:
         """Put the best weights so far into the model, if an epoch has finished."""
-        if self.best:
-            self.model.load_state(self.best)
+        if self.epoch:
+            self.model.load_state(self.best.state())
 
     # ------------------------------------------------------------ going on later
 
-    def _groups(self) -> dict[str, Arrays]:
-        """Return all arrays that decide the future of the run, but the best weights."""
-        average = self.average.state if self.average else {}
-        return {"model": self.model.state(), "optimizer": self.optimizer.state, "average": average}
+    def _arrays(self) -> Arrays:
+        """Return all arrays that decide the future of the run by name: {"model/W1": …}."""
+        groups = {
+            "model": self.model.state(),
+            "optimizer": self.optimizer.state,
+            "average": self.average.state if self.average else {},
+            "best": self.best.state(),
+        }
+        return {f"{group}/{name}": a for group, own in groups.items() for name, a in own.items()}
 
     def state(self) -> tuple[Arrays, dict]:
         """Return, after an epoch, all that decides the future of the run: arrays, JSON values.
 
         The history is no part of it, but how many rows it has; so many steps it has taken, too.
         """
-        return _flat(self._groups() | {"best": self.best}), {
+        return self._arrays(), {
             "state": STATE,
             "epochs": self.epoch,
             "dropout_rng": self.model.rng.bit_generator.state,
@@ -346,9 +340,8 @@ class Trainer:
                 f"and not {STATE}: its best weights can be used, but train it anew to go on"
             )
         self.optimizer.remember(self.model.parameters)
-        own = _flat(self._groups())
-        best = _flat({"best": self.answering.state()})
-        check_tensors(arrays, {n: a.shape for n, a in (own | best).items()}, self.model.dtype)
+        own = self._arrays()
+        check_tensors(arrays, {n: a.shape for n, a in own.items()}, self.model.dtype)
         for name, array in arrays.items():
             if any(word in name for word in NOT_NEGATIVE) and array.min() < 0:
                 raise InputError(f"array {name} holds values below 0")
@@ -356,7 +349,6 @@ class Trainer:
         self.history = self._load_history(folder, epochs)
         for name, array in own.items():
             array[...] = arrays[name]
-        self.best = {name.partition("/")[2]: arrays[name].copy() for name in best}
         self.optimizer.steps = epochs * self.steps_per_epoch
         if self.average:
             self.average.steps = self.optimizer.steps
@@ -368,13 +360,7 @@ class Trainer:
         rows = folder.load_rows(HISTORY, epochs, COLUMNS)
         if [row["epoch"] for row in rows] != list(range(1, epochs + 1)):
             raise InputError(f"the epochs in {HISTORY} are not those from 1 to {epochs}")
-        samples = epochs * -(-self.steps_per_epoch // self.every)
-        return History(rows, folder.load_rows(DIAGNOSTICS, samples, columns))
-
-
-def _flat(groups: dict[str, Arrays]) -> Arrays:
-    """Return the arrays of all groups under one name each: {"model/W1": …}."""
-    return {f"{group}/{name}": a for group, own in groups.items() for name, a in own.items()}
+        return History(rows, folder.load_rows(DIAGNOSTICS, epochs * self.looks, columns))
 
 
 def _grown(buffer: np.ndarray, rows: int) -> np.ndarray:
