@@ -66,25 +66,22 @@ def complaint(error: OSError, advice: str = "") -> str:
 
 
 @contextmanager
-def writing(path: Path, what: str = "the file") -> Iterator[None]:
-    """Turn what the operating system says about a place into one line about that place."""
-    try:
-        yield
-    except OSError as error:
-        why = complaint(error, "choose another place")
-        raise InputError(f"cannot write {what} {path}: {why}") from error
-
-
-@contextmanager
-def reading(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield the path of a file; its lack, and of memory for it, become one line about it."""
+def reading(
+    path: str | os.PathLike, doing: str = "read", advice: str = "name another"
+) -> Iterator[Path]:
+    """Yield the path of a file; what the system says about it becomes one line about it."""
     path = Path(os.path.expanduser(path))
     try:
         yield path
     except OSError as error:
-        raise InputError(f"cannot read {path}: {complaint(error, 'name another')}") from error
+        raise InputError(f"cannot {doing} {path}: {complaint(error, advice)}") from error
     except MemoryError as error:
-        raise InputError(f"cannot read {path}: out of memory; close other programs") from error
+        raise InputError(f"cannot {doing} {path}: out of memory; close other programs") from error
+
+
+def writing(path: str | os.PathLike, what: str = "the file") -> AbstractContextManager[Path]:
+    """Do as `reading` where something is written."""
+    return reading(path, f"write {what}", "choose another place")
 
 
 def write_atomic(path: str | os.PathLike, data: bytes | str, sync: bool = True) -> None:
@@ -94,9 +91,8 @@ def write_atomic(path: str | os.PathLike, data: bytes | str, sync: bool = True) 
     holds for a process that is killed, not for a power cut. Text is UTF-8. Raises InputError where
     the folder cannot be written.
     """
-    path = Path(os.path.expanduser(path))
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    with writing(path):
+    with writing(path) as path:
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
         try:
             with open(temporary, "xb") as stream:
                 stream.write(data.encode() if isinstance(data, str) else data)
@@ -186,8 +182,7 @@ def stoppable(handler: Callable = signal.default_int_handler) -> AbstractContext
 
 def make_folder(path: str | os.PathLike) -> Path:
     """Create a folder and those above it, and check that it can be written."""
-    folder = Path(os.path.expanduser(path))
-    with writing(folder, "to the folder"):
+    with writing(path, "to the folder") as folder:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     return folder
@@ -246,14 +241,13 @@ def load_tensors(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict]:
         try:
             with safe_open(path, "numpy") as file:
                 metadata = json.loads((file.metadata() or {})[METADATA_KEY])
+                checks.instance("its metadata", metadata, dict)
                 tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
         except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(
                 f"{path} is not a model file of this library ({reason}); name a .safetensors file"
             ) from error
-    if not isinstance(metadata, dict):
-        raise InputError(f"{path} has metadata that is not a table; name a model of this library")
     return tensors, metadata
 
 
