@@ -210,18 +210,17 @@ class RunFolder:
         One that is damaged or refused, by an InputError, costs a warning; both, an InputError.
         """
         refused: list[str] = []
-        for path in (self.path / CHECKPOINT, self.path / PREVIOUS):
-            if path.exists():
-                try:
-                    load(*files.load_tensors(path))
-                except InputError as error:
-                    line = str(error)
-                    refused.append(line if str(path) in line else f"{path}: {line}")
-                else:
-                    self.used = path
-                    for line in refused:
-                        warnings.warn(f"{line}; going on from the one before it", stacklevel=2)
-                    return
+        for path in filter(Path.exists, (self.path / CHECKPOINT, self.path / PREVIOUS)):
+            try:
+                load(*files.load_tensors(path))
+            except InputError as error:
+                line = str(error)
+                refused.append(line if str(path) in line else f"{path}: {line}")
+                continue
+            self.used = path
+            for line in refused:
+                warnings.warn(f"{line}; going on from the one before it", stacklevel=2)
+            return
         if refused:
             raise InputError(refused[0])
 

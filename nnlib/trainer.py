@@ -50,7 +50,7 @@ VALUES: dict[str, Callable] = {  # what a checkpoint holds beside arrays, and th
     "dropout_rng": _generator,
     "lr_factor": checks.not_negative,
 }
-NOT_NEGATIVE = ("square.", "running_var")  # words in the names of arrays that are so
+NOT_NEGATIVE = ("square.", "variance")  # words in the names of arrays that are so
 
 
 class DivergedError(ArithmeticError):
@@ -101,15 +101,15 @@ class Trainer:
         augment: Augment | None = None,
         threads: int | None = None,
     ) -> None:
-        for split in (train,) if val is None else (train, val):
-            must_suit(model, split)
+        must_suit(model, train)
+        self.val = train.take(slice(0)) if val is None else val
+        must_suit(model, self.val)
         if not len(train):
             raise InputError("there is no training image; give a larger training set")
         copies = 5 + bool(average) + len(getattr(optimizer, "kinds", ""))  # best, gradients, a file
         numbers = sum(array.nbytes for array in model.state().values())
         checks.memory("training this net", numbers * copies)
         self.model, self.train = model, train
-        self.val = train.take(slice(0)) if val is None else val
         self.epochs = checks.count("epochs", epochs, least=1)
         self.batch_size = checks.count("batch size", batch_size, least=1)
         self.steps_per_epoch = -(-len(train) // self.batch_size)  # the last batch perhaps smaller
