@@ -29,7 +29,6 @@ from nnlib.checks import InputError
 PIECE = 2**16  # pixels handled at a time: what a piece needs stays in a core's own cache
 ONE_THREAD = 10**5  # multiplications in a matrix product that BLAS does not share among threads
 SIGMA = 4.0  # pixels: how smooth elastic displacements are, as Simard's
-AHEAD = 2  # items that are made before they are wanted
 Array = np.ndarray
 Size = tuple[int, int]  # (h, w) in pixels
 T = TypeVar("T")
@@ -278,8 +277,8 @@ def _cover(images: Array, side: int, rng: np.random.Generator) -> None:
     images *= ~(inside[0][:, :, None] & inside[1][:, None, :])  # (N, h, w)
 
 
-def ahead(batches: Iterable[T]) -> Iterator[T]:
-    """Yield the items of `batches` in order, while a second thread makes the next two.
+def ahead(batches: Iterable[T], depth: int = 2) -> Iterator[T]:
+    """Yield the items of `batches` in order, while a second thread makes the next `depth`.
 
     What making an item raises is raised here, in its place. When the consumer stops early,
     closes the generator or is interrupted, the thread ends after the item it is at.
@@ -289,7 +288,7 @@ def ahead(batches: Iterable[T]) -> Iterator[T]:
     items = iter(batches)
     thread = ThreadPoolExecutor(1, thread_name_prefix="ahead")
     try:
-        waiting = deque(thread.submit(next, items, end) for _ in range(AHEAD))
+        waiting = deque(thread.submit(next, items, end) for _ in range(depth))
         while (item := waiting.popleft().result()) is not end:
             waiting.append(thread.submit(next, items, end))
             yield item

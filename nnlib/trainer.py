@@ -101,15 +101,15 @@ class Trainer:
         augment: Augment | None = None,
         threads: int | None = None,
     ) -> None:
-        must_suit(model, train)
-        self.val = train.take(slice(0)) if val is None else val
-        must_suit(model, self.val)
+        for split in (train,) if val is None else (train, val):
+            must_suit(model, split)
         if not len(train):
             raise InputError("there is no training image; give a larger training set")
         copies = 5 + bool(average) + len(getattr(optimizer, "kinds", ""))  # best, gradients, a file
         numbers = sum(array.nbytes for array in model.state().values())
         checks.memory("training this net", numbers * copies)
         self.model, self.train = model, train
+        self.val = train.take(slice(0)) if val is None else val
         self.epochs = checks.count("epochs", epochs, least=1)
         self.batch_size = checks.count("batch size", batch_size, least=1)
         self.steps_per_epoch = -(-len(train) // self.batch_size)  # the last batch perhaps smaller
@@ -200,7 +200,7 @@ class Trainer:
         rows = self.batch_size * max(1, self.chunk_rows // self.batch_size)
         chunks = (order[start : start + rows] for start in range(0, len(order), rows))
         if self.augment.active:
-            return ahead(self._augmented(chunks))
+            return ahead(self._augmented(self.augment, chunks))
         return ((self._gathered(chunk), self.train.y[chunk]) for chunk in chunks)
 
     def _gathered(self, rows: np.ndarray) -> np.ndarray:
@@ -208,10 +208,12 @@ class Trainer:
         self.pixels = _grown(self.pixels, len(rows))
         return np.take(self.train.images, rows, axis=0, out=self.pixels[: len(rows)], mode="clip")
 
-    def _augmented(self, chunks: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _augmented(
+        self, augment: Augment, chunks: Iterator[np.ndarray]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for number, rows in enumerate(chunks):
             rng = np.random.default_rng([self.seed, self.epoch, 1, number])
-            yield self.augment(self.train.images[rows], rng), self.train.y[rows]
+            yield augment(self.train.images[rows], rng), self.train.y[rows]
 
     def _scaled(self, images: np.ndarray) -> np.ndarray:
         """Return images as inputs (n, D), in a buffer that the next chunk overwrites."""
@@ -235,9 +237,7 @@ class Trainer:
                 self.average.update(self.model.state())
         losses = -(targets * log_softmax(logits)).sum(axis=1)  # (n,)
         if not np.isfinite(losses).all():
-            batch = int(np.flatnonzero(~np.isfinite(losses))[0]) // self.batch_size  # the first
-            rows = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
-            raise self._error(step + batch, f"the loss is {losses[rows].mean()}", x[rows])
+            self._diverged(step, x, losses)
         return np.array([losses.sum(), (logits.argmax(axis=1) == y).sum(), len(y)])
 
     def _step(self, x: np.ndarray, targets: np.ndarray, lr: float) -> np.ndarray:
@@ -263,6 +263,12 @@ class Trainer:
 
     def _lr(self, step: int) -> float:
         return float(self.schedule(step) * self.lr_factor)  # of whatever type theirs are
+
+    def _diverged(self, step: int, x: np.ndarray, losses: np.ndarray) -> None:
+        """Raise DivergedError for the first batch of a chunk whose loss is not finite."""
+        batch = int(np.flatnonzero(~np.isfinite(losses))[0]) // self.batch_size
+        rows = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
+        raise self._error(step + batch, f"the loss is {losses[rows].mean()}", x[rows])
 
     def _error(self, step: int, what: str, x: np.ndarray) -> DivergedError:
         epoch, within = divmod(step, self.steps_per_epoch)

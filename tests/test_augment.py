@@ -392,13 +392,13 @@ def living_threads():
 
 
 def test_ahead_yields_the_same_items_in_order():
-    assert list(ahead(range(1000))) == list(range(1000))
+    assert list(ahead(range(1000), depth=3)) == list(range(1000))
     assert list(ahead([])) == []
     assert list(ahead([None, False, 0])) == [None, False, 0]
     assert not living_threads()
 
 
-def test_ahead_works_in_another_thread_and_no_further_than_two_items():
+def test_ahead_works_in_another_thread_and_no_further_than_its_depth():
     made = []
 
     def source():
@@ -406,7 +406,7 @@ def test_ahead_works_in_another_thread_and_no_further_than_two_items():
             made.append((item, threading.current_thread()))
             yield item
 
-    items = ahead(source())
+    items = ahead(source(), depth=2)
     assert not made  # nothing starts before the first item is wanted
     assert next(items) == 0
     deadline = time.monotonic() + 5
