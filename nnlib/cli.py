@@ -235,7 +235,7 @@ def run_train(options: argparse.Namespace) -> None:
     """Train a new run, or go on with one."""
     from nnlib import progress
 
-    watch = progress.for_stderr()
+    watch = progress.Bar()
     given = [setting.name for setting in fields(TrainConfig) if setting.name in options]
     if options.resume is None:
         run = training.train(config_of(options, ", or --resume DIR"), options.out, watch)

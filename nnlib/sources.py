@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from nnlib.checks import InputError
-from nnlib.files import make_folder, project_root, sha256, write_atomic
+from nnlib.files import make_folder, project_root, reading, sha256, write_atomic
 
 TRAIN_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 TEST_FILES = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -180,11 +180,9 @@ def _sum_of(path: Path, unpack: bool = False) -> str:
 
     With `unpack`, that of its content, if it is packed and whole.
     """
-    try:
+    with reading(path, advice="replace the file"):
         state = path.stat()
         return _hashed(path, state.st_mtime_ns, state.st_size, unpack)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}; replace the file") from error
 
 
 @lru_cache

@@ -79,8 +79,8 @@ class Trainer:
     """The loop. Iterate `run()`; between two of its yields everything may be looked at.
 
     `lr_factor` multiplies the schedule and may be changed at any time; it is part of `state`.
-    `answering` is the model that is validated: the one that learns, or the average of its weights.
-    After an epoch, `best` is that model with the best weights by validation accuracy.
+    After every epoch the best weights by validation accuracy are in `best`. `answering` is the
+    model that is validated: the one that learns, or the average of its weights.
     """
 
     def __init__(
