@@ -106,20 +106,6 @@ def write_atomic(path: str | os.PathLike, data: bytes | str, sync: bool = True) 
         sync_folder(path.parent)
 
 
-def append(path: Path, text: str) -> None:
-    """Write text at the end of a file; a crash may leave a part of it."""
-    with writing(path), open(path, "ab") as stream:
-        stream.write(text.encode())
-
-
-def cut_lines(path: Path, lines: int) -> None:
-    """Leave of a file its first lines, and write nothing where it has no more."""
-    with writing(path), open(path, "rb") as stream:
-        end = sum(len(stream.readline()) for _ in range(lines))
-        if stream.readline():
-            os.truncate(path, end)
-
-
 def sync_folder(folder: Path, names: Iterable[str] = ()) -> None:
     """Have those files that are there, and renames, survive a power cut, as far as a system can."""
     for path in filter(Path.exists, map(folder.joinpath, names)):

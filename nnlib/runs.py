@@ -128,7 +128,7 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(os.path.expanduser(path))
         self.model = self.path / MODEL  # the best weights
-        self.written = {HISTORY: 0, DIAGNOSTICS: 0}  # rows that are in the files
+        self.written = {HISTORY: 0, DIAGNOSTICS: 0}  # rows that this process has in the files
         self.safe, self.synced = True, 0.0  # is the checkpoint on disk; when was it waited for
         self.used: Path | None = None  # the checkpoint that is gone on from
 
@@ -175,7 +175,8 @@ class RunFolder:
         for name, rows in ((HISTORY, history.rows), (DIAGNOSTICS, history.samples)):
             path, done = self.path / name, self.written[name]
             if done and path.exists():
-                files.append(path, rows_to_csv(rows, done))
+                with files.writing(path), open(path, "ab") as stream:
+                    stream.write(rows_to_csv(rows, done).encode())
             else:
                 files.write_atomic(path, rows_to_csv(rows), sync=False)
             self.written[name] = len(rows)
@@ -224,15 +225,10 @@ class RunFolder:
         if refused:
             raise InputError(refused[0])
 
-    def forget_later(self, history: History) -> None:
-        """Cut off the tables what came after the checkpoint that is gone on from, now the last."""
-        self.written = {HISTORY: len(history.rows), DIAGNOSTICS: len(history.samples)}
-        for name, rows in self.written.items():
-            if rows:
-                files.cut_lines(self.path / name, rows + 1)
+    def go_on(self) -> None:
+        """Let the checkpoint that was loaded be the last; the tables are written anew with it."""
         if self.used == self.path / PREVIOUS:
             os.replace(self.used, self.path / CHECKPOINT)
-        self.sync(now=True)
 
 
 def _number(column: str, text: str) -> float:

@@ -252,8 +252,8 @@ def resume(
         if config != before:
             _check_epochs(before, config, trainer.epoch)
         if trainer.epoch and (config != before or not trainer.finished):
-            folder.forget_later(trainer.history)
-            save_run(trainer, folder, checkpoint=False)  # the file may be of an epoch forgotten
+            folder.go_on()
+            save_run(trainer, folder, checkpoint=False)  # what is there may be of later epochs
         if config != before:
             save_settings(config, trainer, folder)
         return _finish(config, folder, trainer, on_progress)
