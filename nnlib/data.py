@@ -104,7 +104,7 @@ def _read(
     In a folder of one's own, the classes are the numbers from 0 to the largest training label.
     """
     paths = list(fetch(name, files).values())
-    classes = tuple(DATASETS[str(name)].classes) if name in DATASETS else ()
+    classes = DATASETS[str(name)].classes if name in DATASETS else ()
     if not paths:
         return *_read_digits(test=files == TEST_FILES), classes, "scikit-learn"
     images, labels, source = read_idx(paths[0], 3), read_idx(paths[1], 1), str(paths[0].parent)

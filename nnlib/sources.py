@@ -51,13 +51,16 @@ class KnownSet:
     """What is published about a data set; one without files comes with scikit-learn."""
 
     title: str  # as its makers write it
-    classes: Sequence[str]
-    sums: Sequence[str] = ()  # SHA-256 of the four `FILES`, then of what is packed in them
-    mirrors: Sequence[str] = ()  # addresses of the folders that hold them, the first one first
+    classes: tuple[str, ...]
+    sums: tuple[str, ...] = ()  # SHA-256 of the four `FILES`, then of what is packed in them
+    mirrors: tuple[str, ...] = ()  # addresses of the folders that hold them, the first one first
 
 
 PUBLISHED = json.loads((Path(__file__).parent / "datasets.json").read_text("utf-8"))
-DATASETS = {name: KnownSet(**known) for name, known in PUBLISHED.items()}
+DATASETS = {
+    name: KnownSet(known["title"], *(tuple(known[each]) for each in ("classes", "sums", "mirrors")))
+    for name, known in PUBLISHED.items()
+}
 
 
 class DownloadError(OSError):
@@ -139,7 +142,7 @@ def _own_files(name: str) -> dict[str, Path]:
     raise InputError(f"{folder} lacks {lacking} (.gz or not){seen}; rename or add what is missing")
 
 
-def _official_file(name: str, file: str, sums: Sequence[str], mirrors: list[str]) -> Path:
+def _official_file(name: str, file: str, sums: tuple[str, ...], mirrors: list[str]) -> Path:
     """Return a verified file of a known set, downloading it where it is missing or damaged."""
     given, folder = os.environ.get("NNLIB_DATA"), project_root() / "data" / name
     path = _given_file(Path(os.path.expanduser(given)), name, file, sums) if given else None
@@ -150,7 +153,7 @@ def _official_file(name: str, file: str, sums: Sequence[str], mirrors: list[str]
     return path
 
 
-def _given_file(folder: Path, name: str, file: str, sums: Sequence[str]) -> Path | None:
+def _given_file(folder: Path, name: str, file: str, sums: tuple[str, ...]) -> Path | None:
     """Return the file where it is below NNLIB_DATA; InputError for another in its place."""
     letters = name.replace("-", "")  # FashionMNIST, Fashion-MNIST, …
     places = [p for p in folder.glob("*") if re.sub("[^a-z]", "", p.name.lower()) == letters]
@@ -167,7 +170,7 @@ def _called(file: str, folder: Path) -> Iterator[Path]:
     return (path for _, seen, path in _named_files(folder) if seen == file)
 
 
-def _first_right(folder: Path, file: str, sums: Sequence[str]) -> Path | None:
+def _first_right(folder: Path, file: str, sums: tuple[str, ...]) -> Path | None:
     """Return the first path in a folder that goes by the file's name and has its content."""
     for path in _called(file, folder):
         if _sum_of(path) == sums[0] or _sum_of(path, unpack=True) in sums:
