@@ -105,10 +105,6 @@ class History:
         """Return one column, an entry an epoch."""
         return [row[name] for row in self.rows]
 
-    def epochs_since_best(self) -> int:
-        """Return how many epochs have passed without a better one."""
-        return self.rows[-1]["epoch"] - self.best["epoch"] if self.rows else 0
-
 
 def versions() -> dict[str, str]:
     """Return the versions that a result depends on."""

@@ -161,8 +161,8 @@ class Trainer:
     @property
     def finished(self) -> bool:
         """True after the last epoch, or when patience has run out."""
-        stale = self.patience and self.history.epochs_since_best() >= self.patience
-        return self.epoch >= self.epochs or bool(stale)
+        since = self.epoch - self.history.best.get("epoch", 0)  # the best one
+        return self.epoch >= self.epochs or 0 < self.patience <= since
 
     def run(self) -> Iterator[Progress]:
         """Train until finished, yielding after every chunk of about a thousand images."""

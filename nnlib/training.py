@@ -156,8 +156,7 @@ def fit(
     try:
         with RunFolder.create(out) if out is not None else nullcontext() as folder:
             if folder:
-                about = {"architecture": model.architecture, "threads": trainer.threads}
-                folder.save_config(about)
+                folder.save_config({"architecture": model.architecture, "threads": trainer.threads})
             return _drive(trainer, folder, on_progress, again)
     except Interrupted as stop:
         if not hasattr(sys, "ps1"):  # a program is to end
