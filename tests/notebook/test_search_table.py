@@ -62,9 +62,9 @@ def test_it_is_drawn_a_few_times_a_second_and_takes_no_time(frames, tmp_path):
 
     def watch(row, result):
         nonlocal spent
-        start = time.perf_counter()
+        start = time.thread_time()  # a neighbour's load is not its own
         shown(row, result)
-        spent += time.perf_counter() - start
+        spent += time.thread_time() - start
 
     result = run_search(CONFIG, SPACE, 40, out=tmp_path / "s", on_trial=watch)
     shown.close(result)

@@ -80,7 +80,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab.Lab]:
     with lab.Lab(root, tmp_path_factory.mktemp("home")) as started:
         yield started
-    assert "Traceback" not in started.log.read_text()
+    # the server's own; a kernel that is ended while it works may leave words of its own there
+    assert re.findall(r"(?m)^\[[EC] .*", started.log.read_text()) == []
 
 
 Open = Callable[..., lab.Notebook]
