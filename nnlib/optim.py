@@ -13,6 +13,7 @@ import numpy as np
 
 from nnlib import checks
 
+PIECE = 2**15  # numbers averaged at a time
 Arrays = dict[str, np.ndarray]
 Schedule = Callable[[int], float]
 
@@ -145,8 +146,12 @@ class Average:
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         self.steps += 1
         for name, array in weights.items():
-            mean = self.state[name]
-            mean += mean.dtype.type(1 - decay) * (array - mean)
+            flat, mean = array.reshape(-1), self.state[name].reshape(-1)
+            for start in range(0, flat.size, PIECE):  # a piece stays in cache
+                piece = slice(start, start + PIECE)
+                change = np.subtract(flat[piece], mean[piece])
+                change *= mean.dtype.type(1 - decay)
+                mean[piece] += change
 
 
 def gradient_norm(gradients: Arrays) -> float:
