@@ -13,8 +13,6 @@ random displacement d. The answer is read off by bilinear interpolation, with 0 
 Positions are (row, column) in pixels, rows downwards; images are uint8 (N, h, w) throughout.
 """
 
-import math
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,24 +28,10 @@ from nnlib.checks import InputError
 
 PIECE = 2**16  # pixels handled at a time: what a piece needs stays in a core's own cache
 ONE_THREAD = 10**5  # multiplications in a matrix product that BLAS does not share among threads
-LEAST_SIGMA = 0.5  # pixels; below, neighbours move independently and nothing is smooth
+SIGMA = 4.0  # pixels: how smooth elastic displacements are, as Simard's
 Array = np.ndarray
 Size = tuple[int, int]  # (h, w) in pixels
 T = TypeVar("T")
-
-
-_own = threading.local()
-
-
-def _scratch(name: str, shape: tuple[int, ...], dtype: type) -> Array:
-    """Return an array with anything in it, valid until this thread asks for the name again.
-
-    A thread uses its arrays again and again: fresh memory costs as much as the work in it.
-    """
-    kept, size = vars(_own), math.prod(shape)
-    if name not in kept or kept[name].size < size:
-        kept[name] = np.empty(size, dtype)
-    return kept[name][:size].reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -62,8 +46,8 @@ class Augment:
     shear     k uniform in ±shear: a row moves sideways by k pixels per row below the centre
     elastic   root-mean-square displacement in pixels along each axis (√2 times that in length)
               of a random field with correlation exp(−r² / 4σ²) at distance r: white noise
-              smoothed by a Gaussian of σ = elastic_sigma pixels, with equal strength up to the
-              image's border. Simard's α = 34, σ = 4 on 28×28 are 1.4; Cireşan's are about 1.1.
+              smoothed by a Gaussian of σ = 4 pixels, with equal strength up to the image's
+              border. Simard's α = 34 with this σ on 28×28 is 1.4; Cireşan's are about 1.1.
     cutout    side in pixels of a square set to 0, its centre uniform over the pixels, so that it
               may hang over the border (DeVries, Taylor 2017); done last
 
@@ -76,7 +60,6 @@ class Augment:
     zoom: float = 0.0
     shear: float = 0.0
     elastic: float = 0.0
-    elastic_sigma: float = 4.0
     cutout: int = 0
 
     def __post_init__(self) -> None:
@@ -88,8 +71,6 @@ class Augment:
         checks.whole("cutout", self.cutout)
         if checks.not_negative("rotate", self.rotate) > 180:
             raise InputError(f"rotate must be at most 180 degrees, got {self.rotate!r}")
-        if checks.positive("elastic_sigma", sigma := self.elastic_sigma) < LEAST_SIGMA:
-            raise InputError(f"elastic_sigma must be >= {LEAST_SIGMA} pixels, got {sigma!r}")
 
     @property
     def active(self) -> bool:
@@ -134,7 +115,8 @@ class Augment:
         if self._warps:
             images = sample(images, self._positions(images.shape, flipped, rng))
         else:
-            images = _mirrored(images, flipped) if self.flip else images
+            images = images.copy()
+            images[flipped] = images[flipped, :, ::-1]
             images = _moved(images, int(self.shift), rng)
         if self.cutout:
             _cover(images, self.cutout, rng)
@@ -149,16 +131,11 @@ class Augment:
             for middle, spread in ((0, self.rotate), (1, self.zoom), (0, self.shear))
         )
         matrix = linear_map(angle, zoom, shear, flipped)
-        weights = self._weights(n, h, w, rng) if self.elastic else None
-        return positions((h, w), matrix, shift, weights, self.elastic_sigma)
-
-    def _weights(self, n: int, h: int, w: int, rng: np.random.Generator) -> Array:
-        """Draw the weights of the bumps of n displacements: (N, 2, R, S) float32."""
-        r, s = (bumps(side, self.elastic_sigma).shape[1] for side in (h, w))
-        weights = _scratch("weights", (n, 2, r, s), np.float32)
-        rng.standard_normal(dtype=np.float32, out=weights)
-        weights *= np.float32(self.elastic)
-        return weights
+        weights = None
+        if self.elastic:
+            size = n, 2, bumps(h).shape[1], bumps(w).shape[1]
+            weights = rng.standard_normal(size, np.float32) * np.float32(self.elastic)
+        return positions((h, w), matrix, shift, weights)
 
 
 def linear_map(angle: Array, zoom: Array, shear: Array, flipped: Array) -> Array:
@@ -177,7 +154,7 @@ def linear_map(angle: Array, zoom: Array, shear: Array, flipped: Array) -> Array
 
 
 @lru_cache(maxsize=64)
-def bumps(size: int, sigma: float) -> Array:
+def bumps(size: int) -> Array:
     """Return Gaussians (size, R) whose weighted sum is a smooth function on `size` pixels.
 
     Column k is exp(−(i/σ − k)² / 2), i from the centre: one every σ pixels and two beyond either
@@ -185,17 +162,15 @@ def bumps(size: int, sigma: float) -> Array:
     noise on every pixel had been smoothed, for a fifth of the random numbers at 28×28 and σ = 4.
     Scaled to a variance of 1 in the mean over the pixels.
     """
-    pixel = (np.arange(size) - (size - 1) / 2) / sigma
-    last = np.ceil(size / 2 / sigma) + 2
+    pixel = (np.arange(size) - (size - 1) / 2) / SIGMA
+    last = np.ceil(size / 2 / SIGMA) + 2
     gaussians = np.exp(-(np.subtract.outer(pixel, np.arange(-last, last + 1)) ** 2) / 2)
     gaussians *= np.sqrt(size / np.sum(gaussians**2))
     gaussians.flags.writeable = False  # shared by every caller
     return gaussians
 
 
-def positions(
-    shape: Size, matrix: Array, shift: Array, weights: Array | None = None, sigma: float = 4.0
-) -> Array:
+def positions(shape: Size, matrix: Array, shift: Array, weights: Array | None = None) -> Array:
     """Return where each output pixel looks, q = c + M (p − c) + t + d(p): (N, 2, h, w) float32.
 
     shape (h, w); matrix M (N, 2, 2); shift t (N, 2) in pixels; weights (N, 2, R, S), those of
@@ -205,18 +180,16 @@ def positions(
     column. So their sum is a product of three small matrices, A W Bᵀ, for each image and axis.
     """
     h, w = shape
-    down, across = _axis(h, sigma, weights is not None), _axis(w, sigma, weights is not None)
+    down, across = _axis(h, weights is not None), _axis(w, weights is not None)
     n, r, s = len(matrix), down.shape[1], across.shape[1]
-    terms = _scratch("terms", (n, 2, r, s), np.float32)
-    terms[...] = 0
+    terms = np.zeros((n, 2, r, s), np.float32)
     terms[:, :, 0, 0] = shift + np.array([h - 1, w - 1]) / 2
     terms[:, :, 1, 0] = matrix[:, :, 0]
     terms[:, :, 0, 1] = matrix[:, :, 1]
     if weights is not None:
         terms[:, :, 2:, 2:] = weights
-    along_rows = _scratch("along rows", (n, 2, r, w), np.float32)
-    _product(terms, across.T, along_rows)  # (N, 2, 2+R, 2+S) (2+S, w)
-    return _product(down, along_rows, np.empty((n, 2, h, w), np.float32))  # (h, 2+R) (N, 2, 2+R, w)
+    along_rows = _product(terms, across.T, np.empty((n, 2, r, w), np.float32))
+    return _product(down, along_rows, np.empty((n, 2, h, w), np.float32))
 
 
 def _product(a: Array, b: Array, out: Array) -> Array:
@@ -234,10 +207,10 @@ def _product(a: Array, b: Array, out: Array) -> Array:
 
 
 @lru_cache(maxsize=64)
-def _axis(size: int, sigma: float, elastic: bool) -> Array:
+def _axis(size: int, elastic: bool) -> Array:
     """Return the functions of one axis as columns: 1, distance from the centre, bumps."""
     distance = np.arange(size) - (size - 1) / 2
-    columns = [np.ones(size), distance, *(bumps(size, sigma).T if elastic else ())]
+    columns = [np.ones(size), distance, *(bumps(size).T if elastic else ())]
     return np.stack(columns, axis=1).astype(np.float32)
 
 
@@ -246,32 +219,24 @@ def sample(images: Array, positions: Array) -> Array:
 
     Outside an image all is 0. Positions count in 1/256 of a pixel: the result, uint8
     (N, h', w'), is within one grey level of exact interpolation, rounded.
+
+    Two rows are interpolated in one multiplication: a number holds the upper pixel in its low and
+    the lower in its high 16 bits, and 256 a + f (b − a) is at most 256 · 255 in each half.
     """
-    shape = (len(images), *positions.shape[2:])
-    pixel, fraction = _split(positions, images.shape)  # both (N, 2, h', w')
-    index = _scratch("index", shape, np.intp)
-    _, h, w = images.shape
-    np.multiply(pixel[:, 0], w + 2, out=index, dtype=np.intp)
-    index += pixel[:, 1]
-    index += (np.arange(len(images)) * ((h + 2) * (w + 2)))[:, None, None]
-    # Every index is valid: "wrap" only spares NumPy's safety copy.
-    corners = _scratch("found", shape, np.uint32)
-    np.take(_corners(images), index, out=corners, mode="wrap")
-    return _blend(corners, fraction[:, 0], fraction[:, 1]).astype(np.uint8)
-
-
-def _split(positions: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """Return the upper left pixel, counted with a border of one, and how far on, in 1/256."""
-    fixed = _scratch("fixed", positions.shape, np.float32)
-    np.multiply(positions, np.float32(256), out=fixed)
-    fixed += np.float32(256 + 0.5)  # the border, and rounding to nearest
-    for axis, size in enumerate(shape[1:]):
+    n, h, w = images.shape
+    fixed = positions * np.float32(256)
+    fixed += np.float32(256 + 0.5)  # a border of one pixel, and rounding to nearest
+    for axis, size in enumerate((h, w)):
         np.clip(fixed[:, axis], 0, (size + 1) * 256, out=fixed[:, axis])
-    pixel = _scratch("pixel", positions.shape, np.int32)
-    np.copyto(pixel, fixed, casting="unsafe")
-    fraction = np.bitwise_and(pixel, 255, out=fixed.view(np.int32))
-    pixel >>= 8
-    return pixel, fraction.view(np.uint32)
+    place = fixed.astype(np.uint32)
+    row, column = (place >> 8).transpose(1, 0, 2, 3)  # (N, h', w'), of the upper left pixel
+    down, right = (place & 255).transpose(1, 0, 2, 3)  # how far on from there, in 1/256
+    start = np.arange(n) * ((h + 2) * (w + 2))
+    # Every index is valid: "wrap" only spares NumPy's safety copy.
+    corners = _corners(images).take(start[:, None, None] + (row * (w + 2) + column), mode="wrap")
+    both = _between(corners & 0x00FF00FF, corners >> 8 & 0x00FF00FF, right)  # 256 × grey
+    grey = _between(both & 0xFFFF, both >> 16, down)  # 65536 × grey
+    return (grey + (1 << 15) >> 16).astype(np.uint8)
 
 
 def _corners(images: Array) -> Array:
@@ -280,56 +245,24 @@ def _corners(images: Array) -> Array:
     The images have a border of one pixel of 0 around them; the result is flat.
     """
     n, h, w = images.shape
-    flat = _scratch("corners", (n * (h + 2) * (w + 2),), np.uint32)
-    neighbour = _scratch("neighbour", flat.shape, np.uint32)
-    flat[:] = 0
-    flat.reshape(n, h + 2, w + 2)[:, 1:-1, 1:-1] = images
+    bordered = np.zeros((n, h + 2, w + 2), np.uint32)
+    bordered[:, 1:-1, 1:-1] = images
+    flat = bordered.reshape(-1)
     for step, bits in ((1, 8), (w + 2, 16)):
-        flat[:-step] |= np.left_shift(flat[step:], bits, out=neighbour[step:])
+        flat[:-step] |= flat[step:] << bits
     return flat
 
 
-def _blend(corners: Array, down: Array, right: Array) -> Array:
-    """Interpolate packed corners at fractions of 1/256, both rows in one multiplication.
-
-    A number holds the upper pixel in its low and the lower in its high 16 bits. For a pair
-    (a, b), 256 a + f (b − a) is at most 256 · 255 in each half, so the halves never mix.
-    """
-    left = _scratch("left", corners.shape, np.uint32)
-    np.bitwise_and(corners, 0x00FF00FF, out=left)
-    corners >>= 8
-    corners &= 0x00FF00FF
-    both = _between(left, corners, right)  # 256 × (upper | lower << 16)
-    upper = np.bitwise_and(both, 0xFFFF, out=corners)
-    both >>= 16
-    grey = _between(upper, both, down)  # 65536 × grey level
-    grey += 1 << 15
-    grey >>= 16
-    return grey
-
-
 def _between(a: Array, b: Array, fraction: Array) -> Array:
-    """Return 256 a + fraction · (b − a) modulo 2³², written over both arguments."""
-    b -= a
-    b *= fraction
-    a <<= 8
-    a += b
-    return a
-
-
-def _mirrored(images: Array, flipped: Array) -> Array:
-    """Mirror the flagged images left and right."""
-    result = images.copy()
-    result[flipped] = images[flipped, :, ::-1]
-    return result
+    """Return 256 a + fraction · (b − a) modulo 2³²."""
+    return (a << 8) + fraction * (b - a)
 
 
 def _moved(images: Array, reach: int, rng: np.random.Generator) -> Array:
     """Let each image look up to `reach` whole pixels away along each axis; 0 from outside."""
     n, h, w = images.shape
     shift = rng.integers(0, 2 * reach, (n, 2), endpoint=True)  # of a frame that begins at -reach
-    bordered = _scratch("bordered", (n, h + 2 * reach, w + 2 * reach), np.uint8)
-    bordered[...] = 0
+    bordered = np.zeros((n, h + 2 * reach, w + 2 * reach), np.uint8)
     bordered[:, reach : reach + h, reach : reach + w] = images
     windows = sliding_window_view(bordered, (h, w), axis=(1, 2))  # (N, 2r+1, 2r+1, h, w)
     return windows[np.arange(n), shift[:, 0], shift[:, 1]]
@@ -351,16 +284,13 @@ def ahead(batches: Iterable[T], depth: int = 2) -> Iterator[T]:
     closes the generator or is interrupted, the thread ends after the item it is at.
     The thread draws ahead, so give it a random generator that nothing else uses.
     """
-    return _ahead(iter(batches), checks.whole("depth", depth, 1))
-
-
-def _ahead(batches: Iterator[T], depth: int) -> Iterator[T]:
     end: Any = object()
+    items = iter(batches)
     thread = ThreadPoolExecutor(1, thread_name_prefix="ahead")
     try:
-        waiting = deque(thread.submit(next, batches, end) for _ in range(depth))
+        waiting = deque(thread.submit(next, items, end) for _ in range(depth))
         while (item := waiting.popleft().result()) is not end:
-            waiting.append(thread.submit(next, batches, end))
+            waiting.append(thread.submit(next, items, end))
             yield item
     finally:
         thread.shutdown(cancel_futures=True)

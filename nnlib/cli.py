@@ -235,7 +235,7 @@ def run_train(options: argparse.Namespace) -> None:
     """Train a new run, or go on with one."""
     from nnlib import progress
 
-    watch = progress.for_stderr()
+    watch = progress.Bar()
     given = [setting.name for setting in fields(TrainConfig) if setting.name in options]
     if options.resume is None:
         run = training.train(config_of(options, ", or --resume DIR"), options.out, watch)
@@ -273,9 +273,9 @@ def trained_on(path: str, model: MLP) -> str:
     """Return the data set of a run's folder or model file; InputError where it does not say."""
     folder = RunFolder(path)
     folder = folder if folder.path.is_dir() else RunFolder(folder.path.parent)
-    if folder.holds_a_run() and (name := folder.load_config().get("dataset")):
-        return name
-    if (name := model.info.get("dataset")) in DATASETS:
+    if folder.holds_a_run() and (place := folder.load_config().get("dataset")):
+        return place
+    if (name := model.info.get("dataset", "")) in DATASETS:
         return name
     raise InputError(f"{path} does not say what it was trained on: add --dataset NAME")
 

@@ -104,15 +104,14 @@ def _read(
     In a folder of one's own, the classes are the numbers from 0 to the largest training label.
     """
     paths = list(fetch(name, files).values())
+    classes = DATASETS[str(name)].classes if name in DATASETS else ()
     if not paths:
-        return *_read_digits(test=files == TEST_FILES), DATASETS["digits"].classes, "scikit-learn"
+        return *_read_digits(test=files == TEST_FILES), classes, "scikit-learn"
     images, labels, source = read_idx(paths[0], 3), read_idx(paths[1], 1), str(paths[0].parent)
     if len(images) != len(labels):
         counts = f"{len(images)} images but {paths[1]} {len(labels)} labels"
         raise InputError(f"{paths[0]} holds {counts}; give files that belong together")
-    if name in DATASETS:
-        classes = DATASETS[str(name)].classes
-    else:
+    if not classes:
         (path,) = fetch(name, TRAIN_FILES[1:]).values()
         classes = tuple(str(k) for k in range(int(read_idx(path, 1).max()) + 1))
     if labels.max() >= len(classes):

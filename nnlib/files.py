@@ -16,7 +16,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,25 +66,22 @@ def complaint(error: OSError, advice: str = "") -> str:
 
 
 @contextmanager
-def writing(path: Path, what: str = "the file") -> Iterator[None]:
-    """Turn what the operating system says about a place into one line about that place."""
-    try:
-        yield
-    except OSError as error:
-        why = complaint(error, "choose another place")
-        raise InputError(f"cannot write {what} {path}: {why}") from error
-
-
-@contextmanager
-def reading(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield the path of a file; its lack, and of memory for it, become one line about it."""
+def reading(
+    path: str | os.PathLike, doing: str = "read", advice: str = "name another"
+) -> Iterator[Path]:
+    """Yield the path of a file; what the system says about it becomes one line about it."""
     path = Path(os.path.expanduser(path))
     try:
         yield path
     except OSError as error:
-        raise InputError(f"cannot read {path}: {complaint(error, 'name another')}") from error
+        raise InputError(f"cannot {doing} {path}: {complaint(error, advice)}") from error
     except MemoryError as error:
-        raise InputError(f"cannot read {path}: out of memory; close other programs") from error
+        raise InputError(f"cannot {doing} {path}: out of memory; close other programs") from error
+
+
+def writing(path: str | os.PathLike, what: str = "the file") -> AbstractContextManager[Path]:
+    """Do as `reading` where something is written."""
+    return reading(path, f"write {what}", "choose another place")
 
 
 def write_atomic(path: str | os.PathLike, data: bytes | str, sync: bool = True) -> None:
@@ -94,9 +91,8 @@ def write_atomic(path: str | os.PathLike, data: bytes | str, sync: bool = True) 
     holds for a process that is killed, not for a power cut. Text is UTF-8. Raises InputError where
     the folder cannot be written.
     """
-    path = Path(os.path.expanduser(path))
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    with writing(path):
+    with writing(path) as path:
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
         try:
             with open(temporary, "xb") as stream:
                 stream.write(data.encode() if isinstance(data, str) else data)
@@ -108,20 +104,6 @@ def write_atomic(path: str | os.PathLike, data: bytes | str, sync: bool = True) 
             temporary.unlink(missing_ok=True)
     if sync:
         sync_folder(path.parent)
-
-
-def append(path: Path, text: str) -> None:
-    """Write text at the end of a file; a crash may leave a part of it."""
-    with writing(path), open(path, "ab") as stream:
-        stream.write(text.encode())
-
-
-def cut_lines(path: Path, lines: int) -> None:
-    """Leave of a file its first lines, and write nothing where it has no more."""
-    with writing(path), open(path, "rb") as stream:
-        end = sum(len(stream.readline()) for _ in range(lines))
-        if stream.readline():
-            os.truncate(path, end)
 
 
 def sync_folder(folder: Path, names: Iterable[str] = ()) -> None:
@@ -162,27 +144,31 @@ def owned(folder: Path, names: Iterable[str]) -> Iterator[None]:
 
 
 @contextmanager
-def stoppable(handler: Callable = signal.default_int_handler) -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end what is inside as Ctrl-C does, so that it clears up.
-
-    What is ignored, under nohup, or handled by others stays so.
-    """
-    known = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
+def handling(usual: Any, handler: Callable, *names: str) -> Iterator[None]:
+    """Have signals handled for a while that are handled as usual; those of others stay so."""
     main = threading.current_thread() is threading.main_thread()
-    ours = [each for each in known if main and each and signal.getsignal(each) is signal.SIG_DFL]
+    known = [getattr(signal, name, None) for name in names if main]
+    ours = [each for each in known if each and signal.getsignal(each) is usual]
     for each in ours:
         signal.signal(each, handler)
     try:
         yield
     finally:
         for each in ours:
-            signal.signal(each, signal.SIG_DFL)
+            signal.signal(each, usual)
+
+
+def stoppable(handler: Callable = signal.default_int_handler) -> AbstractContextManager[None]:
+    """Let SIGTERM and SIGHUP end what is inside as Ctrl-C does, so that it clears up.
+
+    What is ignored, under nohup, or handled by others stays so.
+    """
+    return handling(signal.SIG_DFL, handler, "SIGTERM", "SIGHUP")
 
 
 def make_folder(path: str | os.PathLike) -> Path:
     """Create a folder and those above it, and check that it can be written."""
-    folder = Path(os.path.expanduser(path))
-    with writing(folder, "to the folder"):
+    with writing(path, "to the folder") as folder:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     return folder
@@ -193,14 +179,14 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
     write_atomic(path, to_json(value, indent=2) + "\n")
 
 
-def read_json(path: str | os.PathLike) -> Any:
-    """Read a JSON file; InputError names a file that is missing, damaged or far too large."""
+def read_json(path: str | os.PathLike) -> dict[str, Any]:
+    """Read a table; InputError names a file that is missing, damaged, no table or far too large."""
     with reading(path) as path, open(path, "rb") as stream:
         raw = stream.read(MAX_JSON + 1)
     if len(raw) > MAX_JSON:
         raise InputError(f"{path} is too large for a table, over {MAX_JSON:,} bytes; restore it")
     try:
-        return json.loads(raw.decode())
+        return checks.instance("its content", json.loads(raw.decode()), dict)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON ({error}); restore or delete it") from error
 
@@ -241,14 +227,13 @@ def load_tensors(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict]:
         try:
             with safe_open(path, "numpy") as file:
                 metadata = json.loads((file.metadata() or {})[METADATA_KEY])
+                checks.instance("its metadata", metadata, dict)
                 tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
         except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(
                 f"{path} is not a model file of this library ({reason}); name a .safetensors file"
             ) from error
-    if not isinstance(metadata, dict):
-        raise InputError(f"{path} has metadata that is not a table; name a model of this library")
     return tensors, metadata
 
 

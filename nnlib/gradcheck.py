@@ -18,7 +18,8 @@ def numerical_gradient(
     `loss` is called without arguments and must read `parameter` (float64, any shape), which is
     moved in place and put back. The error is O(h²) from the formula and O(10⁻¹⁶/h) from rounding.
     """
-    _must_be(parameter, np.float64)
+    if parameter.dtype != np.float64:
+        raise ValueError(f"gradient checks need float64 parameters, got {parameter.dtype}")
     gradient = np.zeros_like(parameter)
     for index in np.ndindex(parameter.shape):
         original = parameter[index]
@@ -56,8 +57,3 @@ def check_gradients(model, x: np.ndarray, y: np.ndarray, weight_decay: float = 0
         name: relative_error(analytic[name], numerical_gradient(loss, parameter))
         for name, parameter in model.parameters.items()
     }
-
-
-def _must_be(array: np.ndarray, dtype: type) -> None:
-    if array.dtype != dtype:
-        raise ValueError(f"gradient checks need {dtype.__name__} parameters, got {array.dtype}")

@@ -52,25 +52,20 @@ def make_scaling(kind: str, images: np.ndarray) -> Scaling:
     pixels together; where all are equal, p - μ. Raises InputError for any other kind, and for
     standard without a pixel.
     """
-    if kind == "unit":
-        return UNIT
-    if kind == "none":
-        return Scaling(0.0, 1.0)
-    if kind == "standard":
+    if checks.one_of("scaling", kind, SCALINGS) == "standard":
         return _standard_scaling(images)
-    raise InputError(f"unknown scaling {kind!r}: use unit, standard or none")
+    return UNIT if kind == "unit" else Scaling(0.0, 1.0)
 
 
 def _standard_scaling(images: np.ndarray) -> Scaling:
     """Count how often each byte occurs: exact, whatever the order of the images."""
     if not images.size:
         raise InputError("standard scaling needs at least one pixel, got none")
-    flat = images.reshape(-1)
-    pieces = (flat[i : i + PIECE] for i in range(0, flat.size, PIECE))  # bincount widens to int64
+    pieces = np.array_split(images.reshape(-1), -(-images.size // PIECE))  # bincount widens them
     counts = sum(np.bincount(piece, minlength=256) for piece in pieces)  # (256,)
     values = np.arange(256)
-    mean = float(counts @ values) / flat.size
-    deviation = math.sqrt(float(counts @ (values - mean) ** 2) / flat.size)
+    mean = float(counts @ values) / images.size
+    deviation = math.sqrt(float(counts @ (values - mean) ** 2) / images.size)
     return Scaling(mean, 1 / deviation if deviation else 1.0)
 
 

@@ -20,7 +20,7 @@ from nnlib import checks, layers
 from nnlib.checks import InputError
 from nnlib.files import load_tensors, save_tensors
 from nnlib.images import UNIT, Scaling
-from nnlib.losses import log_softmax, softmax_cross_entropy
+from nnlib.losses import softmax, softmax_cross_entropy
 
 FORMAT = 1
 PREDICT_ROWS = 2048  # rows at a time, so that memory does not grow with the data
@@ -144,7 +144,7 @@ class MLP:
 
     def predict_proba(self, x: np.ndarray) -> np.ndarray:
         """Return the class probabilities softmax(logits): (N, D) -> (N, K)."""
-        parts = [np.exp(log_softmax(self.forward(rows))) for rows in in_pieces(x)]
+        parts = [softmax(self.forward(rows)) for rows in in_pieces(x)]
         return np.concatenate(parts) if parts else np.empty((0, self.sizes[-1]), self.dtype)
 
     def hidden(self, x: np.ndarray) -> list[np.ndarray]:

@@ -6,7 +6,6 @@ Whoever is given to `on_progress` is called at every yield of the loop. It may h
 
 import math
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -27,18 +26,12 @@ def epoch_line(row: dict[str, Any], epochs: int) -> str:
     )
 
 
-def print_epoch(progress: Progress) -> None:
-    """Write a line to standard error for each finished epoch: for logs."""
-    if progress.row:
-        with suppress(OSError):  # whoever reads it may be gone
-            print(epoch_line(progress.row, progress.epochs), file=sys.stderr, flush=True)
-
-
 class Bar:
-    """A bar on standard error with loss, accuracy and remaining time, below the epochs' lines."""
+    """A line on standard error for each epoch; on a terminal a bar below, with the time left."""
 
     def __init__(self) -> None:
-        self.bar = tqdm(unit="step", unit_scale=True, leave=False, dynamic_ncols=True, delay=1e-9)
+        how = {"unit": "step", "unit_scale": True, "leave": False, "dynamic_ncols": True}
+        self.bar = tqdm(**how, delay=1e-9, disable=None)  # None: where nobody looks
         self.close = self.bar.close  # takes the bar away; the lines stay
 
     def __call__(self, progress: Progress) -> None:
@@ -50,9 +43,5 @@ class Bar:
         self.bar.set_postfix_str(shown, refresh=False)
         self.bar.update(progress.step - self.bar.n)
         if progress.row:
-            self.bar.write(epoch_line(progress.row, progress.epochs), file=sys.stderr)
-
-
-def for_stderr() -> Callable[[Progress], None]:
-    """Return the bar where standard error is a terminal, else the lines."""
-    return Bar() if sys.stderr.isatty() else print_epoch
+            with suppress(OSError):  # whoever reads it may be gone
+                self.bar.write(epoch_line(progress.row, progress.epochs), file=sys.stderr)

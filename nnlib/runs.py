@@ -27,7 +27,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice, takewhile
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -105,16 +105,6 @@ class History:
         """Return one column, an entry an epoch."""
         return [row[name] for row in self.rows]
 
-    def epochs_since_best(self) -> int:
-        """Return how many epochs have passed without a better one."""
-        return self.rows[-1]["epoch"] - self.best["epoch"] if self.rows else 0
-
-    def mean_gradient_norm(self, epoch: int) -> float:
-        """Return the mean norm of the whole gradient over an epoch's samples."""
-        last = takewhile(lambda sample: sample["epoch"] >= epoch, reversed(self.samples))
-        norms = [sample["gradient"] for sample in last if sample["epoch"] == epoch][::-1]
-        return sum(norms) / len(norms)
-
 
 def versions() -> dict[str, str]:
     """Return the versions that a result depends on."""
@@ -134,7 +124,7 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(os.path.expanduser(path))
         self.model = self.path / MODEL  # the best weights
-        self.written = {HISTORY: 0, DIAGNOSTICS: 0}  # rows that are in the files
+        self.written = {HISTORY: 0, DIAGNOSTICS: 0}  # rows that this process has in the files
         self.safe, self.synced = True, 0.0  # is the checkpoint on disk; when was it waited for
         self.used: Path | None = None  # the checkpoint that is gone on from
 
@@ -173,18 +163,16 @@ class RunFolder:
         files.write_json(self.path / CONFIG, config)
 
     def load_config(self) -> dict:
-        """Read config.json; InputError where it is not a table."""
-        config = files.read_json(self.path / CONFIG)
-        if not isinstance(config, dict):
-            raise InputError(f"{self.path / CONFIG} is not a table of settings; restore it")
-        return config
+        """Read config.json."""
+        return files.read_json(self.path / CONFIG)
 
     def save_history(self, history: History) -> None:
         """Add to history.csv and diagnostics.csv what they lack, numbers to the last digit."""
         for name, rows in ((HISTORY, history.rows), (DIAGNOSTICS, history.samples)):
             path, done = self.path / name, self.written[name]
             if done and path.exists():
-                files.append(path, rows_to_csv(rows, done))
+                with files.writing(path), open(path, "ab") as stream:
+                    stream.write(rows_to_csv(rows, done).encode())
             else:
                 files.write_atomic(path, rows_to_csv(rows), sync=False)
             self.written[name] = len(rows)
@@ -219,30 +207,24 @@ class RunFolder:
         One that is damaged or refused, by an InputError, costs a warning; both, an InputError.
         """
         refused: list[str] = []
-        for path in (self.path / CHECKPOINT, self.path / PREVIOUS):
-            if path.exists():
-                try:
-                    load(*files.load_tensors(path))
-                except InputError as error:
-                    line = str(error)
-                    refused.append(line if str(path) in line else f"{path}: {line}")
-                else:
-                    self.used = path
-                    for line in refused:
-                        warnings.warn(f"{line}; going on from the one before it", stacklevel=2)
-                    return
+        for path in filter(Path.exists, (self.path / CHECKPOINT, self.path / PREVIOUS)):
+            try:
+                load(*files.load_tensors(path))
+            except InputError as error:
+                line = str(error)
+                refused.append(line if str(path) in line else f"{path}: {line}")
+                continue
+            self.used = path
+            for line in refused:
+                warnings.warn(f"{line}; going on from the one before it", stacklevel=2)
+            return
         if refused:
             raise InputError(refused[0])
 
-    def forget_later(self, history: History) -> None:
-        """Cut off the tables what came after the checkpoint that is gone on from, now the last."""
-        self.written = {HISTORY: len(history.rows), DIAGNOSTICS: len(history.samples)}
-        for name, rows in self.written.items():
-            if rows:
-                files.cut_lines(self.path / name, rows + 1)
+    def go_on(self) -> None:
+        """Let the checkpoint that was loaded be the last; the tables are written anew with it."""
         if self.used == self.path / PREVIOUS:
             os.replace(self.used, self.path / CHECKPOINT)
-        self.sync(now=True)
 
 
 def _number(column: str, text: str) -> float:

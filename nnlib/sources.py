@@ -10,6 +10,7 @@ Files of one's own have no published sum, so `read_idx` believes nothing that th
 import difflib
 import gzip
 import io
+import json
 import math
 import os
 import re
@@ -24,7 +25,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from nnlib.checks import InputError
-from nnlib.files import make_folder, project_root, sha256, write_atomic
+from nnlib.files import make_folder, project_root, reading, sha256, write_atomic
 
 TRAIN_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 TEST_FILES = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -55,45 +56,10 @@ class KnownSet:
     mirrors: tuple[str, ...] = ()  # addresses of the folders that hold them, the first one first
 
 
-CLOTHES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
+PUBLISHED = json.loads((Path(__file__).parent / "datasets.json").read_text("utf-8"))
 DATASETS = {
-    "fashion-mnist": KnownSet(
-        "Fashion-MNIST",
-        tuple(CLOTHES.split(",")),
-        (
-            "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
-            "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
-            "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
-            "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
-            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-        ),
-        (
-            "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
-            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-        ),
-    ),
-    "mnist": KnownSet(
-        "MNIST",
-        tuple("0123456789"),
-        (
-            "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-            "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-            "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-            "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-        ),
-        (
-            "https://ossci-datasets.s3.amazonaws.com/mnist/",
-            "https://storage.googleapis.com/cvdf-datasets/mnist/",
-        ),
-    ),
-    "digits": KnownSet("digits", tuple("0123456789")),
+    name: KnownSet(known["title"], *(tuple(known[each]) for each in ("classes", "sums", "mirrors")))
+    for name, known in PUBLISHED.items()
 }
 
 
@@ -139,7 +105,8 @@ def _named_files(folder: Path) -> list[tuple[tuple[Path, str, str], str, Path]]:
     """
     found = []
     for place in (folder, folder / "raw", *sorted(folder.glob("*/raw"))):
-        for path in sorted(place.glob("[!.]*"), key=_as_made, reverse=True):
+        paths = sorted(place.glob("[!.]*"), reverse=True)
+        for path in sorted(paths, key=lambda path: path.name.removesuffix(".gz") not in FILES):
             if named := NAMED.fullmatch(path.name):
                 before, part, what, behind = named.groups()
                 file = FILES[2 * (part.lower() != "train") + (what.lower() == "labels")]
@@ -147,10 +114,6 @@ def _named_files(folder: Path) -> list[tuple[tuple[Path, str, str], str, Path]]:
                 path = inside if inside.is_file() else path
                 found.append(((place, before, behind), file, path))
     return found
-
-
-def _as_made(path: Path) -> tuple[bool, str]:
-    return path.name.removesuffix(".gz") in FILES, path.name
 
 
 def _own_files(name: str) -> dict[str, Path]:
@@ -220,11 +183,9 @@ def _sum_of(path: Path, unpack: bool = False) -> str:
 
     With `unpack`, that of its content, if it is packed and whole.
     """
-    try:
+    with reading(path, advice="replace the file"):
         state = path.stat()
         return _hashed(path, state.st_mtime_ns, state.st_size, unpack)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}; replace the file") from error
 
 
 @lru_cache
@@ -360,11 +321,7 @@ def _parse_idx(stream: io.BufferedIOBase, ndim: int, capacity: int) -> np.ndarra
     if len(data) > size:
         raise ValueError(f"{described}, but more follow")
     values = np.frombuffer(data, kind).reshape(shape)
-    return _as_bytes(values[:, 0] if qmnist else values)
-
-
-def _as_bytes(values: np.ndarray) -> np.ndarray:
-    """Return whole numbers as bytes, if they are such."""
+    values = values[:, 0] if qmnist else values
     if values.dtype != np.uint8 and (values.min() < 0 or values.max() > 255):
         raise ValueError(f"it holds {values.min()} to {values.max()}, not numbers from 0 to 255")
     return values.astype(np.uint8, copy=False)

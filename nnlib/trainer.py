@@ -8,7 +8,7 @@ that an epoch can be run again, and `state` holds all else that decides the futu
 import copy
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -38,23 +38,20 @@ Arrays = dict[str, np.ndarray]
 
 def _generator(name: str, state: Any) -> Any:
     """Return the state of a generator, after one has taken it."""
-    try:
-        (trial := np.random.PCG64()).state = state
-        if trial.state == state:
-            return state
-    except (ValueError, TypeError, KeyError, OverflowError):
-        pass
-    raise InputError(f"{name} is not the state of a generator")
+    trial = np.random.PCG64()
+    with suppress(ValueError, TypeError, KeyError, OverflowError):
+        trial.state = state
+    if trial.state != state:
+        raise InputError(f"{name} is not the state of a generator")
+    return state
 
 
-VALUES: dict[
-    str, Callable[[str, Any], Any]
-] = {  # what a checkpoint holds beside arrays, and the check of each
+VALUES: dict[str, Callable] = {  # what a checkpoint holds beside arrays, and the check of each
     "epochs": partial(checks.count, least=1),
     "dropout_rng": _generator,
     "lr_factor": checks.not_negative,
 }
-NOT_NEGATIVE = ("square.", "running_var")  # words in the names of arrays that are so
+NOT_NEGATIVE = ("square.", "variance")  # words in the names of arrays that are so
 
 
 class DivergedError(ArithmeticError):
@@ -104,7 +101,6 @@ class Trainer:
         patience: int = 0,
         augment: Augment | None = None,
         threads: int | None = None,
-        chunk_rows: int = CHUNK_ROWS,
     ) -> None:
         for split in (train,) if val is None else (train, val):
             must_suit(model, split)
@@ -119,13 +115,12 @@ class Trainer:
         self.batch_size = checks.count("batch size", batch_size, least=1)
         self.steps_per_epoch = -(-len(train) // self.batch_size)  # the last batch perhaps smaller
         self.every = -(-self.steps_per_epoch // SAMPLES)  # steps between two looks inside
+        self.looks = -(-self.steps_per_epoch // self.every)  # an epoch
         self.seed, self.patience = checks.whole("seed", seed), checks.whole("patience", patience)
-        optimizer = optimizer or "sgd"
-        if isinstance(optimizer, str):
+        if isinstance(optimizer := optimizer or "sgd", str):
             optimizer = optim.OPTIMIZERS[checks.one_of("optimizer", optimizer, optim.OPTIMIZERS)]()
         self.optimizer = checks.instance("optimizer", optimizer, optim.Optimizer)
-        schedule = schedule or "constant"
-        if isinstance(schedule, str):
+        if isinstance(schedule := schedule or "constant", str):
             run = {"epochs": self.epochs, "steps_per_epoch": self.steps_per_epoch}
             schedule = optim.make_schedule(schedule, self.optimizer.lr, **run)
         self.schedule = checks.instance("schedule", schedule, Callable)
@@ -135,7 +130,7 @@ class Trainer:
         self.augment = checks.instance("augment", augment or Augment(), Augment)
         self.augment(train.images[:0], np.random.default_rng(0))  # refuses what is too large now
         self._check_batches()
-        self.answering = copy.deepcopy(model) if average else model
+        self.answering, self.best = copy.deepcopy(model) if average else model, copy.deepcopy(model)
         self.average = optim.Average(average, self.answering.state()) if average else None
         self.fused = engine is not None and engine.knows(model)
         suited = engine.threads_for(model.shapes, self.batch_size) if engine else 1
@@ -144,8 +139,7 @@ class Trainer:
         self.aside = self.augment.active or spare  # images are made ready on another thread
         self.step, self.open_step = self._make_step(bool(clip_norm)), self._make_step(whole=True)
         self.lr_factor, self.history = 1.0, History()
-        self.best: Arrays = {}
-        self.chunk_rows = chunk_rows  # images between two yields
+        self.chunk_rows = CHUNK_ROWS  # images between two yields
         self.inputs = [np.empty((0, model.sizes[0]), model.dtype)] * (AHEAD + 1)
         self.pixels = np.empty((0, *train.images.shape[1:]), train.images.dtype)
         self.probe = model.scaling(train.images[:PROBE_ROWS])
@@ -170,8 +164,8 @@ class Trainer:
     @property
     def finished(self) -> bool:
         """True after the last epoch, or when patience has run out."""
-        stale = self.patience and self.history.epochs_since_best() >= self.patience
-        return self.epoch >= self.epochs or bool(stale)
+        since = self.epoch - self.history.best.get("epoch", 0)  # the best one
+        return self.epoch >= self.epochs or 0 < self.patience <= since
 
     def run(self) -> Iterator[Progress]:
         """Train until finished, yielding after every chunk of about a thousand images."""
@@ -290,6 +284,7 @@ class Trainer:
         if not all(np.isfinite(array).all() for array in self.model.state().values()):
             raise self._error(step - 1, "a weight is not finite", self.probe)
         loss, accuracy = _means(totals)
+        norms = [sample["gradient"] for sample in self.history.samples[-self.looks :]]
         val = evaluate(self.answering, self.val)  # NaN where there are no images
         row = {
             "epoch": self.epoch + 1,
@@ -298,32 +293,37 @@ class Trainer:
             "train_accuracy": accuracy,
             "val_loss": val.loss,
             "val_accuracy": val.accuracy,
-            "gradient_norm": self.history.mean_gradient_norm(self.epoch + 1),
+            "gradient_norm": sum(norms) / len(norms),
             "seconds": time.perf_counter() - start,
         }
         self.history.rows.append(row)
         if self.history.best is row:
-            self.best = {name: array.copy() for name, array in self.answering.state().items()}
+            self.best.load_state(self.answering.state())
         return row
 
     def restore_best(self) -> None:
         """Put the best weights so far into the model, if an epoch has finished."""
-        if self.best:
-            self.model.load_state(self.best)
+        if self.epoch:
+            self.model.load_state(self.best.state())
 
     # ------------------------------------------------------------ going on later
 
-    def _groups(self) -> dict[str, Arrays]:
-        """Return all arrays that decide the future of the run, but the best weights."""
-        average = self.average.state if self.average else {}
-        return {"model": self.model.state(), "optimizer": self.optimizer.state, "average": average}
+    def _arrays(self) -> Arrays:
+        """Return all arrays that decide the future of the run by name: {"model/W1": …}."""
+        groups = {
+            "model": self.model.state(),
+            "optimizer": self.optimizer.state,
+            "average": self.average.state if self.average else {},
+            "best": self.best.state(),
+        }
+        return {f"{group}/{name}": a for group, own in groups.items() for name, a in own.items()}
 
     def state(self) -> tuple[Arrays, dict]:
         """Return, after an epoch, all that decides the future of the run: arrays, JSON values.
 
         The history is no part of it, but how many rows it has; so many steps it has taken, too.
         """
-        return _flat(self._groups() | {"best": self.best}), {
+        return self._arrays(), {
             "state": STATE,
             "epochs": self.epoch,
             "dropout_rng": self.model.rng.bit_generator.state,
@@ -342,9 +342,8 @@ class Trainer:
                 f"and not {STATE}: its best weights can be used, but train it anew to go on"
             )
         self.optimizer.remember(self.model.parameters)
-        own = _flat(self._groups())
-        best = _flat({"best": self.answering.state()})
-        check_tensors(arrays, {n: a.shape for n, a in (own | best).items()}, self.model.dtype)
+        own = self._arrays()
+        check_tensors(arrays, {n: a.shape for n, a in own.items()}, self.model.dtype)
         for name, array in arrays.items():
             if any(word in name for word in NOT_NEGATIVE) and array.min() < 0:
                 raise InputError(f"array {name} holds values below 0")
@@ -352,7 +351,6 @@ class Trainer:
         self.history = self._load_history(folder, epochs)
         for name, array in own.items():
             array[...] = arrays[name]
-        self.best = {name.partition("/")[2]: arrays[name].copy() for name in best}
         self.optimizer.steps = epochs * self.steps_per_epoch
         if self.average:
             self.average.steps = self.optimizer.steps
@@ -364,13 +362,7 @@ class Trainer:
         rows = folder.load_rows(HISTORY, epochs, COLUMNS)
         if [row["epoch"] for row in rows] != list(range(1, epochs + 1)):
             raise InputError(f"the epochs in {HISTORY} are not those from 1 to {epochs}")
-        samples = epochs * -(-self.steps_per_epoch // self.every)
-        return History(rows, folder.load_rows(DIAGNOSTICS, samples, columns))
-
-
-def _flat(groups: dict[str, Arrays]) -> Arrays:
-    """Return the arrays of all groups under one name each: {"model/W1": …}."""
-    return {f"{group}/{name}": a for group, own in groups.items() for name, a in own.items()}
+        return History(rows, folder.load_rows(DIAGNOSTICS, epochs * self.looks, columns))
 
 
 def _grown(buffer: np.ndarray, rows: int) -> np.ndarray:

@@ -12,7 +12,6 @@ import os
 import shlex
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, nullcontext, suppress
@@ -24,7 +23,7 @@ from nnlib import checks, optim
 from nnlib.checks import InputError
 from nnlib.config import TrainConfig, layers_text
 from nnlib.data import Dataset
-from nnlib.files import without_nan
+from nnlib.files import handling, without_nan
 from nnlib.images import Split
 from nnlib.network import MLP, save_model
 from nnlib.runs import CONFIG, History, Progress, RunFolder, default_folder, versions
@@ -68,15 +67,13 @@ def steps(trainer: Trainer, folder: RunFolder | None = None) -> Generator[Progre
 def save_run(trainer: Trainer, folder: RunFolder, checkpoint: bool = True) -> None:
     """Write best weights if they are new, history and checkpoint, in this order: after an epoch.
 
-    Without a checkpoint, all that stays of a run: after `steps` has ended.
+    Without a checkpoint, the best weights in any case.
     """
     history, best = trainer.history, trainer.history.best
-    newest = best is history.rows[-1]
-    if newest or not checkpoint:
+    if best is history.rows[-1] or not checkpoint:
         known = without_nan({key: best[key] for key in ("epoch", "val_loss", "val_accuracy")})
-        model = trainer.answering if newest else trainer.model  # which ends with the best weights
-        model.info = trainer.model.info | {"best": known}
-        save_model(model, folder.model, sync=False)
+        trainer.model.info = trainer.best.info = trainer.model.info | {"best": known}
+        save_model(trainer.best, folder.model, sync=False)
     folder.save_history(history)
     if checkpoint:
         folder.save_checkpoint(*trainer.state())
@@ -158,8 +155,7 @@ def fit(
     try:
         with RunFolder.create(out) if out is not None else nullcontext() as folder:
             if folder:
-                about = {"architecture": model.architecture, "threads": trainer.threads}
-                folder.save_config(about)
+                folder.save_config({"architecture": model.architecture, "threads": trainer.threads})
             return _drive(trainer, folder, on_progress, again)
     except Interrupted as stop:
         if not hasattr(sys, "ps1"):  # a program is to end
@@ -252,12 +248,9 @@ def resume(
         folder.load_checkpoint(partial(trainer.load_state, folder=folder))
         if config != before:
             _check_epochs(before, config, trainer.epoch)
-        if trainer.best and (config != before or not trainer.finished):
-            folder.forget_later(trainer.history)
-            now = {name: array.copy() for name, array in trainer.model.state().items()}
-            trainer.restore_best()  # and written: the file may be of an epoch that is forgotten
-            save_run(trainer, folder, checkpoint=False)
-            trainer.model.load_state(now)
+        if trainer.epoch and (config != before or not trainer.finished):
+            folder.go_on()
+            save_run(trainer, folder, checkpoint=False)  # what is there may be of later epochs
         if config != before:
             save_settings(config, trainer, folder)
         return _finish(config, folder, trainer, on_progress)
@@ -285,22 +278,16 @@ def _finish(
 
 @contextmanager
 def _held_interrupt() -> Iterator[list]:
-    """Note the first Ctrl-C in what is yielded, and raise it at the end; a second acts as ever."""
+    """Note Ctrl-C in what is yielded, and raise it at the end; a second acts at once."""
     held: list[int] = []
-    usual = signal.default_int_handler
 
     def hold(number: int, frame: Any) -> None:
+        if held:
+            raise KeyboardInterrupt
         held.append(number)
-        signal.signal(signal.SIGINT, usual)
 
-    ours = threading.current_thread() is threading.main_thread()
-    if ours and signal.getsignal(signal.SIGINT) is usual:  # else someone else cares for it
-        signal.signal(signal.SIGINT, hold)
-    try:
+    with handling(signal.default_int_handler, hold, "SIGINT"):
         yield held
-    finally:
-        if signal.getsignal(signal.SIGINT) is hold:
-            signal.signal(signal.SIGINT, usual)
     if held:
         raise KeyboardInterrupt
 

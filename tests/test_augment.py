@@ -170,11 +170,11 @@ def test_magnification_and_shear_go_the_way_they_are_named():
 
 def test_elastic_fields_agree_with_scipy_within_one_grey_level():
     images, rng = noise_images(5, 20, 33), np.random.default_rng(1)
-    bases = [bumps(side, 3.0) for side in (20, 33)]
+    bases = [bumps(side) for side in (20, 33)]
     weights = rng.normal(size=(5, 2, bases[0].shape[1], bases[1].shape[1]))
     fields = bases[0] @ weights @ bases[1].T  # (N, 2, h, w)
     matrix = np.repeat(one_map(angle=10), 5, axis=0)
-    where = positions((20, 33), matrix, np.zeros((5, 2)), weights, sigma=3.0)
+    where = positions((20, 33), matrix, np.zeros((5, 2)), weights)
     still = positions((20, 33), matrix, np.zeros((5, 2)))
     assert np.allclose(where - still, fields, atol=1e-4)
     for image, at, ours in zip(images, where, sample(images, where), strict=True):
@@ -193,9 +193,9 @@ def fields_of(augment, n=6000, shape=(28, 28)):
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (20, 33)])
-@pytest.mark.parametrize(("pixels", "sigma"), [(1.4, 4.0), (0.16, 4.0), (1.1, 6.0), (2.0, 1.5)])
-def test_rms_displacement_is_as_stated(pixels, sigma, shape):
-    fields = fields_of(Augment(elastic=pixels, elastic_sigma=sigma), shape=shape)
+@pytest.mark.parametrize("pixels", [1.4, 0.16, 2.0])
+def test_rms_displacement_is_as_stated(pixels, shape):
+    fields = fields_of(Augment(elastic=pixels), shape=shape)
     rms = np.sqrt(np.mean(fields**2, axis=(0, 2, 3)))  # for rows and for columns
     assert rms == pytest.approx([pixels, pixels], rel=0.02)
     at_each_pixel = np.sqrt(np.mean(fields**2, axis=(0, 1)))
@@ -203,7 +203,7 @@ def test_rms_displacement_is_as_stated(pixels, sigma, shape):
 
 
 def test_correlation_falls_with_distance_as_stated_and_as_smoothed_noise_does():
-    fields = fields_of(Augment(elastic=1.0, elastic_sigma=4.0))
+    fields = fields_of(Augment(elastic=1.0))
     smooth = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(1500, 1500)), 4.0)
     for distance in (1, 4, 8, 12):
         stated = np.exp(-(distance**2) / (4 * 4.0**2))
@@ -219,11 +219,11 @@ def test_the_axes_and_the_images_are_independent():
     assert abs(np.mean(fields[:-1] * fields[1:])) < 0.02
 
 
-@pytest.mark.parametrize(("size", "sigma"), [(28, 4.0), (28, 0.5), (8, 4.0), (33, 5.5), (1, 3.0)])
-def test_the_covariance_of_the_bumps_is_that_of_smoothed_noise(size, sigma):
+@pytest.mark.parametrize("size", [28, 8, 33, 1])
+def test_the_covariance_of_the_bumps_is_that_of_smoothed_noise(size):
     distance = np.subtract.outer(np.arange(size), np.arange(size))
-    covariance = bumps(size, sigma) @ bumps(size, sigma).T
-    assert np.abs(covariance - np.exp(-(distance**2) / (4 * sigma**2))).max() < 2e-4
+    covariance = bumps(size) @ bumps(size).T
+    assert np.abs(covariance - np.exp(-(distance**2) / (4 * 4.0**2))).max() < 2e-4
 
 
 def test_simards_alpha_is_the_displacement_named_in_the_docstring():
@@ -342,7 +342,6 @@ def test_any_shape_and_any_setting_gives_images_of_the_same_shape(data):
         zoom=data.draw(st.floats(0, 1, exclude_max=True)),
         shear=data.draw(st.floats(0, 1, exclude_max=True)),
         elastic=data.draw(st.floats(0, side)),
-        elastic_sigma=data.draw(st.floats(0.5, 1e300)),
         cutout=data.draw(st.integers(0, side)),
     )
     result = draw(augment, images)
@@ -362,8 +361,6 @@ def test_any_shape_and_any_setting_gives_images_of_the_same_shape(data):
         ({"zoom": 1.0}, "zoom must be at least 0 and below 1, got 1.0"),
         ({"shear": -0.1}, "shear must be at least 0 and below 1, got -0.1"),
         ({"elastic": "much"}, "elastic must be >= 0, got 'much'"),
-        ({"elastic_sigma": 0}, "elastic_sigma must be > 0, got 0"),
-        ({"elastic_sigma": 0.1}, "elastic_sigma must be >= 0.5 pixels, got 0.1"),
         ({"cutout": 2.5}, "cutout must be a whole number >= 0, got 2.5"),
         ({"cutout": -1}, "cutout must be a whole number >= 0, got -1"),
     ],
@@ -464,12 +461,6 @@ def test_an_interrupted_process_ends():
     _, errors = process.communicate(timeout=20)
     assert errors.strip().endswith(b"KeyboardInterrupt")
     assert process.returncode != 0
-
-
-@pytest.mark.parametrize("depth", [0, -1, 1.5])
-def test_ahead_refuses_a_wrong_depth_at_once(depth):
-    with pytest.raises(InputError, match="depth must be a whole number >= 1"):
-        ahead([1, 2], depth)
 
 
 def test_augmenting_ahead_gives_the_same_batches():

@@ -156,3 +156,17 @@ def test_edited_runs_are_resumed_or_refused(
     check()
     print(dict(told))
     assert all(told[outcome] for outcome in ("refused", "the previous", "resumed"))
+
+
+@pytest.mark.parametrize("name", ["model/variance1", "average/variance2", "optimizer/square.W1"])
+def test_what_cannot_be_negative_is_refused(own_folder: Path, tmp_path: Path, name: str) -> None:
+    from safetensors.numpy import load, save
+
+    cut_short(tmp_path, own_folder)
+    path = tmp_path / "cut" / CHECKPOINT
+    raw = path.read_bytes()
+    arrays = load(raw)
+    arrays[name].flat[0] = -1
+    path.write_bytes(save(arrays, parts(raw)[0]["__metadata__"]))
+    with pytest.warns(UserWarning, match=f"array {name} holds values below 0; going on from"):
+        resume(tmp_path / "cut")

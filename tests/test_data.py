@@ -168,7 +168,7 @@ def test_a_constant_pixel_stays_finite_under_every_scaling(value):
 
 
 def test_scalings_that_are_none():
-    with pytest.raises(ValueError, match="unknown scaling 'log': use unit, standard or none"):
+    with pytest.raises(ValueError, match="unknown scaling 'log': use unit, standard, none"):
         make_scaling("log", np.zeros((1, 1, 1), np.uint8))
     with pytest.raises(ValueError, match="at least one pixel"):
         make_scaling("standard", np.zeros((0, 2, 2), np.uint8))

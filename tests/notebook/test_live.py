@@ -140,8 +140,7 @@ def test_a_terminal_has_a_bar_with_loss_accuracy_and_remaining_time(monkeypatch,
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TQDM_MININTERVAL", "0")
-    bar = progress.for_stderr()
-    assert isinstance(bar, progress.Bar)
+    bar = progress.Bar()
     train, val = stripes
     nnlib.fit(nnlib.MLP([30, 16, 4], seed=0), train, val, epochs=30, on_progress=bar)
     text = terminal.getvalue()
@@ -155,6 +154,6 @@ def test_a_log_has_lines(monkeypatch, stripes):
     log = io.StringIO()
     monkeypatch.setattr(sys, "stderr", log)
     train, val = stripes
-    lines = progress.for_stderr()
+    lines = progress.Bar()
     nnlib.fit(nnlib.MLP([30, 16, 4], seed=0), train, val, epochs=2, on_progress=lines)
     assert [line.split()[1] for line in log.getvalue().splitlines()] == ["1/2", "2/2"]
