@@ -1,7 +1,7 @@
 """What every form of a net is written from: its layers by name, with their arrays in float32."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 
@@ -19,15 +19,15 @@ KINDS = {
 Arrays = dict[str, np.ndarray]
 
 
-def parts(model: MLP) -> Iterator[tuple[str, Arrays, layers.Layer]]:
+def parts(model: MLP, known: Collection[str]) -> Iterator[tuple[str, Arrays, layers.Layer]]:
     """Yield each layer's kind, parameters and statistics as float32, and the layer itself.
 
-    Raises InputError for a layer that is none of the library's, and for numbers beyond float32.
+    Raises InputError for a kind that is not known, and for numbers beyond float32.
     """
     for layer in model.layers:
-        if (kind := KINDS.get(type(layer))) is None:
-            known = ", ".join(KINDS.values())
-            raise InputError(f"cannot export a layer {type(layer).__name__}: use {known}")
+        kind = KINDS.get(type(layer), type(layer).__name__)
+        if kind not in known:
+            raise InputError(f"cannot export a layer {kind}: use {', '.join(known)}")
         yield kind, in_float32(layer.parameters | layer.statistics), layer
 
 

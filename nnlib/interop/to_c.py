@@ -78,7 +78,7 @@ def write(model: MLP, path: Path) -> str:
 
 def _steps(model: MLP) -> list[Step]:
     steps: list[Step] = []
-    for kind, arrays, _ in parts(model):
+    for kind, arrays, _ in parts(model, ["linear", "batch_norm", "dropout", *FORMULAS]):
         if kind == "linear":
             steps.append(Step(**arrays))
         elif kind != "dropout":

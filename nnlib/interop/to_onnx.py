@@ -68,7 +68,7 @@ def _operators(model: MLP) -> Iterator[tuple[str, Arrays, dict[str, Any]]]:
     yield "Sub", {"offset": np.array(model.scaling.offset, np.float32)}, {}
     yield "Mul", {"factor": np.array(model.scaling.factor, np.float32)}, {}
     number = 0
-    for kind, arrays, _ in parts(model):
+    for kind, arrays, _ in parts(model, OPERATORS | {"dropout": ""}):
         number += kind == "linear"
         if kind != "dropout":
             name, attributes = OPERATORS[kind]

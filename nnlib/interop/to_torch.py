@@ -44,7 +44,7 @@ def write(model: MLP, path: Path) -> str:
     """Write the `state_dict`, the program in its metadata; return the program."""
     state: Arrays = {}
     modules = ["Scale()"]
-    for place, (kind, arrays, layer) in enumerate(parts(model), start=1):  # 0: Scale
+    for place, (kind, arrays, layer) in enumerate(parts(model, MODULES), start=1):  # 0: Scale
         sizes = next(iter(arrays.values())).shape if arrays else ()
         modules.append(MODULES[kind].format(*sizes, **vars(layer)))
         state |= {f"{place}.{NAMES[name]}": array.T for name, array in arrays.items()}

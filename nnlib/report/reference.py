@@ -11,7 +11,6 @@ from typing import Any
 
 from nbformat import NotebookNode, v4
 
-import nnlib
 from nnlib.report.page import Page
 
 WIDTH = 76  # of a signature's lines
@@ -33,9 +32,10 @@ def reference() -> str:
 
 def docstrings() -> NotebookNode:
     """Return what modules, public classes and functions say of themselves as a notebook."""
-    names = ", ".join(f"[{name}](#{name.lower()})" for name in public(nnlib))
+    face = import_module("nnlib")
+    names = ", ".join(f"[{name}](#{name.lower()})" for name in public(face))
     texts = [f"{INTRODUCTION}{names}."]
-    for info in pkgutil.iter_modules(nnlib.__path__, "nnlib."):
+    for info in pkgutil.iter_modules(face.__path__, "nnlib."):
         if info.name not in ("nnlib.__main__", "nnlib.cli"):
             module = import_module(info.name)
             texts.append(f"## {info.name}\n\n{_told(module)}")

@@ -37,7 +37,7 @@ def random_net(number: int, wide: bool = False) -> nnlib.MLP:
     scaling = SCALINGS[number % 3]
     model = nnlib.MLP(
         [inputs, *widths, int(rng.integers(2, 11))],
-        list(layers.ACTIVATIONS)[number // 5 % 5],
+        list(layers.ACTIVATIONS)[number // 5 % len(layers.ACTIVATIONS)],
         dropout=0.2 * (number % 2),
         input_dropout=0.1 * (number % 3),
         batch_norm=number % 4 > 1,
