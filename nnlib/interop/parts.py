@@ -45,4 +45,6 @@ def described(model: MLP) -> dict[str, str]:
     """Return what a reader should know of a net, by name: each a line of ASCII."""
     known = {name: json.dumps(model.info[name]) for name in ("classes", "image_shape", "dataset")
              if name in model.info}  # fmt: skip
-    return {"net": "-".join(map(str, model.sizes)), "written by": f"nnlib {VERSION}"} | known
+    x = f"{model.sizes[0]} pixels of an image in a row, 0 to 255, or what the net was trained on"
+    net = "-".join(map(str, model.sizes))
+    return {"net": net, "x": x, "written by": f"nnlib {VERSION}"} | known

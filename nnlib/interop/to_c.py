@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nnlib import layers
+from nnlib import checks, layers
 from nnlib.checks import InputError
 from nnlib.files import write_atomic
 from nnlib.images import Scaling
@@ -28,8 +28,7 @@ FORMULAS = {
 HEAD = """\
 /* {about}
  *
- * x: the {inputs} pixels of an image in a row, from 0 to 255, or the features that the net was
- * trained on; probabilities: room for {classes} numbers. Takes {stack} bytes of stack.
+ * `probabilities` is room for {classes} floats; {stack} bytes of stack are used.
  *
  *     cc -std=c99 -O2 {file} your_program.c -lm
  */
@@ -60,10 +59,11 @@ class Step:
 
 def write(model: MLP, path: Path) -> str:
     """Write the file, whose one function is `nnlib_predict`; return how to compile it."""
-    steps, (inputs, *hidden, classes) = _steps(model), model.sizes
+    checks.memory("a net as text", 80 * sum(array.size for array in model.parameters.values()))
+    steps, (*hidden, classes) = _steps(model), model.sizes[1:]
     about = "\n * ".join(f"{name}: {text}" for name, text in described(model).items())
     named = {"about": _inert(about), "file": _inert(path.name), "stack": 4 * sum(hidden)}
-    text = [HEAD.format(inputs=inputs, classes=classes, **named)]
+    text = [HEAD.format(classes=classes, **named)]
     for number, step in enumerate(steps, start=1):
         weights = in_float32({f"W{number}": step.W, f"b{number}": step.b})
         text += [_array(name, array) for name, array in weights.items()]
