@@ -1,8 +1,9 @@
 """A net for other tools: as ONNX, for PyTorch, or as one file of C.
 
 Whatever the form, the input is what a user has: the pixels of each image in a row, as floats from
-0 to 255, or the features that the net was trained on, shape (N, D). Scaling and softmax are
-inside, so that the output is `predict_proba`, (N, K); all is computed in float32.
+0 to 255, shape (N, D); of a net whose scaling is `Scaling(0, 1)`, the numbers that it was trained
+on. Scaling and softmax are inside, so that the output is what `predict_proba` says, (N, K), all
+computed in float32.
 """
 
 import os

@@ -7,6 +7,7 @@ import numpy as np
 
 from nnlib import layers
 from nnlib.checks import InputError
+from nnlib.images import Scaling
 from nnlib.network import MLP
 from nnlib.runs import VERSION
 
@@ -45,6 +46,7 @@ def described(model: MLP) -> dict[str, str]:
     """Return what a reader should know of a net, by name: each a line of ASCII."""
     known = {name: json.dumps(model.info[name]) for name in ("classes", "image_shape", "dataset")
              if name in model.info}  # fmt: skip
-    x = f"{model.sizes[0]} pixels of an image in a row, 0 to 255, or what the net was trained on"
+    pixels = model.scaling != Scaling(0.0, 1.0)
+    x = "pixels of an image in a row, from 0 to 255" if pixels else "numbers as in training"
     net = "-".join(map(str, model.sizes))
-    return {"net": net, "x": x, "written by": f"nnlib {VERSION}"} | known
+    return {"net": net, "x": f"{model.sizes[0]} {x}", "written by": f"nnlib {VERSION}"} | known

@@ -155,6 +155,12 @@ def test_c_is_whole_whatever_the_classes_are_called(tmp_path: Path):
     assert [line.split()[-1] for line in names.splitlines()] == ["nnlib_predict"]
 
 
+def test_a_file_says_what_its_input_is(tmp_path: Path):
+    for name, scaling in (("pixels", UNIT), ("numbers", Scaling(0.0, 1.0))):
+        export(nnlib.MLP([6, 3], scaling=scaling), "c", tmp_path / name)
+        assert f"x: 6 {name}" in (tmp_path / name).read_text()
+
+
 def test_c_holds_only_what_the_net_needs(tmp_path: Path):
     export(nnlib.MLP([6, 3], "gelu"), "c", tmp_path / "net.c")
     text = (tmp_path / "net.c").read_text()
