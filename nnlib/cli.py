@@ -110,7 +110,7 @@ def _missing(verb: str, error: ModuleNotFoundError) -> str:
     package = (error.name or "").partition(".")[0]
     if package in ("", "nnlib"):  # a mistake of ours
         raise error
-    extra = verb if verb in ("search", "report") else "notebook"
+    extra = verb if verb in ("search", "report", "export") else "notebook"
     return f'{verb} needs {package}, which is not installed: pip install "nnlib[{extra}]"'
 
 
@@ -131,6 +131,7 @@ def make_parser() -> Parser:
         verb.add_argument("model", metavar="MODEL", help="a run's folder or a .safetensors file")
     test.add_argument("--dataset", metavar="NAME", help="by default the one it was trained on")
     predict.add_argument("images", nargs="+", metavar="IMAGE", help="any picture file")
+    _add_export(verbs)
     _add_search(verbs)
     _add_report(verbs)
     bench = _verb(verbs, "bench", run_bench, "measure training beside other libraries")
@@ -181,6 +182,13 @@ def _help(setting: Field) -> str:
         return text
     shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
     return f"{text} [{shown}]"
+
+
+def _add_export(verbs: Any) -> None:
+    verb = _verb(verbs, "export", run_export, "write a saved model for other tools")
+    verb.add_argument("model", metavar="MODEL", help="a run's folder or a .safetensors file")
+    verb.add_argument("--to", required=True, metavar="onnx|torch|c", help="the form")
+    verb.add_argument("--out", metavar="FILE", help="a new file; by default one beside the model")
 
 
 def _add_search(verbs: Any) -> None:
@@ -320,6 +328,17 @@ def _ranked(path: str, model: MLP, picture: Any) -> dict[str, Any]:
     best = probabilities.argsort()[::-1][:3]
     top = [{"label": names[k], "probability": float(probabilities[k])} for k in best]
     return {"image": path, "label": top[0]["label"], "top": top}
+
+
+def run_export(options: argparse.Namespace) -> None:
+    """Write a net for other tools, and say how it is used."""
+    from nnlib import interop
+
+    model = load_model(options.model)
+    path = options.out or interop.beside(options.model, options.to)
+    usage = interop.export(model, options.to, path)
+    answer = {"file": str(path), "form": options.to, "usage": usage}
+    _answer(options, answer, f"{path}\n\n{usage}")
 
 
 def run_search(options: argparse.Namespace) -> None:

@@ -197,14 +197,19 @@ def save_model(model: MLP, path: str | os.PathLike, sync: bool = True) -> None:
     save_tensors(path, model.state(), metadata, sync)
 
 
+def model_path(path: str | os.PathLike) -> Path:
+    """Return the file of a model that is named by itself or by its run's folder."""
+    path = Path(os.path.expanduser(path))
+    return path / "model.safetensors" if path.is_dir() else path
+
+
 def load_model(path: str | os.PathLike) -> MLP:
     """Read a model: a file of `save_model`, or a run's folder that holds one.
 
     Raises InputError where the file is missing or damaged, its arrays do not fit its
     architecture, or a value is not finite.
     """
-    path = Path(os.path.expanduser(path))
-    path = path / "model.safetensors" if path.is_dir() else path
+    path = model_path(path)
     tensors, metadata = load_tensors(path)
     try:
         return _assemble(tensors, metadata)

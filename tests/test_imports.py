@@ -21,9 +21,20 @@ from PIL import Image
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 OPTIONAL = PROJECT["optional-dependencies"]
-WINGS = {"search", "notebook", "widgets", "exercises", "report"}
-HEAVY = {"matplotlib", "pandas", "sklearn", "optuna", "distributed", "IPython", "PIL", "pooch"}
+WINGS = {"search", "notebook", "widgets", "exercises", "report", "interop"}
+HEAVY = {
+    "matplotlib",
+    "pandas",
+    "sklearn",
+    "optuna",
+    "distributed",
+    "IPython",
+    "PIL",
+    "pooch",
+    "onnx",
+}
 FLOORS = 8
+MODEL = sorted((ROOT / "data" / "models").glob("*.safetensors"))[0]
 
 # ---------------------------------------------------------------- with the core's packages alone
 
@@ -128,6 +139,7 @@ def test_commands_of_the_core_need_no_extra(own_folder: Path, tmp_path: Path):
         ("search --dataset mnist --trials 2 --range lr=0.1:0.2", "optuna", "search"),
         ("report --profile quick", "nbformat", "report"),
         ("train --dataset digits", "sklearn", "notebook"),
+        (f"export {MODEL} --to onnx", "onnx", "export"),
     ],
 )
 def test_a_missing_extra_is_named_in_one_line(words: str, package: str, extra: str):
@@ -163,6 +175,7 @@ def test_what_a_command_lacks_is_what_its_extra_brings():
         ("widgets/*.py", ("notebook",)),
         ("exercises/*.py", ("notebook",)),
         ("report/*.py", ("report",)),
+        ("interop/*.py", ("export",)),
     ],
 )
 def test_what_a_room_imports_its_extra_brings(room: str, extras: tuple[str, ...]):

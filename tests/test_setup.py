@@ -10,6 +10,7 @@ import sys
 import time
 import tomllib
 import venv
+import zipfile
 from itertools import product
 from pathlib import Path
 
@@ -28,7 +29,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 LOCK = (ROOT / "requirements.lock").read_text("utf-8")
 TARGETS = ["env", "report", "test", "test-slow", "lab", "notebooks", "bench", "languages",
            "results", "lock", "clean", "help"]  # fmt: skip
-COMMANDS = ["data", "train", "test", "predict", "search", "report"]
+COMMANDS = ["data", "train", "test", "predict", "export", "search", "report"]
 PEERS = {"torch", "torchvision", "jax", "jaxlib", "flax", "tensorflow", "tensorflow-cpu", "keras"}
 SYSTEMS = [
     {
@@ -81,15 +82,17 @@ def test_lock_satisfies_every_dependency_on_every_system(system):
     versions = locked_versions(system)
     assert {name: found for name, found in versions.items() if len(found) > 1} == {}
     for wanted in asked("dev"):
+        if wanted.marker and not wanted.marker.evaluate(system):
+            continue
         [version] = versions.get(canonicalize_name(wanted.name), ["0"])
         assert Version(version) in wanted.specifier, f"{wanted}: run `make lock`"
 
 
 def test_extras_hold_what_the_core_does_without_and_all_of_them_are_locked():
     extras = PROJECT["optional-dependencies"]
-    assert set(extras) == {"notebook", "search", "report", "postgres", "all", "dev"}
+    assert set(extras) == {"notebook", "search", "report", "postgres", "export", "all", "dev"}
     core = {entry.name for entry in asked()}
-    for name in ("notebook", "search", "report", "postgres"):
+    for name in ("notebook", "search", "report", "postgres", "export"):
         assert {Requirement(text).name for text in extras[name]}.isdisjoint(core)
         assert set(map(str, asked(name))) <= set(map(str, asked("all")))
     assert set(map(str, asked("all"))) < set(map(str, asked("dev")))
@@ -175,7 +178,8 @@ def test_readme_names_every_notebook_and_every_file_it_links_to_exists():
     readme = (ROOT / "README.md").read_text("utf-8")
     for notebook in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
         assert f"notebooks/{notebook.name}" in readme
-    links = re.findall(r"\]\(([^)#:]+)\)", readme)
+    both = readme + (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    links = re.findall(r"\]\(([^)#:]+)\)", both)
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
@@ -187,6 +191,26 @@ def test_data_readme_gives_the_sums_that_are_checked():
         for name, known in DATASETS.items()
         for file, digest in zip(FILES, known.sums, strict=False)  # digits has none
     }
+
+
+def test_containers_and_binder_come_from_the_lock():
+    """They name a Python and a command, and no package."""
+    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text("utf-8"))
+    assert container["postCreateCommand"] == "make env"
+    script = ROOT / "binder" / "postBuild"
+    assert script.stat().st_mode & 0o111 == 0o111
+    assert "--require-hashes -r requirements.lock" in script.read_text("utf-8")
+    [floor] = SpecifierSet(PROJECT["requires-python"])
+    for text in (container["image"], (ROOT / "binder" / "runtime.txt").read_text("utf-8")):
+        assert Version(re.search(r"3\.\d+", text)[0]) >= Version(floor.version)
+    assert sorted(p.name for p in (ROOT / "binder").iterdir()) == ["postBuild", "runtime.txt"]
+
+
+def test_the_citation_has_the_version_and_what_its_schema_wants():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert citation["version"] == PROJECT["version"]
+    assert citation["license"] == PROJECT["license"]
 
 
 # ---------------------------------------------------------------- the Makefile
@@ -506,10 +530,9 @@ def test_fresh_copy_sets_itself_up(tmp_path, by):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_a_plain_install_brings_the_core_and_the_command_names_what_is_missing(
-    tmp_path, own_folder
-):
+@pytest.mark.timeout(600)
+def test_a_wheel_brings_the_core_and_the_command_names_what_is_missing(tmp_path, own_folder):
+    """Built, installed and used where no checkout is in sight."""
     copy, environment = fresh_copy(tmp_path / "copy"), bare_environment(tmp_path / "home")
     venv.create(tmp_path / "venv", with_pip=True)
     bin_, run = tmp_path / "venv" / "bin", tmp_path / "run"
@@ -520,14 +543,32 @@ def test_a_plain_install_brings_the_core_and_the_command_names_what_is_missing(
         assert done.returncode == status, done.stderr
         return done
 
+    do(sys.executable, "-m", "uv", "build", "--no-build-isolation", "--out-dir", "dist", copy)
+    [wheel], [_] = (tmp_path / "dist").glob("*.whl"), (tmp_path / "dist").glob("*.tar.gz")
+    ours = {p.relative_to(copy).as_posix() for p in (copy / "nnlib").rglob("*") if p.is_file()}
+    assert ours == {name for name in zipfile.ZipFile(wheel).namelist() if name[:6] == "nnlib/"}
+    assert wheel.stat().st_size < 5e6  # of which the hanzi are 3
+    shutil.rmtree(copy)
     hashless = re.sub(r" \\\n.*?--hash=\S+|\[.*\]", "", LOCK)  # constraints take neither
     (tmp_path / "constraints").write_text(hashless)
-    do(bin_ / "python", "-m", "pip", "install", "--constraint", tmp_path / "constraints", copy)
+    install = bin_ / "python", "-m", "pip", "install", "--constraint", tmp_path / "constraints"
+    do(*install, wheel)
     names = {canonicalize_name(entry["name"]) for entry in json.loads(
         do(bin_ / "python", "-m", "pip", "list", "--format=json").stdout)}  # fmt: skip
     assert {"numpy", "scipy", "safetensors", "threadpoolctl", "nnlib"} <= names
     assert names.isdisjoint({"matplotlib", "pandas", "optuna", "distributed", "jupyterlab"})
     do(bin_ / "nnlib", "train", "--dataset", own_folder, "--epochs", 3, "--out", run)
     assert json.loads(do(bin_ / "nnlib", "test", run, "--json").stdout)["n"] == 100
-    missing = do(bin_ / "nnlib", "search", "--dataset", own_folder, "--trials", 2, status=1)
-    assert missing.stderr.endswith('pip install "nnlib[search]"\n')
+    do(bin_ / "nnlib", "export", run, "--to", "c")
+    for verb, words, extra in (
+        ("search", ["--dataset", own_folder, "--trials", 2], "search"),
+        ("train", ["--dataset", "digits"], "notebook"),
+        ("export", [run, "--to", "onnx"], "export"),
+        ("report", [], "report"),
+    ):
+        missing = do(bin_ / "nnlib", verb, *words, status=1).stderr
+        assert missing.endswith(f'pip install "nnlib[{extra}]"\n')
+        assert missing.count("\n") == 1
+    assert "run this in a checkout" in do(bin_ / "nnlib", "bench", status=2).stderr
+    do(*install, "scikit-learn")
+    do(bin_ / "nnlib", "train", "--dataset", "digits", "--epochs", 1, "--out", tmp_path / "digits")

@@ -28,6 +28,7 @@ from nnlib.report.document import Document, typeset
 from nnlib.report.execute import check_parameters, execute_all
 from nnlib.report.exporter import tags_of, title_of
 from nnlib.report.page import Page
+from nnlib.report.reference import reference
 from nnlib.report.translation import translated
 
 TITLE = "A neural network from nothing but NumPy"
@@ -231,6 +232,8 @@ def _write_report(
     front = _front(notebooks), about("index", front=True, title=title, subtitle=subtitle)
     front_page = Page(template_file="front.html.j2", solutions=solutions)
     write_atomic(out / "index.html", front_page.from_notebook_node(*front)[0])
+    (out / "api").mkdir()
+    write_atomic(out / "api" / "index.html", reference())
     folder, chapters = out.with_name("typst"), []
     folder.mkdir()
     for entry, before, after in zip(book, [None, *book], [*book[1:], None], strict=False):

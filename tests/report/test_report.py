@@ -106,7 +106,8 @@ def pdf_text(pdf: Path) -> str:
 def test_report_holds_its_pages_and_nothing_outside_them(published: Path):
     files = {path.relative_to(published).as_posix() for path in published.rglob("*.*")}
     assert files == {"index.html", *(f"{name}.html" for name in NAMES), "nnlib-report.pdf",
-                     "figures/tanh.svg", "figures/board.png", book.MANIFEST}  # fmt: skip
+                     "figures/tanh.svg", "figures/board.png", "api/index.html",
+                     book.MANIFEST}  # fmt: skip
     assert sorted(path.name for path in published.parent.iterdir()) == ["notebooks", "report"]
     assert (published / "index.html").stat().st_mode & 0o444
 
