@@ -87,10 +87,10 @@ def test_history_of_an_epoch_without_learning_is_the_evaluation(stripes) -> None
 def test_every_row_is_seen_once_an_epoch_in_a_new_order(stripes) -> None:
     data, _ = stripes
     trainer = Trainer(fresh(), data, epochs=2, batch_size=7)
-    first = np.concatenate([y for _, y in trainer._chunks()])
+    first = np.concatenate([rows for _, rows in trainer._chunks()])
     trainer.history.rows.append({"epoch": 1})
-    second = np.concatenate([y for _, y in trainer._chunks()])
-    assert sorted(first) == sorted(second) == sorted(data.y)
+    second = np.concatenate([rows for _, rows in trainer._chunks()])
+    assert sorted(first) == sorted(second) == list(range(len(data)))
     assert not np.array_equal(first, second)
 
 
@@ -393,8 +393,12 @@ def test_fit_checks_what_it_is_given(stripes, arguments: dict, message: str) -> 
         (lambda data: (data, None), "images with their labels must be of type Split, got Dataset"),
         (lambda data: (data.train.x, None), "must be of type Split, got array"),
         (
-            lambda data: (data.train, (data.val.x, data.val.y)),
+            lambda data: (data.train, (data.val.x, data.val.y, None, None)),
             "must be of type Split, got \\(array",
+        ),
+        (
+            lambda data: ((data.train.x, data.train.y), (data.val.x[:, :9], data.val.y)),
+            "takes 64 inputs but these rows have 9 numbers: give rows as it was trained on",
         ),
         (lambda data: (data.train, data.train.take(slice(0))), None),
     ],

@@ -169,13 +169,18 @@ class Pass:
 
         return multiply
 
-    def __call__(self, x: Array, targets: Array, lr: float) -> Array:
-        """Go forward and back with x (n, D) and targets (n, K); return the logits (n, K)."""
+    def __call__(self, x: Array, targets: Array, lr: float, weights: Array | None) -> Array:
+        """Go forward and back with x (n, D), targets (n, K) and weights (n,), whose mean is 1.
+
+        Returns the logits (n, K).
+        """
         np.copyto(self.inputs, x)
         self.lr = lr
         for forward in self.forwards:
             forward()
         self._compare(targets.T)
+        if weights is not None:
+            np.multiply(self.error, weights, out=self.error)
         for backward in reversed(self.backwards):
             backward()
         return self.logits.T
@@ -215,14 +220,14 @@ class Step:
         self.parameters = {name: model.parameters[name] for name in self.gradients}
         self.passes: dict[int, Pass] = {}  # by batch size: the last of an epoch may be smaller
 
-    def propagate(self, x: Array, targets: Array, lr: float) -> Array:
-        """Go forward and back with x (n, D) and targets (n, K).
+    def propagate(self, x: Array, targets: Array, lr: float, weights: Array | None = None) -> Array:
+        """Go forward and back with x (n, D), targets (n, K) and weights (n,), whose mean is 1.
 
         Returns the logits (n, K), in an array that the next call overwrites.
         """
         if (n := len(x)) not in self.passes:
             self.passes[n] = Pass(self.model, self.weights, n, self.threads)
-        return self.passes[n](x, targets, lr)
+        return self.passes[n](x, targets, lr, weights)
 
     def finish(self, lr: float, clip_norm: float = 0.0) -> None:
         """Let the optimiser use the gradients that were kept; to clip takes `whole`."""
