@@ -76,6 +76,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
     dropout: float = 0.0
     input_dropout: float = 0.0
     batch_norm: bool = False
+    init: str = "glorot"
     label_smoothing: float = 0.0
     clip_norm: float = 0.0
     average: float = 0.0
@@ -156,6 +157,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
             self.dtype or data.images.dtype.name,
             input_dropout=self.input_dropout,
             batch_norm=self.batch_norm,
+            init=self.init,
             scaling=AS_IT_IS,
         )
         self.model_.info = {"classes": [str(label) for label in self.classes_]}
@@ -192,6 +194,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
     def _train(self, data: Split, val: Split | None, epochs: int, done: int = 0) -> None:
         """Train for so many epochs at most, after `done` steps of the schedule."""
         trainer = self._trainer(data, val, epochs, done)
+        trainer.every = trainer.steps_per_epoch  # one look inside an epoch: small nets are fast
         self.history_, self.n_iter_ = trainer.history, 0
         try:
             for progress in trainer.run():
