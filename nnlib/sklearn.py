@@ -6,8 +6,10 @@ adds no learning of its own: `Trainer` trains, and this module says when to stop
 """
 
 import warnings
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from inspect import signature
+from typing import Any, Self
 
 import numpy as np
 
@@ -26,7 +28,6 @@ except ImportError:
     raise ImportError(f'{lacking}: pip install "nnlib[sklearn]"') from None
 
 FLOATS = (np.float64, np.float32)
-AS_IT_IS = Scaling(0.0, 1.0)
 
 
 @dataclass(eq=False, repr=False)
@@ -87,28 +88,28 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
 
     # ------------------------------------------------------------ learning
 
-    def fit(
-        self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None
-    ) -> "MLPClassifier":
+    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None) -> Self:
         """Train on X (N, D) and labels y (N,) until neither loss nor score becomes better.
 
         Validation data that are given are used in place of a part of X, and without early_stopping
-        watched alone. Raises ValueError in scikit-learn's words.
+        watched alone. Raises ValueError, about X, y and weights in scikit-learn's words.
         """
-        again = self.warm_start and hasattr(self, "model_")
-        data = self._checked(X, y, sample_weight, again=again)
-        val = None if X_val is None else self._checked(X_val, y_val, None, again=True)
-        if not again:
+        epochs = checks.count("max_iter", self.max_iter, least=1)
+        first = not (self.warm_start and hasattr(self, "model_"))
+        data = self._checked(X, y, sample_weight, first)
+        val = None if X_val is None else self._checked(X_val, y_val)
+        if first:
             self._begin(data)
         self._optimizer = self._new_optimizer()
         if self.early_stopping and val is None:
             data, val = self._divided(data)
-        self._train(data, val, checks.count("max_iter", self.max_iter, least=1))
+        if not self._train(data, val, epochs):
+            line = f"Stochastic Optimizer: Maximum iterations ({epochs}) reached and the"
+            warning = ConvergenceWarning(f"{line} optimization hasn't converged yet.")
+            warnings.warn(warning, stacklevel=2)
         return self
 
-    def partial_fit(
-        self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
-    ) -> "MLPClassifier":
+    def partial_fit(self, X, y, sample_weight=None, classes=None) -> Self:
         """Train for one epoch more; `classes` are all that there will ever be, for the first."""
         if self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
@@ -117,29 +118,26 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
         if self.class_weight == "balanced":
             raise ValueError("class_weight 'balanced' is not supported for partial_fit.")
         first = multiclass._check_partial_fit_first_call(self, classes)
-        data = self._checked(X, y, sample_weight, again=True, reset=first)
+        data = self._checked(X, y, sample_weight, first, classes)
         if first:
             self._begin(data)
             self._optimizer = self._new_optimizer()
         self._train(data, None, 1, self._optimizer.steps)
         return self
 
-    def _checked(
-        self, X: Any, y: Any, weights: Any, again: bool, reset: bool | None = None
-    ) -> Split:
+    def _checked(self, X, y, weights=None, first: bool = False, classes=None) -> Split:
         """Return rows, labels from 0 and weights, after scikit-learn's own checks."""
-        X, y = validation.validate_data(
-            self, X, y, dtype=FLOATS, reset=not again if reset is None else reset
-        )
+        X, y = validation.validate_data(self, X, y, dtype=FLOATS, reset=first)
         multiclass.check_classification_targets(y)
         labels = multiclass.unique_labels(y)
-        if not again:
-            self.classes_ = labels
+        if first:
+            self.classes_ = labels if classes is None else multiclass.unique_labels(classes)
         if len(np.setdiff1d(labels, self.classes_)):
             known = f"`self.classes_` has {self.classes_}. 'y' has {labels}."
             raise ValueError(f"`y` has classes not in `self.classes_`. {known}")
         if weights is not None:
-            weights = validation._check_sample_weight(weights, X, ensure_non_negative=True)
+            weights = validation._check_sample_weight(weights, X)
+            validation.check_non_negative(weights, "`sample_weight`")
         if self.class_weight is not None:
             each = compute_sample_weight(self.class_weight, y)
             weights = each if weights is None else each * weights
@@ -149,97 +147,86 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
         """Make a new net, and forget what was."""
         self._random = check_random_state(self.random_state)
         hidden = np.ravel(self.hidden_layer_sizes).tolist()
-        self.model_ = MLP(
-            [data.images.shape[1], *hidden, len(self.classes_)],
-            {"logistic": "sigmoid"}.get(self.activation, self.activation),
-            self.dropout,
-            self._seed(),
-            self.dtype or data.images.dtype.name,
-            input_dropout=self.input_dropout,
-            batch_norm=self.batch_norm,
-            init=self.init,
-            scaling=AS_IT_IS,
-        )
+        settings = self._settings(MLP) | {
+            "activation": {"logistic": "sigmoid"}.get(self.activation, self.activation),
+            "dtype": self.dtype or data.images.dtype.name,
+            "seed": self._seed(),
+            "scaling": Scaling(0.0, 1.0),
+        }
+        self.model_ = MLP([data.images.shape[1], *hidden, len(self.classes_)], **settings)
         self.model_.info = {"classes": [str(label) for label in self.classes_]}
+        self._forget()
+
+    def _forget(self) -> None:
+        early, self._no_improvement_count = self.early_stopping, 0
         self.loss_curve_: list[float] = []
-        self.best_loss_: Any = np.inf
-        self.validation_scores_: Any = None
-        self.best_validation_score_: Any = None
-        if self.early_stopping:
-            self.best_loss_, self.validation_scores_ = None, []
-            self.best_validation_score_ = -np.inf
-        self._stale = 0
+        self.best_loss_: Any = None if early else np.inf
+        self.validation_scores_: Any = [] if early else None
+        self.best_validation_score_: Any = -np.inf if early else None
+
+    def _settings(self, of: Callable) -> dict[str, Any]:
+        """Return the parameters that a function or class takes by the same names."""
+        return {n: v for n, v in self.get_params().items() if n in signature(of).parameters}
 
     def _seed(self) -> int:
         return int(self._random.randint(2**31 - 1))
 
     def _new_optimizer(self) -> optim.Optimizer:
-        rate = self.learning_rate_init
         if checks.one_of("solver", self.solver, optim.OPTIMIZERS) == "sgd":
             nesterov = bool(self.nesterovs_momentum and self.momentum)
-            return optim.SGD(rate, self.momentum, nesterov=nesterov)
-        return optim.AdamW(rate, betas=(self.beta_1, self.beta_2))
+            return optim.SGD(self.learning_rate_init, self.momentum, nesterov=nesterov)
+        return optim.AdamW(self.learning_rate_init, betas=(self.beta_1, self.beta_2))
 
     def _divided(self, data: Split) -> tuple[Split, Split]:
         """Return the part to learn from and the part to judge by, each class in proportion."""
-        rows = train_test_split(
-            np.arange(len(data)), test_size=self.validation_fraction, random_state=self._random,
-            stratify=self.classes_[data.y],
-        )  # fmt: skip
-        if len(rows[1]) < 2:
+        rows, labels = np.arange(len(data)), self.classes_[data.y]
+        how = {"test_size": self.validation_fraction, "random_state": self._random}
+        learned, judged = train_test_split(rows, stratify=labels, **how)
+        if len(judged) < 2:
             small = "The validation set is too small. Increase 'validation_fraction' or"
             raise ValueError(f"{small} the size of your dataset.")
-        return data.take(rows[0]), data.take(rows[1])
+        return data.take(learned), data.take(judged)
 
-    def _train(self, data: Split, val: Split | None, epochs: int, done: int = 0) -> None:
-        """Train for so many epochs at most, after `done` steps of the schedule."""
-        trainer = self._trainer(data, val, epochs, done)
-        trainer.every = trainer.steps_per_epoch  # one look inside an epoch: small nets are fast
-        self.history_, self.n_iter_ = trainer.history, 0
+    def _train(self, data: Split, val: Split | None, epochs: int, done: int = 0) -> bool:
+        """Train for so many epochs at most, after `done` steps; tell whether it ended before."""
+        if self.early_stopping == (self.validation_scores_ is None):  # it has been changed
+            self._forget()
+        trainer, over = self._trainer(data, val, epochs, done), False
+        self.history_ = trainer.history
         try:
-            for progress in trainer.run():
-                if progress.row and self._is_over(progress.row):
-                    break
-            else:
-                if epochs == self.max_iter:
-                    line = f"Stochastic Optimizer: Maximum iterations ({epochs}) reached and the"
-                    more = f"{line} optimization hasn't converged yet."
-                    warnings.warn(more, ConvergenceWarning, stacklevel=3)
+            over = any(self._is_over(p.row) for p in trainer.run() if p.row)
         except DivergedError as error:
             found = "Solver produced non-finite parameter weights. The input data may contain"
             raise ValueError(f"{found} large values and need to be preprocessed.") from error
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=3)
-        best = trainer.best if self.early_stopping else trainer.answering.state()
-        self.model_.load_state(best)
+            over = True
+        best = trainer.best if self.early_stopping else {}
+        self.model_.load_state(best or trainer.answering.state())
+        return over
 
     def _trainer(self, data: Split, val: Split | None, epochs: int, done: int) -> Trainer:
-        n, batch_size = len(data), self.batch_size
-        if batch_size == "auto":
-            batch_size = min(200, n)
-        if checks.count("batch_size", batch_size, least=1) > n:
+        n, size = len(data), self.batch_size
+        size = min(200, n) if size == "auto" else checks.count("batch_size", size, least=1)
+        if size > n:
             larger = "Got `batch_size` less than 1 or larger than sample size."
             warnings.warn(f"{larger} It is going to be clipped", stacklevel=4)
-            batch_size = n
-        mean = 1.0 if data.weights is None else data.weights.mean()
-        decay = checks.not_negative("alpha", self.alpha) / (batch_size * mean)
-        self._optimizer.weight_decay = decay
-        schedule = optim.make_schedule(
-            self.learning_rate, self.learning_rate_init, epochs=self.max_iter,
-            steps_per_epoch=-(-n // batch_size), decay=self.decay, decay_every=self.decay_every,
-            warmup=self.warmup,
-        )  # fmt: skip
-        return Trainer(
-            self.model_, data, val, epochs=epochs, batch_size=batch_size,
-            optimizer=self._optimizer, schedule=lambda step: schedule(step + done),
-            seed=self._seed(), label_smoothing=self.label_smoothing, clip_norm=self.clip_norm,
-            average=self.average,
-        )  # fmt: skip
+            size = n
+        weight = size if data.weights is None else size * data.weights.mean()
+        self._optimizer.weight_decay = checks.not_negative("alpha", self.alpha) / weight
+        run = {"epochs": self.max_iter, "steps_per_epoch": -(-n // size)}
+        of_run = self._settings(optim.make_schedule) | run
+        rate = optim.make_schedule(self.learning_rate, self.learning_rate_init, **of_run)
+        settings = self._settings(Trainer) | {"batch_size": size, "epochs": epochs}
+        settings |= {"optimizer": self._optimizer, "schedule": lambda step: rate(step + done)}
+        trainer = Trainer(self.model_, data, val, seed=self._seed(), **settings)
+        trainer.every = trainer.steps_per_epoch  # one look inside an epoch: small nets are fast
+        return trainer
 
     def _is_over(self, row: dict) -> bool:
         """Note an epoch; tell whether too many have passed without one better by `tol`."""
         self.n_iter_ = row["epoch"]
-        squares = sum(float(np.vdot(w, w)) for w in self.model_.weight_matrices.values())
+        squares = sum(float(np.vdot(w, w)) for w in self.coefs_)
         self.loss_ = row["train_loss"] + 0.5 * self._optimizer.weight_decay * squares
         self.loss_curve_.append(self.loss_)
         if self.verbose:
@@ -251,23 +238,24 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
         else:
             score, best = -self.loss_, -self.best_loss_
             self.best_loss_ = min(self.best_loss_, self.loss_)
-        self._stale = self._stale + 1 if score < best + self.tol else 0
-        return self._stale > self.n_iter_no_change
+        stale = self._no_improvement_count + 1
+        self._no_improvement_count = stale if score < best + self.tol else 0
+        return self._no_improvement_count > self.n_iter_no_change
 
     # ------------------------------------------------------------ answering
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X) -> np.ndarray:
         """Return the most likely class of each row: (N, D) -> (N,)."""
         chosen = self.predict_proba(X).argmax(axis=1)
         return self.classes_[chosen]
 
-    def predict_proba(self, X: Any) -> np.ndarray:
+    def predict_proba(self, X) -> np.ndarray:
         """Return the probability of each class, in the order of classes_: (N, D) -> (N, K)."""
         validation.check_is_fitted(self)
         X = validation.validate_data(self, X, dtype=FLOATS, reset=False)
         return self.model_.predict_proba(self.model_.inputs(X))
 
-    def predict_log_proba(self, X: Any) -> np.ndarray:
+    def predict_log_proba(self, X) -> np.ndarray:
         """Return the logarithms of `predict_proba`: (N, D) -> (N, K)."""
         return np.log(self.predict_proba(X))
 
