@@ -1,6 +1,6 @@
 """`nnlib.sklearn.MLPClassifier` beside scikit-learn's own: accuracy and time, fold by fold.
 
-    python experiments/benchmarks/estimators.py          the table, and estimators.json
+    python experiments/benchmarks/estimators.py          the table, and estimators.csv
     python experiments/benchmarks/estimators.py --quick  iris and wine alone, nothing written
 
 Five-fold cross-validation on standardised columns, three times over (with 50,000 rows once, and 10
@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import sklearn
 from sklearn import datasets, neural_network
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
@@ -26,8 +27,8 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from experiments.compute import processor
-from nnlib.files import write_json
-from nnlib.runs import versions
+from nnlib.files import write_atomic
+from nnlib.runs import rows_to_csv, versions
 from nnlib.sklearn import MLPClassifier
 
 MADE = {"n_informative": 50, "n_classes": 20, "n_clusters_per_class": 1, "random_state": 0}
@@ -71,7 +72,8 @@ def measure(load: Callable, solver: str) -> Iterator[tuple[str, dict]]:
             net.fit(x[train], y[train])
             seconds = time.process_time() - start
             accuracy = float(net.score(x[test], y[test]))
-            yield contender, {"accuracy": accuracy, "epochs": net[-1].n_iter_, "seconds": seconds}
+            found = {"fold": seed, "accuracy": accuracy, "epochs": net[-1].n_iter_}
+            yield contender, found | {"seconds": round(seconds, 4)}
 
 
 def line(name: str, solver: str, folds: dict[str, list[dict]]) -> str:
@@ -97,18 +99,19 @@ def main() -> None:
     warnings.simplefilter("ignore", ConvergenceWarning)
     print("| data | solver | " + " | ".join(f"{each} (epochs)" for each in CONTENDERS), end="")
     print(" | an epoch's time, theirs to ours | … to float32 |\n" + "|---" * 7 + "|")
-    found: dict[str, dict] = {}
+    rows: list[dict] = []
     with threadpool_limits(1):
         for name in list(DATA)[: 2 if quick else None]:
             for solver in SOLVERS:
                 folds: dict[str, list[dict]] = {contender: [] for contender in CONTENDERS}
                 for contender, fold in measure(DATA[name], solver):
                     folds[contender].append(fold)
-                found[f"{name}, {solver}"] = folds
+                    rows.append({"data": name, "solver": solver, "contender": contender} | fold)
                 print(line(name, solver, folds), flush=True)
     if not quick:
-        machine = {"processor": processor(), "versions": versions()}
-        write_json(Path(__file__).with_suffix(".json"), {"machine": machine, "folds": found})
+        made = {"processor": processor(), "scikit-learn": sklearn.__version__} | versions()
+        text = rows_to_csv([row | made for row in rows], [*rows[0], *made])
+        write_atomic(Path(__file__).with_suffix(".csv"), text)
 
 
 if __name__ == "__main__":
