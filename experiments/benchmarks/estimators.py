@@ -110,7 +110,7 @@ def main() -> None:
                 print(line(name, solver, folds), flush=True)
     if not quick:
         made = {"processor": processor(), "scikit-learn": sklearn.__version__} | versions()
-        text = rows_to_csv([row | made for row in rows], [*rows[0], *made])
+        text = rows_to_csv([row | made for row in rows])
         write_atomic(Path(__file__).with_suffix(".csv"), text)
 
 

@@ -292,7 +292,7 @@ def test_odd_rows_to_predict(given) -> None:
     lines = []
     for kind in (MLPClassifier, neural_network.MLPClassifier):
         fitted = kind(**QUICK).fit(X, Y)
-        with pytest.raises(ValueError, match="X|array") as caught:
+        with pytest.raises(ValueError, match=r"X|array") as caught:
             fitted.predict(given)
         lines.append(str(caught.value))
     assert lines[0] == lines[1]
