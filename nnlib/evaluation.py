@@ -21,33 +21,30 @@ class Evaluation:
     n: int
 
 
-def must_suit(model: MLP, data: Split | tuple) -> Split:
+def must_suit(model: MLP, split: Split | tuple) -> Split:
     """Return a Split, which may be given as (X, y) or (X, y, weights).
 
     Raises InputError for images of another size than the model takes, and labels it lacks.
     """
-    if isinstance(data, tuple) and len(data) in (2, 3):
-        data = Split(*data)
-    split = checks.instance("images with their labels", data, Split)
-    if (inputs := math.prod(split.images.shape[1:])) != model.sizes[0]:
-        takes = f"the model takes {model.sizes[0]} inputs but these"
-        if split.images.ndim == 2:
-            raise InputError(f"{takes} rows have {inputs} numbers: give rows as it was trained on")
-        raise InputError(
-            f"{takes} images have {inputs} pixels: name the data set it was trained on"
-        )
-    if len(split) and split.y.max() >= model.sizes[-1]:
-        raise InputError(f"label {split.y.max()} but the model has {model.sizes[-1]} classes")
-    return split
+    made = Split(*split) if isinstance(split, tuple) and len(split) in (2, 3) else split
+    found: Split = checks.instance("images with their labels", made, Split)
+    if (inputs := math.prod(found.images.shape[1:])) != model.sizes[0]:
+        unlike = f"images have {inputs} pixels: name the data set it was trained on"
+        if found.images.ndim == 2:
+            unlike = f"rows have {inputs} numbers: give rows as it was trained on"
+        raise InputError(f"the model takes {model.sizes[0]} inputs but these {unlike}")
+    if len(found) and found.y.max() >= model.sizes[-1]:
+        raise InputError(f"label {found.y.max()} but the model has {model.sizes[-1]} classes")
+    return found
 
 
-def evaluate(model: MLP, data: Split | tuple) -> Evaluation:
+def evaluate(model: MLP, split: Split | tuple) -> Evaluation:
     """Return loss, accuracy and n on a split or (X, y), scaled as the model was trained, in pieces.
 
     With weights, (X, y, weights) or a split's own, both are weighted means: Σ wₙ lₙ / Σ wₙ over
     all examples. Raises InputError as `must_suit` does. An empty split gives NaN.
     """
-    split = must_suit(model, data)
+    split = must_suit(model, split)
     loss, hits, total = 0.0, 0.0, 0.0
     weights = np.ones(len(split)) if split.weights is None else split.weights
     for rows, y, w in zip(*map(in_pieces, (split.images, split.y, weights)), strict=True):

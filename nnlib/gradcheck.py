@@ -6,8 +6,6 @@ chain rule, which is what makes it a proof.
 """
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -44,22 +42,17 @@ def relative_error(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def check_gradients(
-    model: Any,
-    x: np.ndarray,
-    y: np.ndarray,
-    weight_decay: float = 0.0,
-    weights: np.ndarray | None = None,
+    model, x: np.ndarray, y: np.ndarray, weight_decay: float = 0.0, weights=None
 ) -> dict:
     """Return the relative error of every parameter's analytic gradient: {"W1": 3e-10, …}.
 
-    `model` is an `nnlib.MLP` in float64 without dropout; x (N, D) float64, y (N,). For nets of
-    at most a few hundred parameters: two passes are made for each.
+    `model` is an `nnlib.MLP` in float64 without dropout; x (N, D) float64, y (N,), as `weights`
+    are. For nets of at most a few hundred parameters: two passes are made for each.
     """
-    parts = partial(model.loss_and_gradients, x, y, weight_decay, weights=weights)
-    _, analytic = parts()
+    _, analytic = model.loss_and_gradients(x, y, weight_decay, weights=weights)
 
     def loss() -> float:
-        return parts()[0]
+        return model.loss_and_gradients(x, y, weight_decay, weights=weights)[0]
 
     return {
         name: relative_error(analytic[name], numerical_gradient(loss, parameter))

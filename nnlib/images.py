@@ -81,8 +81,8 @@ class Split:
 
     In place of images it may hold rows of floats (N, D), which are no pixels and never scaled.
     `weights` (N,) say how much each counts in loss and accuracy: 2 as if it were there twice, 0 as
-    if it were not. Raises InputError where shapes, types or counts are wrong, or a label or a
-    weight is negative.
+    if it were not (but to the statistics of batch normalisation). Raises InputError where shapes,
+    types or counts are wrong, or a label or a weight is negative.
     """
 
     images: np.ndarray
@@ -91,10 +91,8 @@ class Split:
 
     def __post_init__(self) -> None:
         images, y = np.asarray(self.images), np.asarray(self.y)
-        if (images.dtype, images.ndim) != (np.uint8, 3) and (images.dtype.kind, images.ndim) != (
-            "f",
-            2,
-        ):
+        pixels = images.dtype == np.uint8 and images.ndim == 3
+        if not pixels and (images.dtype.kind, images.ndim) != ("f", 2):
             wanted = f"images must be uint8 of shape (N, h, w), got {_kind(images)}"
             raise InputError(f"{wanted}; rows of numbers must be floats of shape (N, D)")
         if y.dtype.kind not in "iu" or y.ndim != 1:
@@ -109,7 +107,7 @@ class Split:
             weights = np.asarray(self.weights, np.float64)
             if weights.shape != y.shape or not (np.isfinite(weights) & (weights >= 0)).all():
                 wanted = f"weights must be numbers >= 0, one for each of {len(y)}"
-                raise InputError(f"{wanted}, got {np.array2string(weights, threshold=6)}")
+                raise InputError(f"{wanted}, got {' '.join(str(weights).split())[:80]}")
             object.__setattr__(self, "weights", weights)
 
     def __len__(self) -> int:
