@@ -1,7 +1,9 @@
-"""How good a model is on images it may or may not have learned from."""
+"""How good a model is on examples it may or may not have learned from."""
 
 import math
 from dataclasses import dataclass
+
+import numpy as np
 
 from nnlib import checks
 from nnlib.checks import InputError
@@ -19,25 +21,36 @@ class Evaluation:
     n: int
 
 
-def must_suit(model: MLP, split: Split) -> None:
-    """Raise InputError for images of another size than the model takes, and labels it lacks."""
-    inputs = math.prod(checks.instance("images with their labels", split, Split).images.shape[1:])
-    if inputs != model.sizes[0]:
-        unlike = f"the model takes {model.sizes[0]} inputs but these images have {inputs} pixels"
-        raise InputError(f"{unlike}: name the data set it was trained on")
-    if len(split) and split.y.max() >= model.sizes[-1]:
-        raise InputError(f"label {split.y.max()} but the model has {model.sizes[-1]} classes")
+def must_suit(model: MLP, split: Split | tuple) -> Split:
+    """Return a Split, which may be given as (X, y) or (X, y, weights).
 
-
-def evaluate(model: MLP, split: Split) -> Evaluation:
-    """Return loss, accuracy and n on a split, scaled as the model was trained, in pieces.
-
-    Raises InputError as `must_suit` does. An empty split gives NaN.
+    Raises InputError for images of another size than the model takes, and labels it lacks.
     """
-    must_suit(model, split)
-    loss, hits, n = 0.0, 0, len(split)
-    for images, y in zip(in_pieces(split.images), in_pieces(split.y), strict=True):
-        logits = model.forward(model.scaling(images))  # (rows, K)
-        loss += softmax_cross_entropy(logits, y)[0] * len(y)
-        hits += int((logits.argmax(axis=1) == y).sum())
-    return Evaluation(loss / n, hits / n, n) if n else Evaluation(math.nan, math.nan, 0)
+    made = Split(*split) if isinstance(split, tuple) and len(split) in (2, 3) else split
+    found: Split = checks.instance("images with their labels", made, Split)
+    if (inputs := math.prod(found.images.shape[1:])) != model.sizes[0]:
+        unlike = f"images have {inputs} pixels: name the data set it was trained on"
+        if found.images.ndim == 2:
+            unlike = f"rows have {inputs} numbers: give rows as it was trained on"
+        raise InputError(f"the model takes {model.sizes[0]} inputs but these {unlike}")
+    if len(found) and found.y.max() >= model.sizes[-1]:
+        raise InputError(f"label {found.y.max()} but the model has {model.sizes[-1]} classes")
+    return found
+
+
+def evaluate(model: MLP, split: Split | tuple) -> Evaluation:
+    """Return loss, accuracy and n on a split or (X, y), scaled as the model was trained, in pieces.
+
+    With weights, (X, y, weights) or a split's own, both are weighted means: Σ wₙ lₙ / Σ wₙ over
+    all examples. Raises InputError as `must_suit` does. An empty split gives NaN.
+    """
+    split = must_suit(model, split)
+    loss, hits, total = 0.0, 0.0, 0.0
+    weights = np.ones(len(split)) if split.weights is None else split.weights
+    for rows, y, w in zip(*map(in_pieces, (split.images, split.y, weights)), strict=True):
+        logits = model.forward(model.inputs(rows))  # (rows, K)
+        loss += softmax_cross_entropy(logits, y, weights=w)[0] * w.sum()
+        hits += w @ (logits.argmax(axis=1) == y)
+        total += w.sum()
+    means = (float(loss / total), float(hits / total)) if total else (math.nan, math.nan)
+    return Evaluation(*means, len(split))

@@ -1,7 +1,8 @@
 """Images in memory: bytes, with their labels, until a batch needs numbers.
 
-A `Split` holds images and labels; a `Scaling` says which numbers the bytes become, and travels
-with a model, so that whatever it is shown is scaled as what it learned from.
+A `Split` holds images and labels, or rows of numbers that are used as they are; a `Scaling` says
+which numbers the bytes become, and travels with a model, so that whatever it is shown is scaled as
+what it learned from.
 """
 
 import math
@@ -73,35 +74,57 @@ def _standard_scaling(images: np.ndarray) -> Scaling:
 class Split:
     """Images with their labels: `images` uint8 (N, h, w), `y` int64 (N,) from 0.
 
-    Raises InputError where shapes, types or counts are wrong, or a label is negative.
+    In place of images it may hold rows of floats (N, D), which are no pixels and never scaled.
+    `weights` (N,) say how much each counts in loss and accuracy: 2 as if it were there twice, 0 as
+    if it were not (but to the statistics of batch normalisation). Raises InputError where shapes,
+    types or counts are wrong, or a label or a weight is negative.
     """
 
     images: np.ndarray
     y: np.ndarray
+    weights: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         images, y = np.asarray(self.images), np.asarray(self.y)
-        if images.dtype != np.uint8 or images.ndim != 3:
-            raise InputError(f"images must be uint8 of shape (N, h, w), got {_kind(images)}")
+        pixels = images.dtype == np.uint8 and images.ndim == 3
+        if not pixels and (images.dtype.kind, images.ndim) != ("f", 2):
+            wanted = f"images must be uint8 of shape (N, h, w), got {_kind(images)}"
+            raise InputError(f"{wanted}; rows of numbers must be floats of shape (N, D)")
         if y.dtype.kind not in "iu" or y.ndim != 1:
             raise InputError(f"labels must be whole numbers of shape (N,), got {_kind(y)}")
         if len(y) != len(images):
             raise InputError(f"there must be one label an image, got {len(y)} for {len(images)}")
         if y.size and y.min() < 0:
             raise InputError(f"labels must be >= 0, got {y.min()}")
+        object.__setattr__(self, "images", images)
         object.__setattr__(self, "y", y.astype(np.int64, copy=False))
+        if self.weights is not None:
+            weights = np.asarray(self.weights, np.float64)
+            if weights.shape != y.shape or not (np.isfinite(weights) & (weights >= 0)).all():
+                wanted = f"weights must be numbers >= 0, one for each of {len(y)}"
+                raise InputError(f"{wanted}, got {' '.join(str(weights).split())[:80]}")
+            object.__setattr__(self, "weights", weights)
 
     def __len__(self) -> int:
         return len(self.y)
 
     @property
     def x(self) -> np.ndarray:
-        """Pixels / 255 as float32 (N, D), computed anew at each use: four times the bytes."""
-        return UNIT(self.images)
+        """Pixels / 255 as float32 (N, D), computed anew at each use; rows of floats as they are."""
+        return UNIT(self.images) if self.images.dtype == np.uint8 else self.images
 
     def take(self, indices: np.ndarray | Sequence[int] | slice) -> "Split":
         """Return the rows at `indices` (M,) as a Split of their own."""
-        return Split(self.images[indices], self.y[indices])
+        weights = None if self.weights is None else self.weights[indices]
+        return Split(self.images[indices], self.y[indices], weights)
+
+    def weighted(self, class_weights: Sequence[float]) -> "Split":
+        """Return the same with each weight times that of its class, one a class (K,)."""
+        each = np.array([checks.not_negative("class weight", weight) for weight in class_weights])
+        if len(self) and self.y.max() >= len(each):
+            raise InputError(f"label {self.y.max()} but there are {len(each)} class weights")
+        own = 1.0 if self.weights is None else self.weights
+        return Split(self.images, self.y, each[self.y] * own)
 
     def sample(self, n: int, seed: int = 0) -> "Split":
         """Return n rows drawn without repetition; all of them, shuffled, where there are fewer."""

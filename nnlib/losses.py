@@ -22,25 +22,41 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def softmax_cross_entropy(
-    logits: np.ndarray, labels: np.ndarray, smoothing: float = 0.0
+    logits: np.ndarray,
+    labels: np.ndarray,
+    smoothing: float = 0.0,
+    weights: np.ndarray | None = None,
 ) -> tuple[float, np.ndarray]:
     """Return the mean cross-entropy of a batch and its gradient with respect to the logits.
 
     loss = -1/N Σₙ Σₖ tₙₖ log pₙₖ and ∂loss/∂z = (p - t) / N, where t is 1 - s at the label plus
     s / K everywhere; s = `smoothing` (label smoothing, Szegedy et al. 2016, section 7), 0 for
     the plain loss. logits (N, K), labels (N,) whole numbers below K -> (float, (N, K)).
+
+    With `weights` w (N,) >= 0, each example's share 1/N is wₙ / Σ w instead, Σ over this batch: a
+    weight of 2 is the example twice, and the scale of all weights together has no effect. Where
+    all are 0, so are loss and gradient.
     """
     n, k = logits.shape
     log_p = log_softmax(logits)  # (N, K)
     rows = np.arange(n)
-    loss = -log_p[rows, labels].mean()
+    losses = -log_p[rows, labels]  # (N,)
     gradient = np.exp(log_p)  # (N, K), p
     if smoothing:
-        loss = (1 - smoothing) * loss - smoothing * log_p.mean()
+        losses = (1 - smoothing) * losses - smoothing * log_p.mean(axis=1)
         gradient -= logits.dtype.type(smoothing / k)
     gradient[rows, labels] -= logits.dtype.type(1 - smoothing)
-    gradient /= logits.dtype.type(n)
-    return float(loss), gradient
+    if weights is None:
+        gradient /= logits.dtype.type(n)
+        return float(losses.mean()), gradient
+    shares = relative(weights) / n  # (N,)
+    gradient *= shares[:, None].astype(logits.dtype)
+    return float(losses @ shares), gradient
+
+
+def relative(weights: np.ndarray) -> np.ndarray:
+    """Return weights (N,) divided by their mean, which is then 1; zeros where all are 0."""
+    return weights * (len(weights) / (weights.sum() or 1.0))
 
 
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -100,6 +100,15 @@ class MLP:
                 collected[f"{name}{number}"] = array
         return collected
 
+    def inputs(self, images: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Return x (N, D) for bytes, scaled, or rows of floats, as they are, in the net's type.
+
+        `out` receives what must be computed.
+        """
+        if images.dtype == np.uint8:
+            return self.scaling(images, out=out)
+        return images.astype(self.dtype, copy=False)
+
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         """Return the logits (N, K) for inputs x (N, D); `training` turns dropout on.
 
@@ -118,19 +127,26 @@ class MLP:
         return self._collect("gradients")
 
     def loss_and_gradients(
-        self, x: np.ndarray, y: np.ndarray, weight_decay: float = 0.0, smoothing: float = 0.0
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        weight_decay: float = 0.0,
+        smoothing: float = 0.0,
+        weights: np.ndarray | None = None,
     ) -> tuple[float, dict[str, np.ndarray]]:
         """Return the loss of a batch in training mode and its exact gradient by name.
 
         loss = mean softmax cross-entropy + ½ λ Σ ‖W‖² over the weight matrices, λ = weight_decay;
-        `smoothing` is label smoothing. x (N, D), y (N,) -> (float, {"W1": (D, H), "b1": (H,), …}).
+        `smoothing` is label smoothing; `weights` (N,) those of the examples, by which the mean is
+        taken. x (N, D), y (N,) -> (float, {"W1": (D, H), "b1": (H,), …}).
         """
-        loss, gradient = softmax_cross_entropy(self.forward(x, training=True), y, smoothing)
+        logits = self.forward(x, training=True)
+        loss, gradient = softmax_cross_entropy(logits, y, smoothing, weights)
         gradients = self.backward(gradient)
         if weight_decay:
-            for name, weights in self.weight_matrices.items():
-                loss += 0.5 * weight_decay * float((weights * weights).sum())
-                gradients[name] = gradients[name] + weights.dtype.type(weight_decay) * weights
+            for name, w in self.weight_matrices.items():
+                loss += 0.5 * weight_decay * float((w * w).sum())
+                gradients[name] = gradients[name] + w.dtype.type(weight_decay) * w
         return loss, gradients
 
     @property

@@ -6,6 +6,7 @@ that an epoch can be run again, and `state` holds all else that decides the futu
 """
 
 import copy
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -19,7 +20,7 @@ from nnlib.augment import Augment, ahead
 from nnlib.checks import InputError
 from nnlib.evaluation import evaluate, must_suit
 from nnlib.images import Split
-from nnlib.losses import log_softmax, softmax
+from nnlib.losses import log_softmax, relative, softmax
 from nnlib.network import MLP, check_tensors
 from nnlib.runs import COLUMNS, DIAGNOSTICS, HISTORY, History, Progress, RunFolder
 
@@ -65,10 +66,16 @@ class PlainStep:
         self.model, self.optimizer = model, optimizer
         self.gradients: Arrays = {}
 
-    def propagate(self, x: np.ndarray, targets: np.ndarray, lr: float) -> np.ndarray:
-        """Go forward and back with x (n, D) and targets (n, K); return the logits (n, K)."""
+    def propagate(
+        self, x: np.ndarray, targets: np.ndarray, lr: float, weights: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Go forward and back with x (n, D), targets (n, K) and weights (n,), whose mean is 1.
+
+        Returns the logits (n, K).
+        """
         logits = self.model.forward(x, training=True)
-        self.gradients = self.model.backward((softmax(logits) - targets) / x.dtype.type(len(x)))
+        error = (softmax(logits) - targets) / x.dtype.type(len(x))
+        self.gradients = self.model.backward(error if weights is None else error * weights[:, None])
         return logits
 
     def finish(self, lr: float, clip_norm: float = 0.0) -> None:
@@ -81,14 +88,15 @@ class Trainer:
 
     `lr_factor` multiplies the schedule and may be changed at any time; it is part of `state`.
     After every epoch the best weights by validation accuracy are in `best`. `answering` is the
-    model that is validated: the one that learns, or the average of its weights.
+    model that is validated: the one that learns, or the average of its weights. `train` and `val`
+    are splits, or (X, y) or (X, y, weights) with floats X (N, D), which are used as they are.
     """
 
     def __init__(
         self,
         model: MLP,
-        train: Split,
-        val: Split | None = None,
+        train: Split | tuple,
+        val: Split | tuple | None = None,
         *,
         epochs: int = 10,
         batch_size: int = 64,
@@ -102,20 +110,18 @@ class Trainer:
         augment: Augment | None = None,
         threads: int | None = None,
     ) -> None:
-        for split in (train,) if val is None else (train, val):
-            must_suit(model, split)
+        train = must_suit(model, train)
+        val = train.take(slice(0)) if val is None else must_suit(model, val)
         if not len(train):
             raise InputError("there is no training image; give a larger training set")
         copies = 5 + bool(average) + len(getattr(optimizer, "kinds", ""))  # best, gradients, a file
         numbers = sum(array.nbytes for array in model.state().values())
         checks.memory("training this net", numbers * copies)
-        self.model, self.train = model, train
-        self.val = train.take(slice(0)) if val is None else val
+        self.model, self.train, self.val = model, train, val
         self.epochs = checks.count("epochs", epochs, least=1)
         self.batch_size = checks.count("batch size", batch_size, least=1)
         self.steps_per_epoch = -(-len(train) // self.batch_size)  # the last batch perhaps smaller
         self.every = -(-self.steps_per_epoch // SAMPLES)  # steps between two looks inside
-        self.looks = -(-self.steps_per_epoch // self.every)  # an epoch
         self.seed, self.patience = checks.whole("seed", seed), checks.whole("patience", patience)
         if isinstance(optimizer := optimizer or "sgd", str):
             optimizer = optim.OPTIMIZERS[checks.one_of("optimizer", optimizer, optim.OPTIMIZERS)]()
@@ -128,7 +134,8 @@ class Trainer:
         self.clip_norm = checks.not_negative("clip norm", clip_norm)
         average = checks.fraction("average", average)
         self.augment = checks.instance("augment", augment or Augment(), Augment)
-        self.augment(train.images[:0], np.random.default_rng(0))  # refuses what is too large now
+        if self.augment.active or train.images.dtype == np.uint8:  # refuses what is too large now
+            self.augment(train.images[:0], np.random.default_rng(0))
         self._check_batches()
         self.answering, self.best = copy.deepcopy(model) if average else model, copy.deepcopy(model)
         self.average = optim.Average(average, self.answering.state()) if average else None
@@ -141,8 +148,9 @@ class Trainer:
         self.lr_factor, self.history = 1.0, History()
         self.chunk_rows = CHUNK_ROWS  # images between two yields
         self.inputs = [np.empty((0, model.sizes[0]), model.dtype)] * (AHEAD + 1)
-        self.pixels = np.empty((0, *train.images.shape[1:]), train.images.dtype)
-        self.probe = model.scaling(train.images[:PROBE_ROWS])
+        pixels = np.empty((0, *train.images.shape[1:]), train.images.dtype)
+        self.pixels = [pixels] * (AHEAD + 1)  # by turns, as the inputs
+        self.probe = model.inputs(train.images[:PROBE_ROWS]).copy()
 
     def _check_batches(self) -> None:
         """Refuse a batch of one image where its mean and deviation are taken: nothing is left."""
@@ -162,6 +170,11 @@ class Trainer:
         return len(self.history.rows)
 
     @property
+    def looks(self) -> int:
+        """How many times it looks inside in an epoch."""
+        return -(-self.steps_per_epoch // self.every)
+
+    @property
     def finished(self) -> bool:
         """True after the last epoch, or when patience has run out."""
         since = self.epoch - self.history.best.get("epoch", 0)  # the best one
@@ -175,11 +188,11 @@ class Trainer:
     def _run_epoch(self) -> Iterator[Progress]:
         start, totals = time.perf_counter(), np.zeros(3)
         step = self.epoch * self.steps_per_epoch
-        for x, y in self._chunks():
+        for x, rows in self._chunks():
             with self._computing(1 if self.fused else self.threads):  # a fused step has a crew
-                recent = self._learn(step, x, y)
+                recent = self._learn(step, x, rows)
             totals += recent
-            step += -(-len(y) // self.batch_size)
+            step += -(-len(rows) // self.batch_size)
             yield self._progress(step, totals, recent)
         with self._computing(self.threads):
             row = self._close_epoch(step, totals, start)
@@ -197,7 +210,7 @@ class Trainer:
     # ------------------------------------------------------------ images
 
     def _chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield the epoch's rows in a new order, some batches at once: x (n, D), y (n,)."""
+        """Yield the epoch's rows in a new order, some batches at once: inputs (n, D), rows (n,)."""
         order = np.random.default_rng([self.seed, self.epoch, 0]).permutation(len(self.train))
         rows = self.batch_size * max(1, self.chunk_rows // self.batch_size)
         starts = enumerate(range(0, len(order), rows))
@@ -205,21 +218,26 @@ class Trainer:
         return ahead(chunks, AHEAD) if self.aside else chunks
 
     def _chunk(self, number: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return those images as inputs (n, D) and their labels, in buffers taken by turns."""
-        self.pixels = _grown(self.pixels, len(rows))
-        images = self.pixels[: len(rows)]  # (n, h, w)
+        """Return those images as inputs (n, D), in buffers taken by turns, and their rows."""
+        turn = number % len(self.inputs)
+        self.pixels[turn] = _grown(self.pixels[turn], len(rows))
+        self.inputs[turn] = _grown(self.inputs[turn], len(rows))
+        images = self.pixels[turn][: len(rows)]  # (n, h, w)
         np.take(self.train.images, rows, axis=0, out=images, mode="clip")
         if self.augment.active:
             rng = np.random.default_rng([self.seed, self.epoch, 1, number])
             images = self.augment(images, rng)
-        turn = number % len(self.inputs)
-        self.inputs[turn] = _grown(self.inputs[turn], len(rows))
-        return self.model.scaling(images, out=self.inputs[turn][: len(rows)]), self.train.y[rows]
+        return self.model.inputs(images, out=self.inputs[turn][: len(rows)]), rows
 
     # ------------------------------------------------------------ learning
 
-    def _learn(self, step: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Take a step for each batch of a chunk; return (loss · n, hits, n) of the chunk."""
+    def _learn(self, step: int, x: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        """Take a step for each batch of a chunk; return (loss · n, hits, n) of the chunk.
+
+        `chosen` (n,) are the rows that x (n, D) shows; with weights n is their sum.
+        """
+        y, weights = self.train.y[chosen], self.train.weights
+        weights = None if weights is None else weights[chosen]  # (n,)
         k, smoothing = self.model.sizes[-1], self.label_smoothing
         table = ((1 - smoothing) * np.eye(k) + smoothing / k).astype(x.dtype)  # (K, K), symmetric
         targets = table.take(y, axis=1).T  # (n, K), its columns contiguous, as are the logits'
@@ -228,22 +246,30 @@ class Trainer:
             rows = slice(begin, begin + self.batch_size)
             watch = number % self.steps_per_epoch % self.every == 0
             take = self._watched_step if watch else self._step
-            logits[rows] = take(x[rows], targets[rows], self._lr(number))
+            shares = None if weights is None else relative(weights[rows]).astype(x.dtype)
+            logits[rows] = take(x[rows], targets[rows], self._lr(number), shares)
             if self.average:
                 self.average.update(self.model.state())
         losses = -(targets * log_softmax(logits)).sum(axis=1)  # (n,)
         if not np.isfinite(losses).all():
             self._diverged(step, x, losses)
-        return np.array([losses.sum(), (logits.argmax(axis=1) == y).sum(), len(y)])
+        hits = logits.argmax(axis=1) == y
+        if weights is None:
+            return np.array([losses.sum(), hits.sum(), len(y)])
+        return np.array([weights @ losses, weights @ hits, weights.sum()])
 
-    def _step(self, x: np.ndarray, targets: np.ndarray, lr: float) -> np.ndarray:
-        logits = self.step.propagate(x, targets, lr)
+    def _step(
+        self, x: np.ndarray, targets: np.ndarray, lr: float, weights: np.ndarray | None
+    ) -> np.ndarray:
+        logits = self.step.propagate(x, targets, lr, weights)
         self.step.finish(lr, self.clip_norm)
         return logits
 
-    def _watched_step(self, x: np.ndarray, targets: np.ndarray, lr: float) -> np.ndarray:
+    def _watched_step(
+        self, x: np.ndarray, targets: np.ndarray, lr: float, weights: np.ndarray | None
+    ) -> np.ndarray:
         """Take a step, and note what goes on inside."""
-        logits = self.open_step.propagate(x, targets, lr)
+        logits = self.open_step.propagate(x, targets, lr, weights)
         norms = diagnostics.gradient_norms(self.open_step.gradients)
         before = {name: w.copy() for name, w in self.model.weight_matrices.items()}
         self.open_step.finish(lr, self.clip_norm)
@@ -371,6 +397,6 @@ def _grown(buffer: np.ndarray, rows: int) -> np.ndarray:
 
 
 def _means(totals: np.ndarray) -> tuple[float, float]:
-    """Return the mean loss and the accuracy of (loss · n, hits, n)."""
+    """Return the mean loss and the accuracy of (loss · n, hits, n); NaN where n is 0."""
     loss, hits, n = totals.tolist()
-    return loss / n, hits / n
+    return (loss / n, hits / n) if n else (math.nan, math.nan)

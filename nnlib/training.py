@@ -121,8 +121,8 @@ def _drive(
 
 def fit(
     model: MLP,
-    train: Split,
-    val: Split | None = None,
+    train: Split | tuple,
+    val: Split | tuple | None = None,
     *,
     epochs: int = 10,
     batch_size: int = 64,
@@ -134,6 +134,10 @@ def fit(
     **more: Any,
 ) -> History:
     """Train a model on a split and return its history; the model ends with its best weights.
+
+    `train` and `val` may be (X, y) or (X, y, weights) in place of a split: floats X (N, D), used as
+    they are, whole numbers y (N,), and how much each counts: the loss of a batch is then
+    Σ wₙ lₙ / Σ wₙ. `Split.weighted` gives classes weights.
 
     The best epoch is that of the highest validation accuracy, without `val` the last. `optimizer`
     is plain SGD with a rate of 0.1 by default, `schedule` a function from the step to the rate;

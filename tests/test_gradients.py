@@ -8,6 +8,7 @@ from nnlib.gradcheck import check_gradients, numerical_gradient, relative_error
 from nnlib.layers import ACTIVATIONS, Dropout
 
 RNG = np.random.default_rng
+WEIGHTS = np.array([0.5, 2.0, 0.0, 1.0, 3.0, 0.25, 1.0])  # of the examples of a batch
 
 
 def small_net(depth: int, activation: str, **more) -> MLP:
@@ -60,9 +61,9 @@ def test_the_penalty_by_hand() -> None:
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("weight_decay", [0.0, 0.3])
-def test_central_differences(activation: str, depth: int, weight_decay: float, batch) -> None:
-    errors = check_gradients(small_net(depth, activation), *batch, weight_decay)
+@pytest.mark.parametrize(("weight_decay", "weights"), [(0.0, None), (0.3, None), (0.3, WEIGHTS)])
+def test_central_differences(activation, depth: int, weight_decay: float, weights, batch) -> None:
+    errors = check_gradients(small_net(depth, activation), *batch, weight_decay, weights)
     assert len(errors) == 2 * depth
     assert max(errors.values()) < 1e-7, errors
 
@@ -76,11 +77,12 @@ def test_central_differences_with_batch_normalisation(activation: str, batch) ->
     assert max(without.values()) < 1e-7, errors
 
 
+@pytest.mark.parametrize("weights", [None, WEIGHTS[:4]])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
-def test_loss_gradient_by_differences(smoothing: float) -> None:
+def test_loss_gradient_by_differences(smoothing: float, weights) -> None:
     z, y = RNG(0).normal(size=(4, 3)), np.array([0, 2, 1, 1])
-    _, gradient = softmax_cross_entropy(z, y, smoothing)
-    measured = numerical_gradient(lambda: softmax_cross_entropy(z, y, smoothing)[0], z)
+    _, gradient = softmax_cross_entropy(z, y, smoothing, weights)
+    measured = numerical_gradient(lambda: softmax_cross_entropy(z, y, smoothing, weights)[0], z)
     assert relative_error(gradient, measured) < 1e-9
 
 
@@ -108,6 +110,19 @@ def test_dropout_gradient_by_differences() -> None:
     y = layer.forward(x, training=True)
     assert 0 < (y == 0).sum() < y.size
     assert relative_error(layer.backward(c), numerical_gradient(loss, x)) < 1e-9
+
+
+def test_weights_count_an_example_as_often_as_they_say(batch) -> None:
+    """Whole weights are repetitions, 0 is absence, and the scale of all together is nothing."""
+    model, (x, y), counts = small_net(3, "gelu"), batch, np.array([1, 2, 0, 1, 3, 0, 1])
+    loss, gradients = model.loss_and_gradients(x.repeat(counts, 0), y.repeat(counts), 0.2, 0.1)
+    for scale in (1, 0.37):
+        ours, g = model.loss_and_gradients(x, y, 0.2, 0.1, scale * counts)
+        assert ours == pytest.approx(loss, rel=1e-13)
+        for name, array in gradients.items():
+            np.testing.assert_allclose(g[name], array, rtol=1e-10, atol=1e-14)
+    loss, g = model.loss_and_gradients(x, y, weights=np.zeros(7))
+    assert (loss, max(np.abs(array).max() for array in g.values())) == (0, 0)
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])

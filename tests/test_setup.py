@@ -90,9 +90,10 @@ def test_lock_satisfies_every_dependency_on_every_system(system):
 
 def test_extras_hold_what_the_core_does_without_and_all_of_them_are_locked():
     extras = PROJECT["optional-dependencies"]
-    assert set(extras) == {"notebook", "search", "report", "postgres", "export", "all", "dev"}
+    names = ("notebook", "search", "report", "sklearn", "postgres", "export")
+    assert set(extras) == {*names, "all", "dev"}
     core = {entry.name for entry in asked()}
-    for name in ("notebook", "search", "report", "postgres", "export"):
+    for name in names:
         assert {Requirement(text).name for text in extras[name]}.isdisjoint(core)
         assert set(map(str, asked(name))) <= set(map(str, asked("all")))
     assert set(map(str, asked("all"))) < set(map(str, asked("dev")))

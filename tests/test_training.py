@@ -25,8 +25,11 @@ from nnlib import (
     load_model,
     resume,
     save_model,
+    softmax_cross_entropy,
     train,
 )
+from nnlib.augment import Augment
+from nnlib.trainer import PlainStep
 
 COLUMNS = ["epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy",
            "gradient_norm", "seconds"]  # fmt: skip
@@ -86,10 +89,10 @@ def test_history_of_an_epoch_without_learning_is_the_evaluation(stripes) -> None
 def test_every_row_is_seen_once_an_epoch_in_a_new_order(stripes) -> None:
     data, _ = stripes
     trainer = Trainer(fresh(), data, epochs=2, batch_size=7)
-    first = np.concatenate([y for _, y in trainer._chunks()])
+    first = np.concatenate([rows for _, rows in trainer._chunks()])
     trainer.history.rows.append({"epoch": 1})
-    second = np.concatenate([y for _, y in trainer._chunks()])
-    assert sorted(first) == sorted(second) == sorted(data.y)
+    second = np.concatenate([rows for _, rows in trainer._chunks()])
+    assert sorted(first) == sorted(second) == list(range(len(data)))
     assert not np.array_equal(first, second)
 
 
@@ -391,8 +394,12 @@ def test_fit_checks_what_it_is_given(stripes, arguments: dict, message: str) -> 
         (lambda data: (data, None), "images with their labels must be of type Split, got Dataset"),
         (lambda data: (data.train.x, None), "must be of type Split, got array"),
         (
-            lambda data: (data.train, (data.val.x, data.val.y)),
+            lambda data: (data.train, (data.val.x, data.val.y, None, None)),
             "must be of type Split, got \\(array",
+        ),
+        (
+            lambda data: ((data.train.x, data.train.y), (data.val.x[:, :9], data.val.y)),
+            "takes 64 inputs but these rows have 9 numbers: give rows as it was trained on",
         ),
         (lambda data: (data.train, data.train.take(slice(0))), None),
     ],
@@ -575,3 +582,97 @@ def test_a_layer_of_the_reader_s_own_is_the_one_that_learns(stripes) -> None:
     fit(model, stripes[0], epochs=1)
     np.testing.assert_array_equal(model.parameters["W1"], start["W1"])
     assert not np.array_equal(model.parameters["W2"], start["W2"])
+
+
+# ---------------------------------------------------------------- rows of numbers, and weights
+
+
+def table(n: int = 400, seed: int = 5, dtype: str = "float64") -> tuple[np.ndarray, np.ndarray]:
+    """Rows of five numbers around one of three centres."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(3, size=n)
+    return rng.normal(size=(n, 5)).astype(dtype) + 2 * np.eye(5, dtype=dtype)[y], y
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("of_rows", ["float32", "float64"])
+def test_rows_of_floats_are_used_as_they_are(dtype: str, of_rows: str) -> None:
+    x, y = table(dtype=of_rows)
+    model = MLP([5, 8, 3], dtype=dtype)
+    history = fit(model, (x, y), (x[:99], y[:99]), epochs=10, batch_size=16)
+    assert history.rows[-1]["val_accuracy"] > 0.8
+    logits = model.forward(x.astype(dtype))
+    found = evaluate(model, (x, y))
+    assert found.loss == pytest.approx(softmax_cross_entropy(logits, y)[0], rel=1e-6)
+    assert found.accuracy == (model.predict(x) == y).mean()
+    assert found.n == 400
+    assert Split(x, y).x is x
+
+
+@pytest.mark.parametrize(
+    "laid", [np.ascontiguousarray, np.asfortranarray, lambda x: np.repeat(x, 2, axis=1)[:, ::2]]
+)
+def test_rows_train_as_images_of_the_same_numbers(stripes, laid) -> None:
+    images, val = stripes
+    models = fresh(), fresh()
+    given = (images, val), ((laid(images.x), images.y), (laid(val.x), val.y))
+    one, two = (fit(m, *pair, epochs=2) for m, pair in zip(models, given, strict=True))
+    assert one.column("val_loss") == two.column("val_loss")
+    for name, array in models[0].parameters.items():
+        np.testing.assert_array_equal(models[1].parameters[name], array)
+
+
+@pytest.mark.parametrize("engine", [True, False], ids=["engine", "plain"])
+def test_weights_of_whole_numbers_train_as_repetitions(engine: bool) -> None:
+    x, y = table(60)
+    counts = np.arange(60) % 4
+    models = [MLP([5, 8, 3], "tanh", dtype="float64") for _ in range(2)]
+    given = [(x.repeat(counts, axis=0), y.repeat(counts)), (x, y, counts)]
+    rows = []
+    for model, data in zip(models, given, strict=True):
+        trainer = Trainer(model, data, data, epochs=4, batch_size=100, optimizer=SGD(0.5, 0.9))
+        if not engine:
+            trainer.step = trainer.open_step = PlainStep(model, trainer.optimizer)
+        list(trainer.run())
+        rows.append(trainer.history.rows[-1])
+    for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "gradient_norm"):
+        assert rows[1][name] == pytest.approx(rows[0][name], rel=1e-10), name
+    for name, array in models[0].parameters.items():
+        np.testing.assert_allclose(models[1].parameters[name], array, rtol=1e-8, atol=1e-12)
+
+
+def test_class_weights_multiply_those_of_the_examples() -> None:
+    x, y = table(30)
+    split = Split(x, y, np.arange(30)).weighted([0, 1, 2.5])
+    np.testing.assert_array_equal(split.weights, np.arange(30) * np.array([0, 1, 2.5])[y])
+    np.testing.assert_array_equal(split.take([3, 4]).weights, split.weights[3:5])
+    assert Split(x, y).take([1]).weights is None
+    without, weighted = (MLP([5, 3], dtype="float64") for _ in range(2))
+    fit(without, Split(x, y).take(y > 0), epochs=5)
+    fit(weighted, Split(x, y).weighted([0, 1, 1]), epochs=5)
+    np.testing.assert_allclose(weighted.parameters["W1"], without.parameters["W1"], rtol=1e-10)
+    with pytest.raises(InputError, match="label 2 but there are 2 class weights"):
+        Split(x, y).weighted([1, 2])
+    with pytest.raises(InputError, match="class weight must be >= 0, got -1"):
+        Split(x, y).weighted([1, -1, 1])
+
+
+@pytest.mark.parametrize("weights", [[-1.0] + [1] * 29, [math.nan] + [1] * 29, [1.0] * 29])
+def test_weights_that_cannot_be(weights: list) -> None:
+    with pytest.raises(InputError, match="weights must be numbers >= 0, one for each of 30") as e:
+        fit(MLP([5, 3]), (*table(30), weights))
+    assert "\n" not in str(e.value)
+
+
+def test_a_batch_whose_weights_are_all_zero_changes_nothing() -> None:
+    model = MLP([5, 8, 3])
+    before = {name: array.copy() for name, array in model.parameters.items()}
+    history = fit(model, (*table(30), np.zeros(30)), epochs=1, batch_size=8)
+    assert math.isnan(history.rows[0]["train_loss"])
+    for name, array in before.items():
+        np.testing.assert_array_equal(model.parameters[name], array)
+
+
+def test_rows_cannot_be_augmented() -> None:
+    with pytest.raises(InputError, match="images must be uint8"):
+        fit(MLP([5, 3]), table(30), augment=Augment(flip=True))

@@ -256,13 +256,18 @@ class Pass:
 
         return multiply
 
-    def __call__(self, x: Array, targets: Array) -> Array:
-        """Go forward and back with x (n, D) and targets (n, K); return the logits (n, K)."""
+    def __call__(self, x: Array, targets: Array, weights: Array | None) -> Array:
+        """Go forward and back with x (n, D), targets (n, K) and weights (n,), whose mean is 1.
+
+        Returns the logits (n, K).
+        """
         np.copyto(self.inputs, x)
         for layer, drawn in self.drawn.items():  # in the order of the plain layers
             layer.rng.random(dtype=np.float32, out=drawn)
         _in_turn(self.forwards)
         self._compare(targets.T)
+        if weights is not None:
+            np.multiply(self.error, weights, out=self.error)
         _in_turn(self.backwards)
         return self.logits.T
 
@@ -300,8 +305,8 @@ class Step:
         self.parameters = {name: model.parameters[name] for name in self.gradients}
         self.passes: dict[int, Pass] = {}  # by batch size: the last of an epoch may be smaller
 
-    def propagate(self, x: Array, targets: Array, lr: float) -> Array:
-        """Go forward and back with x (n, D) and targets (n, K).
+    def propagate(self, x: Array, targets: Array, lr: float, weights: Array | None = None) -> Array:
+        """Go forward and back with x (n, D), targets (n, K) and weights (n,), whose mean is 1.
 
         Returns the logits (n, K), in an array that the next call overwrites.
         """
@@ -309,7 +314,7 @@ class Step:
             self.passes[n] = Pass(self.model, self.weights, n, self.crew)
         for w in self.weights:
             w.lr = lr
-        return self.passes[n](x, targets)
+        return self.passes[n](x, targets, weights)
 
     def finish(self, lr: float, clip_norm: float = 0.0) -> None:
         """Let the optimiser use the gradients that were kept; to clip takes `whole`."""

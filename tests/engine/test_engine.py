@@ -15,6 +15,7 @@ from nnlib import MLP, SGD, AdamW, softmax_cross_entropy
 from nnlib.engine import Step
 from nnlib.engine import step as engine_step
 from nnlib.layers import ACTIVATIONS
+from nnlib.losses import relative
 from nnlib.optim import clip_by_norm
 
 OPTIMIZERS = {
@@ -38,9 +39,9 @@ def targets_of(y: np.ndarray, dtype, smoothing: float = 0.0) -> np.ndarray:
     return ((1 - smoothing) * np.eye(4)[y] + smoothing / 4).astype(dtype)
 
 
-def plain(model: MLP, optimizer, x, y, lr: float, smoothing: float, clip: float) -> np.ndarray:
+def plain(model: MLP, optimizer, x, y, lr: float, smoothing, clip, weights=None) -> np.ndarray:
     logits = model.forward(x, training=True)
-    gradients = model.backward(softmax_cross_entropy(logits, y, smoothing)[1])
+    gradients = model.backward(softmax_cross_entropy(logits, y, smoothing, weights)[1])
     if clip:
         clip_by_norm(gradients, clip)
     optimizer.step(model.parameters, gradients, lr)
@@ -53,20 +54,24 @@ def compare(ours: dict, theirs: dict) -> None:
         np.testing.assert_allclose(ours[key], array, rtol=1e-9, atol=1e-11, err_msg=key)
 
 
-def take(step: Step, x, targets, lr: float, clip: float = 0.0) -> np.ndarray:
-    logits = step.propagate(x, targets, lr)
+def take(step: Step, x, targets, lr: float, clip: float = 0.0, weights=None) -> np.ndarray:
+    logits = step.propagate(x, targets, lr, weights)
     step.finish(lr, clip)
     return logits
 
 
-def both_ways(activation: str, name: str, *, threads=1, smoothing=0.0, clip=0.0, **more) -> None:
+def both_ways(
+    activation: str, name: str, *, threads=1, smoothing=0.0, clip=0.0, weighted=False, **more
+) -> None:
     model = MLP([12, 9, 7, 4], activation, dtype="float64", **more)
     twin, optimizer, other = copy.deepcopy(model), OPTIMIZERS[name](), OPTIMIZERS[name]()
     step = Step(twin, other, threads, whole=bool(clip))
     for number, (x, y) in enumerate(batches()):
         lr = 0.1 / (1 + number)
-        expected = plain(model, optimizer, x, y, lr, smoothing, clip)
-        logits = take(step, x.copy(), targets_of(y, float, smoothing), lr, clip)
+        weights = np.arange(len(y)) % 4 / 2 if weighted else None
+        expected = plain(model, optimizer, x, y, lr, smoothing, clip, weights)
+        shares = relative(weights) if weighted else None
+        logits = take(step, x.copy(), targets_of(y, float, smoothing), lr, clip, shares)
         np.testing.assert_allclose(logits, expected, rtol=1e-10, atol=1e-11)
     compare(twin.state(), model.state())
     compare(other.state, optimizer.state)
@@ -89,6 +94,7 @@ def test_every_optimiser(name: str, threads: int, monkeypatch) -> None:
     more = RICH | {"batch_norm": name != "adamw"}
     both_ways("relu", name, threads=threads, smoothing=0.1, **more)
     both_ways("relu", name, threads=threads, clip=0.3)
+    both_ways("gelu", name, threads=threads, weighted=True)
 
 
 def test_a_linear_net() -> None:
