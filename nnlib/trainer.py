@@ -19,7 +19,7 @@ from nnlib import checks, diagnostics, optim
 from nnlib.augment import Augment, ahead
 from nnlib.checks import InputError
 from nnlib.evaluation import evaluate, must_suit
-from nnlib.images import Split
+from nnlib.images import Scaling, Split
 from nnlib.losses import log_softmax, relative, softmax
 from nnlib.network import MLP, check_tensors
 from nnlib.runs import COLUMNS, DIAGNOSTICS, HISTORY, History, Progress, RunFolder
@@ -136,6 +136,8 @@ class Trainer:
         self.augment = checks.instance("augment", augment or Augment(), Augment)
         if self.augment.active or train.images.dtype == np.uint8:  # refuses what is too large now
             self.augment(train.images[:0], np.random.default_rng(0))
+        if train.images.dtype != np.uint8:
+            model.scaling = Scaling(0.0, 1.0)  # what is saved or exported takes rows, too
         self._check_batches()
         self.answering, self.best = copy.deepcopy(model) if average else model, copy.deepcopy(model)
         self.average = optim.Average(average, self.answering.state()) if average else None

@@ -29,6 +29,7 @@ from nnlib import (
     train,
 )
 from nnlib.augment import Augment
+from nnlib.images import Scaling
 from nnlib.trainer import PlainStep
 
 COLUMNS = ["epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy",
@@ -607,6 +608,7 @@ def test_rows_of_floats_are_used_as_they_are(dtype: str, of_rows: str) -> None:
     assert found.accuracy == (model.predict(x) == y).mean()
     assert found.n == 400
     assert Split(x, y).x is x
+    assert model.scaling == Scaling(0.0, 1.0)  # as whoever loads or exports it needs to know
 
 
 @pytest.mark.parametrize(
