@@ -46,11 +46,12 @@ def evaluate(model: MLP, split: Split | tuple) -> Evaluation:
     """
     split = must_suit(model, split)
     loss, hits, total = 0.0, 0.0, 0.0
-    weights = np.ones(len(split)) if split.weights is None else split.weights
-    for rows, y, w in zip(*map(in_pieces, (split.images, split.y, weights)), strict=True):
-        logits = model.forward(model.inputs(rows))  # (rows, K)
-        loss += softmax_cross_entropy(logits, y, weights=w)[0] * w.sum()
-        hits += w @ (logits.argmax(axis=1) == y)
-        total += w.sum()
+    for rows in in_pieces(np.arange(len(split))):
+        part = split.take(slice(rows[0], rows[-1] + 1))
+        logits = model.forward(model.inputs(part.images))  # (rows, K)
+        weights = np.ones(len(part)) if part.weights is None else part.weights
+        loss += softmax_cross_entropy(logits, part.y, weights=part.weights)[0] * weights.sum()
+        hits += weights @ (logits.argmax(axis=1) == part.y)
+        total += weights.sum()
     means = (float(loss / total), float(hits / total)) if total else (math.nan, math.nan)
     return Evaluation(*means, len(split))

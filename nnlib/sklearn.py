@@ -42,10 +42,11 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
     `class_weight` is as in scikit-learn's other classifiers, and multiplies `sample_weight`. The
     loss of a batch is Σ wₙ lₙ / Σ wₙ over the batch.
 
-    Beyond: dropout, input_dropout, batch_norm, label_smoothing, clip_norm, average (decay of the
-    weights' moving average), and learning_rate, which names a schedule: constant, step,
-    exponential, cosine or one-cycle, with decay, decay_every (epochs) and warmup (steps). They are
-    those of `nnlib.TrainConfig`. `dtype` is that of the net, by default that of X.
+    Beyond: dropout, input_dropout, batch_norm, init (glorot, whose scale is scikit-learn's, he or
+    normal), label_smoothing, clip_norm, average (decay of the weights' moving average), and
+    learning_rate, which names a schedule: constant, step, exponential, cosine or one-cycle, with
+    decay, decay_every (epochs) and warmup (steps). They are those of `nnlib.TrainConfig`. `dtype`
+    is that of the net, by default that of X; float32 takes half the time of float64.
 
     After `fit`: classes_, model_ (an `nnlib.MLP`, for `nnlib.save_model`), coefs_, intercepts_,
     n_iter_, loss_curve_, loss_, best_loss_, validation_scores_, best_validation_score_, and

@@ -344,6 +344,21 @@ def test_what_cannot_be_learned_is_refused_as_theirs() -> None:
         net(batch_size=151).fit(X, Y)
 
 
+def test_an_interrupt_keeps_what_was_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = MLPClassifier._is_over
+    ours, whole = net(), net(max_iter=3).fit(X, Y)
+
+    def stop(self: MLPClassifier, row: dict) -> bool:
+        if over(self, row) or row["epoch"] == 3:
+            raise KeyboardInterrupt
+        return False
+
+    monkeypatch.setattr(MLPClassifier, "_is_over", stop)
+    with pytest.warns(UserWarning, match="Training interrupted by user"):
+        ours.fit(X, Y)
+    np.testing.assert_array_equal(ours.predict_proba(X), whole.predict_proba(X))
+
+
 def test_the_core_does_without_scikit_learn() -> None:
     program = "import sys, nnlib; assert 'nnlib.sklearn' not in sys.modules; import nnlib.sklearn"
     hidden = f"import sys; sys.modules['sklearn'] = None; {program}"
