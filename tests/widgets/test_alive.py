@@ -494,7 +494,7 @@ def test_everything_is_reached_and_used_by_keyboard(window: chrome.Browser):
         reached.append(window.evaluate(FOCUSED))
     knobs = ["hidden", "activation", "lr", "momentum", "weight_decay", "batch_size"]
     assert reached == [*knobs, "go", "step"]
-    if window.evaluate("document.hasFocus()"):  # else, in Firefox without a head, Enter does nothing
+    if window.evaluate("document.hasFocus()"):  # else, in a headless Firefox, Enter does nothing
         window.press("Enter", 13)
         window.wait(f"{STATUS} == 'Run 1 is paused.'")
         window.evaluate("document.querySelector('tbody button').focus()")
