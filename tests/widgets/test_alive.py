@@ -285,6 +285,7 @@ def opened_page(window: chrome.Browser, file: Path, model: nnlib.MLP, examples: 
 
 
 @needs_official
+@pytest.mark.timeout(1800)  # in three sizes and places each, and by finger as well
 @pytest.mark.parametrize("hands", [HANDS[:1], pytest.param(HANDS, marks=pytest.mark.slow)])
 def test_drawings_are_read_as_the_library_reads_them(
     opened: chrome.Browser, mnist_reader: nnlib.MLP, hands: list[tuple], tmp_path: Path
