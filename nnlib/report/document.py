@@ -26,7 +26,7 @@ from PIL import Image
 from traitlets import default
 
 from nnlib.files import write_json
-from nnlib.language import gettext
+from nnlib.language import gettext, speaking
 from nnlib.report import ReportError
 from nnlib.report.cells import CONTROL, content_of, png
 from nnlib.report.exporter import TEMPLATES, CommandLine, Exporter, lua, pandoc, tags_of
@@ -75,7 +75,8 @@ class Document(Exporter):
             chapter, resources = self.chapter(nb, resources, folder, **kw)
             lang = resources["language_code"][:2]
             look = typst_call("notebook", title=resources["nnlib"]["title"], lang=lang)
-            return typeset(look, chapter, folder), resources
+            with speaking("zh" if lang == "zh" else ""):
+                return typeset(look, chapter, folder), resources
 
     def chapter(self, nb: Any, resources: Any, folder: Path, **kw: Any) -> tuple[str, Any]:
         """Return the notebook in typst, its pictures written into `folder`."""

@@ -108,7 +108,8 @@ class Exporter(TemplateExporter):
 
     def from_notebook_node(self, nb: Any, resources: Any = None, **kw: Any) -> tuple[Any, Any]:
         """Return the notebook exported, the exporter's own words in the notebook's language."""
-        with speaking(nb.metadata.get("nnlib", {}).get("language", "")):
+        written = "zh" if language_of(nb) == "zh-CN" else ""
+        with speaking(nb.metadata.get("nnlib", {}).get("language", written)):
             return super().from_notebook_node(nb, resources, **kw)
 
     def _init_preprocessors(self) -> None:

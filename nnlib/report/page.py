@@ -71,7 +71,7 @@ class Page(Exporter, HTMLExporter):
         heads = [head for _, soup in self.fragments for head in soup.select("h1, h2[id]")]
         self.page["has_h1"] = any(head.name == "h1" for head in heads)
         self.page["sections"] = [
-            (head["id"], head.get_text(" ", strip=True)) for head in heads if head.name == "h2"
+            (head["id"], " ".join(head.get_text().split())) for head in heads if head.name == "h2"
         ]
         return nb, resources
 
