@@ -59,6 +59,8 @@ SHOWN = [  # words of the library that only a table or a name of a trait leads t
     "Run {} {}: epoch {} of {}, learning rate {}, training loss {}, accuracy {}",
     "best {}; {}, {} of {} epochs", "{} in epoch {}", "none yet",
     "this net is too large for the memory",
+    "{} before, {} × {}", "{} after, {} × {}", "added",  # in pictures without words to read off
+    "PCA, before", "PCA, after", "t-SNE, before", "t-SNE, after",
     "hidden sizes must be whole numbers, as in 128 64, got {}",
     "hidden sizes {} make {} weights: choose smaller ones, {} is the most here",
     "Show the weights and mistakes of run {}", "Remove run {}",

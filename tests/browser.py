@@ -94,22 +94,36 @@ class Browser:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    def open(self, path: Path, width: int = 1280, dark: bool = False) -> None:
-        """Load a file at a window width, in the light or the dark."""
-        self.visit(path.resolve().as_uri(), width, dark)
+    def open(self, path: Path, width: int = 1280, dark: bool = False, calm: bool = False) -> None:
+        """Load a file at a window width, in the light or the dark, with less motion if `calm`."""
+        self.prefer(dark, calm)
+        self.visit(path.resolve().as_uri(), width)
         self.evaluate("document.fonts.ready.then(() => true)")
 
-    def visit(self, url: str, width: int = 1280, dark: bool = False, height: int = 900) -> None:
+    def prefer(self, dark: bool, calm: bool = False) -> None:
+        """Say what the reader's system prefers."""
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        motion = {"name": "prefers-reduced-motion", "value": "reduce" if calm else ""}
+        self.call("Emulation.setEmulatedMedia", features=[scheme, motion])
+
+    def visit(self, url: str, width: int = 1280, height: int = 900) -> None:
         """Load an address and wait until its page says that it is loaded."""
         self.events.clear()
         self.resize(width, height)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.call("Page.navigate", url=url)
         for _ in range(300):
             if any(event["method"] == "Page.loadEventFired" for event in self.events):
                 break
             self.pause(0.05)
+
+    def without_scripts(self, path: Path) -> None:
+        """Load a file as where JavaScript is off."""
+        self.call("Emulation.setScriptExecutionDisabled", value=True)
+        self.events.clear()
+        self.call("Page.navigate", url=path.resolve().as_uri())
+        while not any(event["method"] == "Page.loadEventFired" for event in self.events):
+            self.call("Page.getFrameTree")  # no script can wait here
+        self.call("Emulation.setScriptExecutionDisabled", value=False)
 
     def resize(self, width: int, height: int = 900) -> None:
         """Make the window as wide and high as this; a narrow one is a phone's."""
@@ -179,7 +193,9 @@ class Browser:
     def press(self, key: str, code: int, modifiers: int = 0) -> None:
         """Press and release a key, perhaps with CONTROL held down."""
         about = {"key": key, "windowsVirtualKeyCode": code, "modifiers": modifiers}
-        self.call("Input.dispatchKeyEvent", type="rawKeyDown", **about)
+        written = {"text": "\r"} if key == "Enter" and not modifiers else {}  # else it is no press
+        kind = "keyDown" if written else "rawKeyDown"
+        self.call("Input.dispatchKeyEvent", type=kind, **about, **written)
         self.call("Input.dispatchKeyEvent", type="keyUp", **about)
 
     def choose_file(self, element: str, file: Path) -> None:

@@ -93,12 +93,13 @@ def show(figure: Any, name: str, caption: str, alt: str | None = None, png: bool
 
 
 def in_language(fig: Any) -> Any:
-    """Return a figure with its words, line by line, in the language spoken."""
+    """Return a figure with its words in the language spoken, lines that belong together or each."""
     if language() == "en":
         return fig
 
     def said(text: str) -> str:
-        return "\n".join(map(_, text.split("\n")))
+        told = _(text)
+        return told if told != text else "\n".join(map(_, text.split("\n")))
 
     for artist in fig.findobj():
         if isinstance(artist, Text):

@@ -24,7 +24,7 @@ from nbformat.v4 import new_markdown_cell
 from traitlets import Unicode
 
 from nnlib.files import sha256
-from nnlib.language import gettext
+from nnlib.language import gettext, speaking
 from nnlib.report import ReportError
 from nnlib.report.cells import CONTROL, content_of
 from nnlib.report.exporter import TEMPLATES, CommandLine, Exporter, pandoc, tags_of
@@ -63,7 +63,9 @@ class Document(Exporter):
             folder = Path(temporary)
             chapter, resources = self.chapter(nb, resources, folder, **kw)
             title, lang = self.page["title"], resources["language_code"][:2]
-            return typeset("notebook", chapter, folder, title=title, lang=lang), resources
+            with speaking("zh" if lang == "zh" else ""):
+                pdf = typeset("notebook", chapter, folder, title=title, lang=lang)
+            return pdf, resources
 
     def chapter(self, nb: Any, resources: Any, folder: Path, **kw: Any) -> tuple[str, Any]:
         """Return the notebook in typst, its pictures written into `folder`."""

@@ -97,7 +97,8 @@ class Exporter(TemplateExporter):
 
     def from_notebook_node(self, nb: Any, resources: Any = None, **kw: Any) -> tuple[Any, Any]:
         """Return the notebook exported, the exporter's own words in the notebook's language."""
-        with speaking(nb.metadata.get("nnlib", {}).get("language", "")):
+        written = "zh" if language_of(nb) == "zh-CN" else ""
+        with speaking(nb.metadata.get("nnlib", {}).get("language", written)):
             return super().from_notebook_node(nb, resources, **kw)
 
     def _preprocess(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:

@@ -70,7 +70,7 @@ class Page(Exporter, HTMLExporter):
             live=any(soup.script for _, soup in self.fragments),
             alive=any(about.live for about in shown),
             has_h1=any(head.name == "h1" for head in heads),
-            sections=[(h["id"], h.get_text(" ", strip=True)) for h in heads if h.name == "h2"],
+            sections=[(h["id"], " ".join(h.get_text().split())) for h in heads if h.name == "h2"],
         )
         return nb, resources
 

@@ -41,10 +41,13 @@ function rested(action, pause) {
   };
 }
 
+// Return the pen of a canvas that is read again and again.
+const penOf = (canvas) => canvas.getContext("2d", { willReadFrequently: true });
+
 // Return what is on a canvas as grey values, the weights of the eye applied.
 function greyOf(canvas) {
   const { width, height } = canvas;
-  const { data } = canvas.getContext("2d").getImageData(0, 0, width, height); // red, green, blue, alpha
+  const { data } = penOf(canvas).getImageData(0, 0, width, height); // red, green, blue, alpha
   const grey = new Uint8Array(width * height);
   for (let i = 0; i < grey.length; i++) {
     grey[i] = Math.round(0.299 * data[4 * i] + 0.587 * data[4 * i + 1] + 0.114 * data[4 * i + 2]);
@@ -53,7 +56,7 @@ function greyOf(canvas) {
 }
 
 function whiten(canvas) {
-  const pen = canvas.getContext("2d");
+  const pen = penOf(canvas);
   pen.fillStyle = "white";
   pen.fillRect(0, 0, canvas.width, canvas.height);
   return pen;
@@ -101,7 +104,7 @@ function drawable(canvas, width, changed) {
     ];
   };
   const stroke = (to) => {
-    const pen = canvas.getContext("2d");
+    const pen = penOf(canvas);
     Object.assign(pen, { lineCap: "round", lineWidth: width(), strokeStyle: "black" });
     pen.beginPath();
     pen.moveTo(...last);

@@ -102,11 +102,23 @@ def test_thirty_pages_hold_every_word_and_no_box(pdf: Path):
     assert set(re.findall(rb"/Lang\s*\(([^)]*)\)", content)) <= {b"zh-CN", b"en"}
     text = text_of(pdf, "-raw")
     assert text.count("\f") >= 30
-    text = re.sub(r"\s", "", text)
+    lines = [re.sub(r"\s", "", line) for line in re.split(r"[\n\f]+", text)]
+    text = "".join(lines)
     for said in [*SENTENCES, "前向计算", "多层感知机", "准确率=", "其中", "为误差", "#中文注释", "名称=", "训练集",
                  "损失（对数）", "进度：完成", "警告：数据较少", "张三", "成绩表。", "学习率必须大于零", "解答",
                  "第27次实验的损失曲线。", "第27节：实验与分析", "☑已完成"]:  # fmt: skip
         assert re.sub(r"\s", "", said) in text
+    floats = r"[\d.]+|轮数|损失（对数）|第\d+次实验|训练集|图\d+\.第\d+次实验的损失曲线。"
+    prose = "".join(line for line in lines if not re.fullmatch(floats, line))
+    place = 0
+    for number in range(1, 28):  # every section's text, whole and in its order
+        says = [SENTENCES[(number + k) % 5] for k in range(5)]
+        for said in [f"第{number}节：实验与分析", says[0], "步骤", says[1] * 3, "引用：" + says[2],
+                     "提示：" + says[3], f"名称='字符串{number}'", f"练习{number}", says[4] * 2]:  # fmt: skip
+            place = prose.index(re.sub(r"\s", "", said), place)
+    assert "图27." in text
+    assert "表27." in text
+    assert not re.search("Figure|Table|Solution", text)
 
 
 def test_no_line_begins_with_a_mark_that_closes(pdf: Path):

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import browser as chrome
 import pytest
@@ -113,7 +114,7 @@ def test_links_lead_somewhere(window: chrome.Browser, page: Path):
         if REPORT and "://" not in link:
             assert target.is_file(), link
         if anchor and target.is_file():
-            assert f'id="{anchor}"' in target.read_text(encoding="utf-8"), link
+            assert f'id="{unquote(anchor)}"' in target.read_text(encoding="utf-8"), link
 
 
 def test_code_of_88_characters_fits_beside_the_contents(window: chrome.Browser, page: Path):

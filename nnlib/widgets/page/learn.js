@@ -95,7 +95,8 @@ export function learn(root, { knobs: first, shape, said }, worker) {
     run = made;
     order("start", { knobs: { ...knobs, seed: first.seed }, number });
   };
-  const start = () => {
+  const start = (begins) => {
+    if (begins) begin();
     order("go");
     say("learning");
   };
@@ -118,18 +119,11 @@ export function learn(root, { knobs: first, shape, said }, worker) {
     if (kind !== "seen") say(kind);
     if (run.seen.length && (run.state !== "learning" || performance.now() - drawn > pause)) draw();
   });
-  part("form").addEventListener("change", () => {
-    begin();
-    start();
-  });
+  part("form").addEventListener("change", () => start(true));
   go.addEventListener("click", () => {
-    if (run?.state === "learning") {
-      order("pause");
-      say("paused");
-      return;
-    }
-    if (run?.state !== "paused") begin();
-    start();
+    if (run?.state !== "learning") return start(run?.state !== "paused");
+    order("pause");
+    say("paused");
   });
   step.addEventListener("click", () => {
     if (run?.state !== "learning" && run?.state !== "paused") begin();

@@ -35,10 +35,9 @@ const wake = {
   async draw(root, about) {
     const [weights, images] = await Promise.all([about.weights, about.images].map(unpacked));
     const model = readerOf(about, netOf(about, weights), images);
-    const board = make("div");
-    render({ model, el: board });
-    root.append(board);
-    root.querySelector(".desk").append(choices(root.previousElementSibling.id, about, images, model.show));
+    render({ model, el: root });
+    root.querySelector(".desk").append(choices(root.previousElementSibling.id, about, images, model.show),
+      make("p", { class: "small" }, _("A picture of your own may be dropped here, too: best on even ground, evenly lit.")));
     const figure = root.previousElementSibling;
     const caption = figure.querySelector("figcaption") ?? figure.appendChild(make("figcaption"));
     caption.replaceChildren(...caption.querySelectorAll("b"), " ", about.said);

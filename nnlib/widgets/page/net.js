@@ -60,11 +60,7 @@ export class Net {
     for (let layer = this.parameters.length - 1; layer >= 0; layer--) {
       const [d, h] = this.sizes.slice(layer);
       const x = this.inputs[layer];
-      const b = new Float64Array(h).map((_, j) => {
-        let sum = 0;
-        for (let i = 0; i < n; i++) sum += gradient[i * h + j];
-        return sum;
-      });
+      const b = product(1, n, h, [1], [0, 0], gradient, [h, 1]); // the sum of the rows
       gradients.unshift({ W: product(d, n, h, x, [1, d], gradient, [h, 1]), b });
       if (layer === 0) break;
       const sums = this.sums[layer - 1];

@@ -4,6 +4,7 @@
 const BOXES = { mnist: 20 / 28, digits: 1, "fashion-mnist": 1 };
 const [LOOK, RIM, PALE, NOISE, INK, DUST] = [280, 0.05, 0.03, 5, 0.1, 0.2];
 const BLUR = 4; // pixels about what is drawn
+const MANY = 2000; // values that tell a quantile
 const NOTHING = "it shows nothing; draw with more contrast";
 
 const sum = (values) => values.reduce((a, b) => a + b, 0);
@@ -12,8 +13,10 @@ const most = (values) => values.reduce((a, b) => Math.max(a, b), 0);
 const rounded = (x) => (Math.abs(x % 1) === 0.5 ? 2 * Math.round(x / 2) : Math.round(x));
 const mapped = (image, change) => ({ ...image, data: image.data.map(change) });
 
+// Return a quantile of some values, of many by looking at a part of them.
 function quantile(values, q) {
-  const sorted = values.slice().sort(); // numbers of a typed array, by size
+  const stride = Math.ceil(values.length / MANY);
+  const sorted = values.filter((_, i) => i % stride === 0).sort(); // numbers of a typed array, by size
   return sorted[Math.floor(q * (sorted.length - 1))];
 }
 
@@ -24,59 +27,56 @@ function filled(width, height, value) {
   return { data, width, height };
 }
 
-// Replace every row by what `change` makes of it, and then every column.
-function separable(image, change) {
-  const turned = ({ data, width, height }) => {
-    const lines = Array.from({ length: height }, (_, y) => change(data.subarray(y * width, (y + 1) * width)));
-    return filled(height, lines[0].length, (x, y) => lines[x][y]);
-  };
-  return turned(turned(image));
-}
-
-function blurred(image, deviation) {
+function blurred({ data, width, height }, deviation) {
   const radius = Math.floor(4 * deviation + 0.5);
-  const bell = Array.from({ length: 2 * radius + 1 }, (_, k) => Math.exp(-0.5 * ((k - radius) / deviation) ** 2));
+  const bell = Float64Array.from({ length: 2 * radius + 1 }, (_, k) => Math.exp(-0.5 * ((k - radius) / deviation) ** 2));
   const all = sum(bell);
-  return separable(image, (line) => line.map((_, i) => {
+  const along = (from, step, length) => from.map((_, i) => {
+    const first = i - step * (Math.floor(i / step) % length);
+    const last = first + step * (length - 1);
     let total = 0;
-    for (let k = -radius; k <= radius; k++) total += bell[k + radius] * line[Math.max(0, Math.min(line.length - 1, i + k))];
+    for (let k = 0, at = i - step * radius; k < bell.length; k++, at += step) {
+      total += bell[k] * from[at < first ? first : at > last ? last : at];
+    }
     return total / all;
-  }));
+  });
+  return { data: along(along(data, 1, width), width, height), width, height };
 }
 
 // Return an image scaled by averaging, as Pillow's box filter does.
 function resized(image, factor) {
-  const scaled = (line) => {
-    const length = Math.max(1, rounded(line.length * factor));
-    const scale = line.length / length;
+  const turned = ({ data, width, height }) => { // every row scaled, and made a column
+    const length = Math.max(1, rounded(width * factor));
+    const scale = width / length;
     const half = (Math.max(scale, 1) + 1) / 2;
-    return Float64Array.from({ length }, (_, i) => {
+    return filled(height, length, (row, i) => {
       const centre = (i + 0.5) * scale;
-      const part = line.subarray(Math.floor(centre - half) + 1, Math.floor(centre + half - 1) + 1);
-      return sum(part) / part.length;
+      const [first, last] = [Math.max(0, Math.floor(centre - half) + 1), Math.min(width - 1, Math.floor(centre + half - 1))];
+      let total = 0;
+      for (let x = first; x <= last; x++) total += data[row * width + x];
+      return total / (last - first + 1);
     });
   };
-  return separable(image, scaled);
+  return turned(turned(image));
 }
 
 // Return the pixels about the edge of an image.
 function rimOf({ data, width, height }, wide) {
-  const inner = (at, length) => at >= wide && at < length - wide;
-  return data.filter((_, i) => !inner(i % width, width) || !inner(Math.floor(i / width), height));
+  const across = Math.min(data.length, wide * width);
+  const sides = filled(2 * wide, height, (x, y) => data[y * width + (x < wide ? x : width - 1 - x + wide)]);
+  return Float64Array.of(...data.subarray(0, across), ...data.subarray(data.length - across), ...sides.data);
 }
 
-function placesOf({ data }, test) {
-  const places = [];
-  for (let i = 0; i < data.length; i++) if (test(data[i])) places.push(i);
-  return places;
-}
-
-// Return left, top, width and height of some places.
-function boxOf(places, { width }) {
-  let [left, top, right, bottom] = [Infinity, Infinity, -1, -1];
-  for (const i of places) {
-    const [x, y] = [i % width, Math.floor(i / width)];
-    [left, top, right, bottom] = [Math.min(left, x), Math.min(top, y), Math.max(right, x), Math.max(bottom, y)];
+// Return left, top, width and height of where a value passes a test.
+function boxOf({ data, width }, test) {
+  let [left, top, right, bottom] = [width, Infinity, -1, -1];
+  for (let i = 0; i < data.length; i++) {
+    if (!test(data[i])) continue;
+    const x = i % width;
+    if (x < left) left = x;
+    if (x > right) right = x;
+    bottom = Math.floor(i / width);
+    if (top > bottom) top = bottom;
   }
   return [left, top, right - left + 1, bottom - top + 1];
 }
@@ -88,7 +88,7 @@ const cut = ({ data, width }, [left, top, wide, high]) => (
 function contrast(page, strokes) {
   const side = Math.max(page.width, page.height);
   const paper = quantile(rimOf(page, Math.max(1, rounded(RIM * side))), 0.5);
-  const [left, top, width, height] = boxOf(placesOf(page, (grey) => Math.abs(grey - paper) > 1), page);
+  const [left, top, width, height] = boxOf(page, (grey) => Math.abs(grey - paper) > 1);
   if (width < 1) throw new Error(NOTHING);
   const [x, y] = [Math.max(0, left - BLUR), Math.max(0, top - BLUR)]; // with room to blur it
   const [toX, toY] = [Math.min(page.width, left + width + BLUR), Math.min(page.height, top + height + BLUR)];
@@ -96,7 +96,7 @@ function contrast(page, strokes) {
   const sign = above.data.reduce((total, grey) => total + grey ** 3, 0) < 0 ? -1 : 1; // dark ink, or light
   const ink = mapped(above, (grey) => Math.max(0, (sign * grey) / Math.max(sign < 0 ? paper : 255 - paper, 16)));
   const steps = ink.data.map((value, i) => Math.abs(value - ink.data[Math.max(0, i - 2)]));
-  const floor = Math.max((NOISE * quantile(steps.filter((_, i) => i % 7 === 0), 0.25)) / 0.3186 / Math.SQRT2, PALE);
+  const floor = Math.max((NOISE * quantile(steps, 0.25)) / 0.3186 / Math.SQRT2, PALE);
   const found = ink.data.filter((value) => value > floor);
   if (found.length < Math.max(4, 0.0005 * page.data.length)) throw new Error(NOTHING);
   const threshold = strokes ? otsu(found) : Math.max(floor, INK * most(found));
@@ -119,37 +119,46 @@ function otsu(values) {
   return (between.indexOf(most(between)) + 1) * width;
 }
 
-// Return the connected parts of what is true, each as the places of its pixels.
+// Return the connected parts of what is true: the places of the pixels of each, and its longer side.
 function connected({ data, width, height }) {
-  const left = new Uint8Array(data);
+  const left = Uint8Array.from(data);
   const parts = [];
   for (let start = left.indexOf(1); start >= 0; start = left.indexOf(1, start)) {
-    const part = [start];
+    const places = [start];
+    let [first, last, lowest] = [width, 0, 0];
     left[start] = 0;
-    for (const at of part) { // grows meanwhile
+    for (const at of places) { // grows meanwhile
       const [x, y] = [at % width, Math.floor(at / width)];
-      for (let row = Math.max(0, y - 1); row <= Math.min(height - 1, y + 1); row++) {
-        const last = row * width + Math.min(width - 1, x + 1);
-        for (let i = row * width + Math.max(0, x - 1); i <= last; i++) if (left[i]) left[part[part.push(i) - 1]] = 0;
-      }
+      [first, last, lowest] = [Math.min(first, x), Math.max(last, x), Math.max(lowest, y)];
+      near(at, { width, height }, (i) => {
+        if (left[i]) left[places[places.push(i) - 1]] = 0;
+      });
     }
-    parts.push(part);
+    parts.push({ places, length: 1 + Math.max(last - first, lowest - Math.floor(start / width)) });
   }
   return parts;
+}
+
+// Do something at a place and at the places about it.
+function near(at, { width, height }, action) {
+  const [x, y] = [at % width, Math.floor(at / width)];
+  for (let row = Math.max(0, y - 1); row <= Math.min(height - 1, y + 1); row++) {
+    for (let column = Math.max(0, x - 1); column <= Math.min(width - 1, x + 1); column++) action(row * width + column);
+  }
 }
 
 // Return what is drawn on a page, 0 being paper, without margins and dust.
 function inkOf(grey, strokes) {
   const factor = LOOK / Math.max(grey.width, grey.height);
   const [ink, drawn] = contrast(factor < 1 ? resized(grey, factor) : grey, strokes);
-  const parts = connected(drawn).map((part) => [part, Math.max(...boxOf(part, ink).slice(2))]);
-  const longest = Math.max(...parts.map(([, length]) => length));
-  const counts = mapped(ink, () => 0);
-  for (const [part, length] of parts) if (length >= DUST * longest) for (const i of part) counts.data[i] = 1;
-  const soft = separable(counts, (line) => line.map((value, i) => value || line[i - 1] || line[i + 1] || 0));
-  const clean = mapped(ink, (value, i) => soft.data[i] * value);
+  const parts = connected(drawn);
+  const longest = Math.max(...parts.map((part) => part.length));
+  const clean = mapped(ink, () => 0);
+  for (const { places, length } of parts) {
+    if (length >= DUST * longest) for (const at of places) near(at, ink, (i) => (clean.data[i] = ink.data[i]));
+  }
   const end = INK * most(clean.data);
-  return cut(clean, boxOf(placesOf(clean, (value) => value > end), clean));
+  return cut(clean, boxOf(clean, (value) => value > end));
 }
 
 // Fit grey values (0 to 255) into one image (height, width) of the set; throws if they show nothing.

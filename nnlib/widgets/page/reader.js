@@ -21,7 +21,7 @@ export function netOf({ sizes, activation }, bytes) {
 }
 
 // Return a column of a matrix (D, H), given row by row.
-export const column = (matrix, h, j) => Float64Array.from({ length: matrix.length / h }, (_, i) => matrix[i * h + j]);
+export const column = (matrix, h, j) => Float64Array.from({ length: matrix.length / h }, (none, i) => matrix[i * h + j]);
 
 // Return what the net makes of one image of bytes (h, w), as nnlib.widgets.canvas tells it.
 function answerOf(net, { shape: [height, width], classes, scaling: [offset, factor] }, seen) {
@@ -73,6 +73,6 @@ export function readerOf(about, net, examples) {
     set: (name, value) => (state[name] = value),
     save_changes: () => read(state.picture),
     send: ({ kind }) => kind === "example" && show(row + 1),
-    on: (_, listener) => (tell = listener),
+    on: (event, listener) => (tell = listener),
   };
 }

@@ -17,12 +17,9 @@ export function serve(worker) {
     } while (kind === "seen" && !judged && performance.now() < until);
     if (judged && training.epochs >= EPOCHS) kind = "finished";
     worker.postMessage({ kind, ...training.standing, judged });
-    timer = null;
-    return kind !== "seen";
+    return kind === "seen";
   };
-  const turn = () => {
-    if (!advance(performance.now() + TURN)) timer = setTimeout(turn, BREATH);
-  };
+  const turn = () => (timer = advance(performance.now() + TURN) ? setTimeout(turn, BREATH) : null);
   const pause = () => {
     clearTimeout(timer);
     timer = null;
