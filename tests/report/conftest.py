@@ -12,8 +12,8 @@ from nnlib.report import book, document
 def no_missing_glyph_in_any_pdf(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail where a PDF that is made in this process shows .notdef."""
 
-    def checked(look: str, body: str, folder: Path) -> bytes:
-        pdf = typeset(look, body, folder)
+    def checked(look: str, body: str, folder: Path, **about: str) -> bytes:
+        pdf = typeset(look, body, folder, **about)
         assert 0 not in glyphs(pdf)
         return pdf
 
