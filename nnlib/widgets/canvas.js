@@ -45,7 +45,7 @@ function rested(action, pause) {
 const penOf = (canvas) => canvas.getContext("2d", { willReadFrequently: true });
 
 // Return what is on a canvas as grey values, the weights of the eye applied.
-function greyOf(canvas) {
+export function greyOf(canvas) {
   const { width, height } = canvas;
   const { data } = penOf(canvas).getImageData(0, 0, width, height); // red, green, blue, alpha
   const grey = new Uint8Array(width * height);

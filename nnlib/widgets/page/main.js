@@ -1,13 +1,14 @@
 // Where the page's scripts begin: each live part wakes, or leaves its figure as it is. The same
 // script is the worker's, since a page from a disk can load no other.
 
-import { _, make, pixels, ink, render, speak } from "../canvas.js";
+import { _, greyOf, make, pixels, ink, render, speak } from "../canvas.js";
 import { learn } from "./learn.js";
 import { fitPicture } from "./prepare.js";
 import { netOf, readerOf } from "./reader.js";
 import { Training } from "./training.js";
 import { serve } from "./worker.js";
 
+const WARM = 8; // pictures that are read beforehand: the first strokes wait no longer than others
 const SOURCE = globalThis.document?.currentScript.textContent;
 
 // Return what was packed as deflated bytes in base64.
@@ -42,7 +43,10 @@ const wake = {
     const caption = figure.querySelector("figcaption") ?? figure.appendChild(make("figcaption"));
     caption.replaceChildren(...caption.querySelectorAll("b"), " ", about.said);
     figure.querySelector(".card").replaceWith(root);
-    model.show(0);
+    for (let time = 0; time <= WARM; time++) {
+      model.show(0);
+      if (time < WARM) model.read(greyOf(root.querySelector(".paper")));
+    }
   },
   async learn(root, about) {
     const bytes = await unpacked(about.images);

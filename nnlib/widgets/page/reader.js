@@ -68,7 +68,7 @@ export function readerOf(about, net, examples) {
     }
   };
   return {
-    show,
+    show, read, // an example, a picture
     get: (name) => state[name],
     set: (name, value) => (state[name] = value),
     save_changes: () => read(state.picture),
