@@ -49,7 +49,7 @@ ELSEWHERE = re.compile(r"<script[^>]*\ssrc|\brequire(js)?\(\[|createElement\(.sc
 HIDDEN = "[hidden], [style*='display:none'], [style*='display: none'], .sk-text-repr-fallback > b"
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 TERMINAL = re.compile(
-    r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b\[(?P<count>[0-?]*)[ -/]*(?P<act>[@-~])"
+    r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b\[(?P<count>\d{0,3})[0-?]*[ -/]*(?P<act>[@-~])"
     r"|\x1b[ -/]*[0-~]?|(?P<text>[^\x1b\r\n\b]+)|(?P<move>[\r\n\b])"
 )
 
@@ -96,7 +96,8 @@ def terminal(text: str) -> str:
     rows: list[list[str]] = [[]]
     row = column = 0
     for found in TERMINAL.finditer(text):
-        line, count, act = rows[row], found["count"] or "", found["act"]
+        line, count, act = rows[row], int(found["count"] or 0), found["act"]
+        step = max(1, count)
         if shown := found["text"]:
             line += " " * (column - len(line))
             line[column : column + len(shown)] = shown
@@ -107,7 +108,9 @@ def terminal(text: str) -> str:
         elif found["move"]:
             column = 0 if found["move"] == "\r" else max(0, column - 1)
         elif act == "A":
-            row = max(0, row - int(count or 1))
+            row = max(0, row - step)
+        elif act in ("C", "D", "G"):
+            column = {"C": column + step, "D": max(0, column - step), "G": step - 1}[act]
         elif act in ("K", "J"):
             del line[0 if count else column :]
             del rows[row + 1 if act == "J" else len(rows) :]
@@ -121,7 +124,8 @@ def decoded(content: bytes) -> tuple[str, bytes] | None:
             return "image/svg+xml", _well_formed(content.decode()).encode()
         with Image.open(io.BytesIO(content)) as image:
             image.load()
-            if image.format in ("PNG", "JPEG", "GIF", "WEBP"):
+            whole = image.format != "PNG" or b"IEND" in content[-99:]  # else typst refuses it
+            if whole and image.format in ("PNG", "JPEG", "GIF", "WEBP"):
                 return f"image/{image.format.lower()}", content
             return "image/png", png(image)
     except Exception:  # of many kinds, as many as there are formats
