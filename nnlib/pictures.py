@@ -102,7 +102,7 @@ def _drawn(grey: np.ndarray, strokes: bool) -> np.ndarray:
     part = _parts(_drawn_on(ink, noise, strokes))
     box = ndimage.find_objects(part)[0]
     around = max(side.stop - side.start for side in box) // 2 + 2
-    if len(page) < len(grey) and around < SIDE / 5:  # small on a large page: look closer
+    if max(grey.shape) > SIDE and around < SIDE / 5:  # small on a large page: look closer
         times = len(grey) / len(page)
         rows, columns = (
             slice(int(max(0, side.start - around) * times), int((side.stop + around) * times))
@@ -123,8 +123,9 @@ def _unframed(page: np.ndarray) -> np.ndarray:
     """Return what lies within a dark line along all four sides."""
     (height, width), (y, x) = page.shape, np.indices(page.shape)
     ring = np.min([y, x, height - 1 - y, width - 1 - x], axis=0)
-    light = np.bincount(ring.ravel(), (page >= np.median(page) / 4).ravel())
+    light = ndimage.mean(page >= np.quantile(page, 0.75) / 2, ring, np.arange(ring.max() + 1))
     cut = 2 + max(np.flatnonzero(light[: round(RIM * max(page.shape))] == 0), default=-2)
+    cut = cut if light[cut : cut + 1].sum() > 0.5 else 0  # dark within, too: a blackboard
     return page[cut : height - cut, cut : width - cut]
 
 
@@ -163,8 +164,7 @@ def _shadow(above: np.ndarray) -> np.ndarray:
     level = ndimage.mean(above, even, rim)
     known = level[np.isin(rim, even[CORNERS])]
     paper = np.abs(level[:, None] - known).min(axis=1, initial=np.inf) < NEAR
-    unknown = ~np.isin(even, rim[paper])
-    nearest = ndimage.distance_transform_edt(unknown, return_distances=False, return_indices=True)
+    _, nearest = ndimage.distance_transform_edt(~np.isin(even, rim[paper]), return_indices=True)
     return ndimage.gaussian_filter(above[tuple(nearest)], side / 35)
 
 

@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -39,6 +40,7 @@ FIGURES = "NNLIB_FIGURES"  # the folder that figures are kept in, where anyone k
 MIME = {"png": "image/png", "svg": "image/svg+xml"}
 SHARES = {"accuracy", "error", "share", "probability", "confidence"}  # ends of such columns' names
 _START = time.perf_counter()
+warnings.filterwarnings("ignore", "The number of unique classes")  # few images of many classes
 
 
 def say(text: str) -> None:

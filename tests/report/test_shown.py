@@ -230,7 +230,7 @@ def exported(folder: Path) -> tuple[dict, dict, dict]:
     for n, case in enumerate(CASES.values()):
         cells += [case[0], new_markdown_cell(f"sentinel{n}x")]
     nb = new_notebook(cells=cells)
-    known = {"metadata": {"name": "odd [1] <2> 100% 测试/it's", "path": str(folder)}}
+    known = {"metadata": {"name": "odd [1] <2> 100% 测试/it's \udcff", "path": str(folder)}}
     page = Page().from_notebook_node(nb, dict(known))[0].partition("<main")[2]
     parts = re.split(r"<p>sentinel\d+x</p>", page)
     pdf = folder / "all.pdf"
