@@ -277,6 +277,15 @@ def test_a_cell_that_typst_cannot_set_costs_no_other(capsys: pytest.CaptureFixtu
     assert "cell 2: cannot be typeset" in capsys.readouterr().err
 
 
+def test_a_wide_formula_ends_within_the_margins():
+    wide = markdown("$$" + " + ".join(f"y_{{{n}}}" for n in range(60)) + "$$")
+    source, _ = Document().from_notebook_node(new_notebook(cells=[wide]))
+    done = subprocess.run(["pdftotext", "-bbox", "-", "-"], input=source, capture_output=True)
+    words = re.findall(r'xMin="([-.\d]+)".* xMax="([-.\d]+)"', done.stdout.decode())
+    assert min(float(left) for left, _ in words) > 70  # points, of 595
+    assert max(float(right) for _, right in words) < 525
+
+
 # --- text is never taken for markup, and nothing outside the notebook's folder is shown
 
 TAG = "<img src=x onerror=alert(1)>"
