@@ -31,6 +31,7 @@ STROKES = ("mnist", "digits")  # sets of what a pen draws
 SIDE = 280  # pixels to look at: a larger picture is looked at from further away
 RIM = 0.05  # of the longer side: corners where paper is looked for, and how far in a frame lies
 PEN = 0.3  # of the longer side: no pen is wider
+CORNERS = np.ix_([0, -1], [0, -1])
 NEAR = 8  # grey levels about the paper that may still be paper
 EVEN = 0.003  # of all contrast, from pixel to pixel: a steeper slope is an edge
 PALE = 0.03  # contrast that can be ink; 1 is black on white
@@ -101,7 +102,7 @@ def _drawn(grey: np.ndarray, strokes: bool) -> np.ndarray:
     part = _parts(_drawn_on(ink, noise, strokes))
     box = ndimage.find_objects(part)[0]
     around = max(side.stop - side.start for side in box) // 2 + 2
-    if len(page) < len(grey) and around < SIDE / 5:  # small on a large page: look closer
+    if max(grey.shape) > SIDE and around < SIDE / 5:  # small on a large page: look closer
         times = len(grey) / len(page)
         rows, columns = (
             slice(int(max(0, side.start - around) * times), int((side.stop + around) * times))
@@ -122,8 +123,9 @@ def _unframed(page: np.ndarray) -> np.ndarray:
     """Return what lies within a dark line along all four sides."""
     (height, width), (y, x) = page.shape, np.indices(page.shape)
     ring = np.min([y, x, height - 1 - y, width - 1 - x], axis=0)
-    light = np.bincount(ring.ravel(), (page >= np.median(page) / 4).ravel())
+    light = ndimage.mean(page >= np.quantile(page, 0.75) / 2, ring, np.arange(ring.max() + 1))
     cut = 2 + max(np.flatnonzero(light[: round(RIM * max(page.shape))] == 0), default=-2)
+    cut = cut if light[cut : cut + 1].sum() > 0.5 else 0  # dark within, too: a blackboard
     return page[cut : height - cut, cut : width - cut]
 
 
@@ -135,13 +137,13 @@ def _ink(page: np.ndarray, strokes: bool) -> tuple[np.ndarray, float]:
     if np.sum(detail.astype(float) ** 3) < 0:  # the strongest differences are dark: turn round
         above, plane = -above, 255 - plane
     if strokes:
-        pen = int(PEN * side)
+        pen = max(1, int(PEN * side))
         padded = np.pad(above, pen, mode="edge")
-        wide = ndimage.grey_opening(padded, (pen + 1, pen + 1))
-        wide = wide[pen : pen + page.shape[0], pen : pen + page.shape[1]]
+        wide = ndimage.grey_opening(padded, (pen + 1, pen + 1))[pen:-pen, pen:-pen]
         wide += np.quantile(above - wide, 0.25)  # noise has lowered it
     else:
-        wide = _shadow(above)
+        on_paper = np.abs(above[CORNERS]) < NEAR  # one alone may be the object's
+        wide = _shadow(above) if np.sum(on_paper) > 1 else 0
     above, plane = above - wide, plane + wide
     ink = above / np.maximum(255 - plane, 16)
     step = np.abs(ink - np.roll(ink, 2, axis=1))
@@ -152,14 +154,17 @@ def _ink(page: np.ndarray, strokes: bool) -> tuple[np.ndarray, float]:
 def _shadow(above: np.ndarray) -> np.ndarray:
     """Return how far the paper departs from its plane, (H, W), the edge of a shadow blurred.
 
-    Known where it is even from a corner on; elsewhere it is as at the nearest such place.
+    Known where the rim is even and as bright as an even corner; elsewhere it is as at the nearest
+    such place.
     """
     side = max(above.shape)
     slope = ndimage.gaussian_gradient_magnitude(above, side / 100)
     even, _ = ndimage.label(slope < EVEN * np.ptp(above))
-    corners = even[[0, 0, -1, -1], [0, -1, 0, -1]]
-    unknown = ~np.isin(even, corners[corners > 0])
-    nearest = ndimage.distance_transform_edt(unknown, return_distances=False, return_indices=True)
+    rim = np.unique(np.r_[0, even[0], even[-1], even[:, 0], even[:, -1]])[1:]
+    level = ndimage.mean(above, even, rim)
+    known = level[np.isin(rim, even[CORNERS])]
+    paper = np.abs(level[:, None] - known).min(axis=1, initial=np.inf) < NEAR
+    _, nearest = ndimage.distance_transform_edt(~np.isin(even, rim[paper]), return_indices=True)
     return ndimage.gaussian_filter(above[tuple(nearest)], side / 35)
 
 
@@ -171,10 +176,20 @@ def _plane(page: np.ndarray) -> np.ndarray:
     corners = np.ix_(*(np.r_[0:wide, -wide:0] % length for length in page.shape))
     at, grey = places[corners].reshape(-1, 3), page[corners].ravel()  # (P, 3), (P,)
     three = np.random.default_rng(0).integers(len(grey), size=(200, 3))
-    planes = (np.linalg.pinv(at[three]) @ grey[three][..., None])[..., 0]  # (200, 3)
+    planes = _fitted(at[three], grey[three])  # (200, 3)
     off = np.abs(planes @ at.T - grey)  # (200, P)
     near = off[np.minimum(off, NEAR).sum(axis=1).argmin()] < NEAR
-    return (places @ np.linalg.lstsq(at[near], grey[near])[0]).astype(np.float32)
+    return (places @ _fitted(at[near], grey[near])).astype(np.float32)
+
+
+def _fitted(places: np.ndarray, grey: np.ndarray) -> np.ndarray:
+    """Return the planes (..., 3) nearest to grey (..., P) at places (..., P, 3).
+
+    They are level where the places lie close together: one corner says nothing of a slope.
+    """
+    across = places.swapaxes(-1, -2) / places.shape[-2]
+    moments = across @ places + np.diag([0, RIM**2, RIM**2])
+    return np.linalg.solve(moments, across @ grey[..., None])[..., 0]
 
 
 def _drawn_on(ink: np.ndarray, noise: float, strokes: bool) -> np.ndarray:
@@ -205,10 +220,7 @@ def _parts(drawn: np.ndarray) -> np.ndarray:
 
 def _place(ink: np.ndarray, shape: tuple[int, int], weights: np.ndarray) -> np.ndarray:
     """Put the ink on a black frame, its centre of mass in the middle as far as it stays inside."""
-    moments = [np.sum(place * weights) for place in np.indices(ink.shape)]  # along rows, columns
-    centre = np.array(moments) / np.sum(weights)
+    centre = np.array(ndimage.center_of_mass(weights))
     room = np.array(shape) - ink.shape
     corner = np.round((np.array(shape) - 1) / 2 - centre).astype(int).clip(0, room)
-    frame = np.zeros(shape, np.uint8)
-    frame[corner[0] : corner[0] + ink.shape[0], corner[1] : corner[1] + ink.shape[1]] = ink
-    return frame
+    return np.pad(ink, np.stack([corner, room - corner], axis=1))

@@ -104,6 +104,11 @@ def framed(page: Page, rng: np.random.Generator) -> Page:
     return page
 
 
+def on_a_grey_mat(page: Page, rng: np.random.Generator) -> Page:
+    """Something darker than the paper, but not black, shows along all four sides."""
+    return np.pad(inked(page, 235, 30), rng.integers(2, 8), constant_values=90)
+
+
 def ruled(page: Page, rng: np.random.Generator, squared: bool = False) -> Page:
     """Lines of a writing block, thinner and paler than the ink."""
     paper = np.full(page.shape, 250.0)
@@ -141,6 +146,7 @@ CHANGES: dict[str, Change] = {
     "shadowed corner": shadowed,
     "dust": dusty,
     "black frame": framed,
+    "grey frame": on_a_grey_mat,
     "ruled paper": ruled,
     "squared paper": squared,
     "chalk on light grey": lambda page, rng: inked(page, rng.uniform(150, 205), 250),

@@ -111,7 +111,7 @@ def test_a_missing_or_empty_picture_is_refused(tmp_path: Path) -> None:
 DIGITS = load_model(project_root() / "data/models/mnist.safetensors")
 GARMENTS = load_model(project_root() / "data/models/fashion-mnist.safetensors")
 # Where paper is seldom seen, or what is shadow and what is cloth can only be guessed.
-BARS = {"shadowed corner": 0.85, "cut close": 0.85}
+BARS = {"shadowed corner": 0.86, "cut close": 0.85}
 
 
 def share_right(model: MLP, pages_of: list[tuple[str, pages.Page]], change: str) -> float:
@@ -152,6 +152,14 @@ def test_of_200_digits_nineteen_of_twenty_are_read(change: str) -> None:
 @pytest.mark.parametrize("change", pages.CHANGES)
 def test_of_200_garments_most_are_read(change: str) -> None:
     assert share_right(GARMENTS, garments(200, seed=2), change) >= BARS.get(change, 0.9)
+
+
+def test_a_small_drawing_in_a_dark_frame_on_a_large_page_is_found() -> None:
+    page = 255 - bar((900, 900), 400, 420, 60, 20)
+    page[:12] = page[-12:] = page[:, :12] = page[:, -12:] = 0
+    rows, columns = np.nonzero(fit_picture(page, (28, 28), "mnist"))
+    assert rows.max() - rows.min() + 1 == 20
+    assert columns.max() - columns.min() + 1 == 7
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "fashion-mnist"])

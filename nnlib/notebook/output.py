@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ MIME = {"png": "image/png", "svg": "image/svg+xml"}
 SHARES = {"accuracy", "error", "share", "probability", "confidence"}  # ends of such columns' names
 NAMES_OWN = re.compile(r"(?<=[a-zA-Z0-9])\*(?=[a-zA-Z0-9])|(?<![^\W_])_|_(?![^\W_])")
 _START = time.perf_counter()
+warnings.filterwarnings("ignore", "The number of unique classes")  # few images of many classes
 
 
 def say(text: str) -> None:

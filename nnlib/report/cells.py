@@ -49,7 +49,7 @@ RUNS = ("javascript:", "vbscript:", "data:text/html")
 ELSEWHERE = re.compile(r"<script[^>]*\ssrc|\brequire(js)?\(\[|createElement\(.script")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 TERMINAL = re.compile(
-    r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b\[(?P<count>[0-?]*)[ -/]*(?P<act>[@-~])"
+    r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b\[(?P<count>\d{0,3})[0-?]*[ -/]*(?P<act>[@-~])"
     r"|\x1b[ -/]*[0-~]?|(?P<text>[^\x1b\r\n\b]+)|(?P<move>[\r\n\b])"
 )
 
@@ -84,7 +84,8 @@ def terminal(text: str) -> str:
     rows: list[list[str]] = [[]]
     row = column = 0
     for found in TERMINAL.finditer(text):
-        line, count, act = rows[row], found["count"] or "", found["act"]
+        line, count, act = rows[row], int(found["count"] or 0), found["act"]
+        step = max(1, count)
         if shown := found["text"]:
             line += " " * (column - len(line))
             line[column : column + len(shown)] = shown
@@ -95,7 +96,9 @@ def terminal(text: str) -> str:
         elif found["move"]:
             column = 0 if found["move"] == "\r" else max(0, column - 1)
         elif act == "A":
-            row = max(0, row - int(count or 1))
+            row = max(0, row - step)
+        elif act in ("C", "D", "G"):
+            column = {"C": column + step, "D": max(0, column - step), "G": step - 1}[act]
         elif act in ("K", "J"):
             del line[0 if count else column :]
             del rows[row + 1 if act == "J" else len(rows) :]
@@ -114,7 +117,8 @@ def decoded(content: bytes | str) -> tuple[str, bytes] | None:
             return "image/svg+xml", _well_formed(content.decode()).encode()
         with Image.open(io.BytesIO(content)) as image:
             image.load()
-            if image.format in ("PNG", "JPEG", "GIF", "WEBP"):
+            whole = image.format != "PNG" or b"IEND" in content[-99:]  # else typst refuses it
+            if whole and image.format in ("PNG", "JPEG", "GIF", "WEBP"):
                 return f"image/{image.format.lower()}", content
             image.convert("RGBA").save(stream := io.BytesIO(), "PNG")
             return "image/png", stream.getvalue()

@@ -94,6 +94,7 @@ class Document(Exporter):
     def _set_formula(self, span: Any, tex: str, display: bool, done: str) -> None:
         told = json.dumps(" ".join(tex.split()), ensure_ascii=False)
         done = RENAMED.sub(r"\1.o", done).replace("#h(0em)", "thick")  # \; becomes nothing
+        done = done.replace('"||"', '"|"' if "vmatrix" in tex else '"‖"')  # one sign for typst
         block = "true" if display else "false"
         equation = f"#math.equation(alt: {told}, block: {block}, {done})" if done else ""
         span.attrs = {"class": "typst", "data-typst": equation}

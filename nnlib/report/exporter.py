@@ -23,7 +23,7 @@ from nbformat import NotebookNode
 from traitlets import Bool, List, Unicode, default
 
 from nnlib.language import gettext, speaking
-from nnlib.report.cells import FORMS, IMAGES, Cell
+from nnlib.report.cells import CONTROL, FORMS, IMAGES, Cell
 from nnlib.report.glyphs import STARTUP, language_of, take_warnings
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -109,7 +109,7 @@ class Exporter(TemplateExporter):
 
     def _prepare(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
         """Choose, read and number what is shown; `resources.nnlib` is what the template knows."""
-        name = resources["metadata"]["name"]
+        name = CONTROL.sub("�", resources["metadata"]["name"])  # bytes that are no text, too
         given = resources.get("nnlib") or {}
         page = {"name": name, "title": title_of(nb)[0] or name, "book": [], **given}
         chosen = [cell for cell in nb.cells if self.solutions or "solution" not in tags_of(cell)]

@@ -86,6 +86,8 @@ CASES: dict[str, tuple] = {  # cell, words in both, then what the page, and typs
     "alignat": (markdown("\\begin{alignat}{2}a &= b & c &= 6\\end{alignat}"), "6", EQUATION, MATH),
     "cases": (markdown("$$f=\\begin{cases}0 & 4\\\\1 & 3\\end{cases}$$"), "4 3", EQUATION, "cases"),
     "bare pmatrix": (markdown("\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}"), "1 2", "mtable", "mat"),
+    "determinant": (markdown("$$\\begin{vmatrix}5&6\\\\7&8\\end{vmatrix}$$"), "", EQUATION, r'delim: "\|"'),
+    "norm": (markdown("$$\\begin{Vmatrix}5&6\\end{Vmatrix}$$"), "", EQUATION, 'delim: "‖"'),
     "align in a list": (
         markdown("- item\n  \\begin{align}a &= b\\\\c &= 9\\end{align}\n- next"),
         "item 9 next", "li math", MATH),
@@ -131,6 +133,7 @@ CASES: dict[str, tuple] = {  # cell, words in both, then what the page, and typs
     "lost attachment": (markdown("![lostpicture](attachment:gone.png)"), "lostpicture", "p", ""),
     "remote": (markdown("![farpicture](https://example.org/a.png)"), "farpicture", "p", ""),
     "cut short": (markdown("![cutpicture](cut.png)"), "cutpicture", "p:not(:has(img))", ""),
+    "without an end": (told(image_png=coded(PNG[:-12])), "", IMG, DRAWN),
     "empty file": (markdown("![nopicture](empty.png)"), "nopicture", "p", ""),
     "GIF called PNG": (told(image_png=coded(drawn("GIF")), text_plain="x"), "", IMG, DRAWN),
     "BMP": (told(image_png=coded(drawn("BMP"))), "", "img[src^='data:image/png']", DRAWN),
@@ -195,6 +198,9 @@ CASES: dict[str, tuple] = {  # cell, words in both, then what the page, and typs
     "backspaces": (printed("abc\b\b\bxyz"), "xyz", "pre", "(?s)^(?!.*abc)"),
     "erased": (printed("long line\r\x1b[2Kshort\x1b[?25l\n"), "short", "pre", "(?s)^(?!.*long)"),
     "cursor up": (printed("one\ntwo\n\x1b[2A\x1b[Kthree\n"), "three two", "pre", "(?s)^(?!.*one)"),
+    "cursor left": (printed("abcd\x1b[4Dwx\x1b[Cz\n"), "wxcz", "pre", "(?s)^(?!.*ab)"),
+    "cursor's column": (printed("abcd\x1b[2Gyz\n"), "ayzd", "pre", "(?s)^(?!.*bc)"),
+    "nothing right of it erased": (printed("stays\x1b[0K\x1b[1;2A\x1b[?A\n"), "stays", "pre", ""),
     "terminal links": (printed("\x1b]8;;http://a.b\x1b\\text\x1b]8;;\x1b\\ \x1b[1;31mred\x1b[0m"),
                        "text red", "pre", "(?s)^(?!.*8;;)"),
     "stderr": (printed("careful", name="stderr"), "careful", ".stderr", "stderr"),
@@ -226,7 +232,7 @@ def exported(folder: Path) -> tuple[dict, dict, dict]:
     for n, case in enumerate(CASES.values()):
         cells += [case[0], new_markdown_cell(f"sentinel{n}x")]
     nb = new_notebook(cells=cells)
-    known = {"metadata": {"name": "odd [1] <2> 100% 测试/it's", "path": str(folder)}}
+    known = {"metadata": {"name": "odd [1] <2> 100% 测试/it's \udcff", "path": str(folder)}}
     page = Page().from_notebook_node(nb, dict(known))[0].partition("<main")[2]
     parts = re.split(r"<p>sentinel\d+x</p>", page)
     pdf = folder / "all.pdf"
@@ -271,6 +277,15 @@ def test_a_cell_that_typst_cannot_set_costs_no_other(capsys: pytest.CaptureFixtu
         "after",
     ]
     assert "cell 2: cannot be typeset" in capsys.readouterr().err
+
+
+def test_a_wide_formula_ends_within_the_margins():
+    wide = markdown("$$" + " + ".join(f"y_{{{n}}}" for n in range(60)) + "$$")
+    source, _ = Document().from_notebook_node(new_notebook(cells=[wide]))
+    done = subprocess.run(["pdftotext", "-bbox", "-", "-"], input=source, capture_output=True)
+    words = re.findall(r'xMin="([-.\d]+)".* xMax="([-.\d]+)"', done.stdout.decode())
+    assert min(float(left) for left, _ in words) > 70  # points, of 595
+    assert max(float(right) for _, right in words) < 525
 
 
 # --- text is never taken for markup, and nothing outside the notebook's folder is shown
