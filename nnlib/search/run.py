@@ -305,7 +305,7 @@ def _save(result: SearchResult, start: float) -> float:
     """
     began, result.seconds = time.monotonic(), time.perf_counter() - start
     files.write_atomic(result.folder / "trials.csv", rows_to_csv(result.rows))
-    return time.monotonic() + max(PAUSE, 20 * (time.monotonic() - began))
+    return time.monotonic() + 20 * (time.monotonic() - began)
 
 
 def _row(plan: Plan, number: int, trial: optuna.trial.FrozenTrial) -> dict[str, Any]:

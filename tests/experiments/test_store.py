@@ -21,7 +21,7 @@ NAMES = ["small", "large", "large"]
 
 def trained(config: TrainConfig) -> MLP:
     """Return the net that a run trains."""
-    trainer = make_trainer(config, config.load(), 1)
+    trainer = make_trainer(replace(config, threads=1), config.load())
     for _ in trainer.run():
         pass
     trainer.restore_best()
