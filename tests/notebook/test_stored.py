@@ -37,7 +37,7 @@ def shorter(path: Path) -> None:
         ("simard", "simard.csv", shorter, "simard.csv lacks 2 of 20 runs; restore"),
         ("simard", "simard.json", Path.unlink, "cannot read .*simard.json"),
         ("simard", "simard.json", cut, "simard.json is not valid JSON"),
-        ("simard", "simard.json", lambda path: path.write_text("[]"), "simard.json .* type dict, got"),
+        ("simard", "simard.json", lambda path: path.write_text("[]"), "simard.json .*type dict"),
         ("simard", "simard.json", without("seeds"), "simard.json does not describe simard.csv"),
         ("simard", "simard.json", without("published"), "simard.json does not describe simard.csv"),
         ("frontier-ensembles", "frontier.json", without("ensembles"), "frontier.json does not"),
