@@ -1,6 +1,6 @@
 """Where a step's time goes: calls, products, memory, beside what the products alone would take.
 
-    python experiments/benchmarks/profile.py [--rounds 2000]
+    python experiments/benchmarks/step_parts.py [--rounds 2000]
 
 One thread, float32. "calls" is a step of a net of the same layers with one unit each and a batch
 of one: nothing but calls. "products" makes the step's own products and nothing else; the rest,
