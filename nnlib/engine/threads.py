@@ -18,7 +18,7 @@ import numpy as np
 import scipy.linalg  # noqa: F401  (its BLAS must be loaded to be found)
 from threadpoolctl import ThreadpoolController
 
-PAYS = 3e7  # multiplications a step for which one more thread is worth waking
+PAYS = 1.4e7  # multiplications a step for which one more thread is worth waking
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds, of so many
 
 
