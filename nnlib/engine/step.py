@@ -146,9 +146,7 @@ class Pass:
         self.n, self.crew = n, crew
         self.small = crew.threads == 1 and n * max(model.sizes[1:]) < LARGE
         self.by_unit = n <= FEW_ROWS or not self.small
-        self.scratch: dict[int | None, Scratch] = defaultdict(
-            Scratch
-        )  # by the first unit of a block
+        self.scratch: dict[Any, Scratch] = defaultdict(Scratch)  # by the first unit of a block
         self.forwards: Calls = []
         self.backwards: Calls = []
         self.moves: list[Calls] = []
@@ -173,8 +171,8 @@ class Pass:
         The first is larger: it is the caller's, who is awake.
         """
         blocks = max(1, min(self.crew.threads, units.size // BLOCK))
-        more = min(1.0, HEAD_START / (inputs * units.size)) * (1 - 1 / blocks)
-        edges = np.linspace(1 / blocks + more * (1 - 1 / blocks), 1, blocks) * len(units)
+        more = min(1.0, HEAD_START / (inputs * units.size)) * (1 - 1 / blocks) ** 2
+        edges = np.linspace(1 / blocks + more, 1, blocks) * len(units)
         whole = edges.round().astype(int).tolist()
         return [slice(start, end) for start, end in pairwise([0, *whole]) if start < end]
 
