@@ -121,10 +121,10 @@ def test_the_steady_state_allocates_no_array(name: str, threads: int) -> None:
         take(step, x, targets, 0.1)
     peak = tracemalloc.get_traced_memory()[1] - before
     tracemalloc.stop()
-    # On one thread, row by row, a mask of a hidden array's 128,000 bytes would be the smallest
-    # that is new; ufuncs look through up to three buffers of 33 kB. On two, a block of units has
-    # 131 kB.
-    assert peak < (110_000 if threads == 1 else 70_000)
+    # On one thread a mask of a hidden array's 128,000 bytes would be the smallest that is new;
+    # ufuncs look through up to three buffers of 33 kB. On two each may do so at once, and numbers
+    # of a block of units have 256 kB; its calls are those of one thread.
+    assert peak < (110_000 if threads == 1 else 220_000)
 
 
 LESSON = """
