@@ -149,9 +149,10 @@ class Trainer:
         self.step, self.open_step = self._make_step(bool(clip_norm)), self._make_step(whole=True)
         self.lr_factor, self.history = 1.0, History()
         self.chunk_rows = CHUNK_ROWS  # images between two yields
-        self.inputs = [np.empty((0, model.sizes[0]), model.dtype)] * (AHEAD + 1)
+        turns = AHEAD + 1 if self.aside else 1  # one buffer stays in cache
+        self.inputs = [np.empty((0, model.sizes[0]), model.dtype)] * turns
         pixels = np.empty((0, *train.images.shape[1:]), train.images.dtype)
-        self.pixels = [pixels] * (AHEAD + 1)  # by turns, as the inputs
+        self.pixels = [pixels] * turns
         self.probe = model.inputs(train.images[:PROBE_ROWS]).copy()
 
     def _check_batches(self) -> None:

@@ -48,13 +48,11 @@ def product(a: Array, b: Array, c: Array) -> Callable[[float, float], None]:
     kept = (
         turn_a, turn_b, m, n, k, alpha, a, step_a, b, step_b, beta, c, step_c,
     )  # fmt: skip
-    gemm, where = (
-        _routine(letter + "gemm"),
-        [
-            c_void_p(each.ctypes.data if isinstance(each, Array) else ctypes.addressof(each))
-            for each in kept
-        ],
-    )
+    gemm = _routine(letter + "gemm")
+    where = [
+        c_void_p(each.ctypes.data if isinstance(each, Array) else ctypes.addressof(each))
+        for each in kept
+    ]
 
     def multiply(by: float, keep: float, kept: tuple = kept) -> None:
         alpha.value, beta.value = by, keep
