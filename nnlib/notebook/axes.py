@@ -23,6 +23,7 @@ from nnlib.language import gettext as _
 
 PANELS = (("loss", 1, "nats"), ("accuracy", 100, "%"))  # what a run's curves show, factor, unit
 WIDTH = 7.0  # inches: the text width of a printed page, so that 9 pt here is 9 pt there
+GREY = "grey is 0, lighter more, darker less"  # of signed pictures in colour
 
 STYLE = mpl.rc_params_from_file(
     Path(__file__).with_name("nnlib.mplstyle"), use_default_template=False

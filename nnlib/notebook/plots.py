@@ -155,7 +155,7 @@ def gallery(pictures: Sequence[np.ndarray], titles: Sequence[str], columns: int 
             axes.signed_image(ax, picture, limit)
         ax.set_title(text, fontsize=8, fontweight="normal", loc="center")
     if limit and any(picture.ndim == 3 for picture in pictures):
-        fig.supxlabel("grey is 0, lighter more, darker less", fontsize=8)
+        fig.supxlabel(axes.GREY, fontsize=8)
     return plain(fig)
 
 
