@@ -102,7 +102,7 @@ def lines(
     def draw(ax: Axes, named: Mapping[str, Values]) -> None:
         for name, values in named.items():
             (line,) = ax.plot(x, values, label=name)
-            if name in (spread or {}):
+            if name in (spread or {}) and np.isfinite(values).any():
                 middle, half = np.asarray(values), np.asarray(spread[name])
                 ax.fill_between(x, middle - half, middle + half, color=line.get_color(), alpha=0.15)
         if level is not None:
