@@ -183,7 +183,10 @@ def decode(paths: list[str], size: tuple[int, int] | None = None, title: str = "
     with bar, ThreadPool(min(THREADS, os.cpu_count() or 1)) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Pillow's; what it cannot read is an error
         each = partial(_each, pool, bar)
-        heads = [head for head in each(_head, paths) if not isinstance(head, Exception)]
+        found = each(_head, paths)
+        heads = [head for head in found if not isinstance(head, Exception)]
+        if not heads:
+            _must_be_read(paths, found)
         shape = size or _one_size([size for size, _ in heads])
         channels = () if all(grey for _, grey in heads) else (3,)
         total = len(paths) * math.prod((*shape, *channels))
@@ -224,20 +227,19 @@ def _number(digest: Any) -> int:
 
 def _must_be_read(paths: list[str], found: list) -> None:
     """Raise InputError where there are errors, which names the first and counts the others."""
-    failed = [number for number, each in enumerate(found) if isinstance(each, Exception)]
+    failed = [(path, e) for path, e in zip(paths, found, strict=True) if isinstance(e, Exception)]
     if failed:
-        error = found[failed[0]]
-        reason = "it is none" if isinstance(error, UnidentifiedImageError) else error
-        line = f"cannot read {paths[failed[0]]} as a picture ({reason})"
+        path, error = failed[0]
+        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = "it is none" if isinstance(error, UnidentifiedImageError) else reason
         more = f", and {len(failed) - 1:,} more" if failed[1:] else ""
-        raise InputError(f"{line}{more}: mend or remove what cannot be read")
+        line = f"cannot read {path} as a picture ({reason}){more}"
+        raise InputError(f"{line}: mend or remove what cannot be read")
 
 
 def _one_size(sizes: list[tuple[int, int]]) -> tuple[int, int]:
     """Return the size of all pictures; InputError where there are several."""
-    common = Counter(sizes).most_common() or [
-        ((1, 1), 0)
-    ]  # nothing can be read: that is said later
+    common = Counter(sizes).most_common()
     if len(common) > 1:
         some = ", ".join(f"{h}x{w} ({n:,})" for (h, w), n in common[:3])
         more = f" and {len(common) - 3:,} more" if common[3:] else ""
@@ -273,9 +275,8 @@ def load_pictures(folder: str | Path, test: bool, size: tuple[int, int] | None =
         passed = f"{n:,} {'file' if n == 1 else 'files'} that are no pictures by their names"
         warnings.warn(f"passed over {passed}, such as {listing.others[0]}", stacklevel=4)
     if twins := about.get("twins"):
-        warnings.warn(
-            f"{twins:,} test pictures of {folder} are training pictures, too", stacklevel=4
-        )
+        line = f"{twins:,} test pictures of {folder} are training pictures, too"
+        warnings.warn(line, stacklevel=4)
     n_val = 0 if test else listing.counts[1]
     return Content(images, labels, listing.classes, str(folder), n_val, about["sha256"])
 
@@ -306,10 +307,8 @@ def _make(folder: Path, size: tuple[int, int] | None, listing: Listing) -> list[
     """
     images, files, pixels = decode(listing.paths, size, folder.name)
     for_test = _test_rows(listing, files)
-    about = {
-        "stamp": listing.stamp,
-        "twins": int(np.isin(pixels[for_test], pixels[~for_test]).sum()),
-    }
+    twins = np.isin(pixels[for_test], pixels[~for_test]).sum()
+    about = {"stamp": listing.stamp, "twins": int(twins)}
     parts = [(images[rows], listing.labels[rows]) for rows in (~for_test, for_test)]
     del images  # half of the memory
     found = [(*part, about | {"sha256": content_sum(*part)}) for part in parts]
