@@ -341,7 +341,8 @@ def _unlike(path: str, model: MLP, pictures: list[Any]) -> list[dict[str, Any] |
     """Return what `likeness` says of each picture, None where the data cannot be had."""
     from nnlib import likeness
 
-    with suppress(ValueError, TypeError, OSError, ImportError, MemoryError):
+    failures = ValueError, TypeError, AttributeError, OSError, ImportError, MemoryError
+    with suppress(*failures), warnings.catch_warnings(action="ignore"):  # training has warned
         if pictures:
             data = likeness.training_data(model, trained_on(path, model))
             return [*likeness.unlike(np.stack(pictures), data)]

@@ -55,34 +55,34 @@ def list_pictures(folder: Path) -> Listing:
     """Look through a folder, opening no file; InputError where it is laid out in another way."""
     tops, beside = _look(folder, folder)
     apart = any(name == "train" and _look(path, folder)[0] for name, path in tops)
-    found: list[tuple[int, str, str, os.stat_result]] = []
     others = [each.path for each in beside if apart]
+    paths: list[str] = []
+    names, states, counts = [], [f"{FORMAT}"], [0, 0, 0]
     places = tops if apart else [("train", str(folder))]
     for top, place in sorted(places, key=lambda each: PARTS.get(each[0], 0)):
         if top not in PARTS:
             raise InputError(f"{place} is neither train, val nor test: take it away, or rename it")
-        before = len(found)
+        before = len(paths)
         for name, entry in _files(place, folder):
             if name and entry.name.lower().endswith(SUFFIXES) and entry.is_file():
-                found.append((PARTS[top], name, entry.path, entry.stat()))
+                state = entry.stat()
+                times = f"{state.st_mtime_ns} {state.st_ctime_ns}"
+                states.append(f"{entry.path}\0{state.st_size} {times}")
+                paths.append(entry.path)
+                names.append(name)
             else:
                 others.append(entry.path)
-        if len(found) == before:
+        if len(paths) == before:
             raise InputError(f"{place} holds no pictures in subfolders, each a class: add them")
-    names = sorted({name for part, name, *_ in found if part == PARTS["train"]})
-    numbers = {name: number for number, name in enumerate(names)}
-    for _, name, path, _ in found:
-        if name not in numbers:
-            raise InputError(f"{path}: no training picture is of class {name!r}; add some")
-    states = [(path, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for *_, path, s in found]
-    return Listing(
-        tuple(names),
-        paths=[path for _, _, path, _ in found],
-        labels=np.array([numbers[name] for _, name, *_ in found]),
-        counts=np.bincount([part for part, *_ in found], minlength=3).tolist(),
-        stamp=sha256(repr((FORMAT, states)).encode()),
-        others=sorted(others),
-    )
+        counts[PARTS[top]] += len(paths) - before
+    classes = sorted(set(names[: counts[0]]))
+    numbers = {name: number for number, name in enumerate(classes)}
+    for name in sorted(set(names) - set(classes)):
+        path = paths[names.index(name)]
+        raise InputError(f"{path}: no training picture is of class {name!r}; add some")
+    stamp = sha256("\0".join(states).encode(errors="surrogateescape"))
+    labels = np.array([numbers[name] for name in names])
+    return Listing(tuple(classes), paths, labels, counts, stamp, sorted(others))
 
 
 def _files(place: str, root: Path) -> list[tuple[str, os.DirEntry]]:

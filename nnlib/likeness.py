@@ -6,10 +6,6 @@ that is from validation images. What is near need not be one of the classes: let
 digits, and plain pictures near to other plain ones.
 """
 
-import os
-import warnings
-from typing import Any
-
 import numpy as np
 from threadpoolctl import threadpool_limits
 
@@ -17,30 +13,28 @@ from nnlib.checks import InputError
 from nnlib.config import TrainConfig
 from nnlib.data import TRAIN_FILES, Dataset, fetch
 from nnlib.images import UNIT
-from nnlib.network import MLP, in_pieces
+from nnlib.network import MLP, PREDICT_ROWS, in_pieces
 
 USUAL = 0.97  # of validation images have a training image as near as that
 SAMPLE = 300  # of them, at most
-CORNERS = np.s_[:, [0, 0, -1, -1], [0, -1, 0, -1]]
 
 
-def training_data(model: MLP, dataset: str | os.PathLike) -> Dataset:
+def training_data(model: MLP, dataset: str) -> Dataset:
     """Return the data set that a model was trained on, split as it was then; downloads nothing.
 
     Where nothing was kept for validation, as much as by default is split off. Raises InputError
     where it is another one by now, DownloadError where it is not at hand.
     """
-    with warnings.catch_warnings(action="ignore"):  # of what is odd about it, training has warned
-        fetch(dataset, TRAIN_FILES, download=False)
-        config = dict(model.info.get("config", {}), dataset=dataset)
-        config["val_size"] = config.get("val_size") or None
-        data = TrainConfig.from_dict(config).load()
+    fetch(dataset, TRAIN_FILES, download=False)
+    settings = model.info.get("config", {})
+    chosen = {"dataset": dataset, "val_size": settings.get("val_size") or None}
+    data = TrainConfig.from_dict(settings | chosen).load()
     if data.sha256 != model.info.get("sha256", data.sha256):
         raise InputError(f"{dataset} has changed since the model was trained on it")
     return data
 
 
-def unlike(pictures: np.ndarray, data: Dataset) -> list[dict[str, Any]]:
+def unlike(pictures: np.ndarray, data: Dataset) -> list[dict]:
     """Say how far each picture is from all training images: uint8 (P, h, w) or (P, h, w, 3).
 
     `distance` is that to the nearest one, and `nearest` the class of that; `usual` is what 97 % of
@@ -50,10 +44,9 @@ def unlike(pictures: np.ndarray, data: Dataset) -> list[dict[str, Any]]:
     or a pale photograph would be nearer than a bold digit. Raises InputError for pictures of
     another shape, and where there are no validation images.
     """
-    shape = ("P", *data.image_shape)
-    if pictures.dtype != np.uint8 or pictures.shape[1:] != shape[1:]:
-        found = f"{pictures.dtype} {pictures.shape}"
-        raise InputError(f"pictures must be uint8 ({', '.join(map(str, shape))}), got {found}")
+    wanted = (len(pictures), *data.image_shape)
+    if pictures.dtype != np.uint8 or pictures.shape != wanted:
+        raise InputError(f"pictures must be uint8 {wanted}, got {pictures.dtype} {pictures.shape}")
     if not len(data.val):
         raise InputError(f"{data.name} has no validation images: choose a val_size above 0")
     known = data.val.sample(SAMPLE).images
@@ -68,17 +61,14 @@ def unlike(pictures: np.ndarray, data: Dataset) -> list[dict[str, Any]]:
 @threadpool_limits.wrap(limits=1, user_api="blas")  # the products are short: more threads wait
 def _nearest(seen: np.ndarray, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return how far the image nearest to each of those seen is, and its row: (Q,), (Q,)."""
-    points = UNIT if np.median(images[CORNERS]) else _forms
-    of_seen = points(seen)  # (Q, D)
-    least, rows, start = np.full(len(seen), np.inf), np.zeros(len(seen), np.int64), 0
-    for piece in in_pieces(images):
-        others = points(piece)  # (n, D)
-        squares = np.einsum("nd,nd->n", others, others) - 2 * of_seen @ others.T  # but for |seen|²
-        nearest = squares.argmin(axis=1)
-        squares = squares[np.arange(len(seen)), nearest]
-        rows = np.where(squares < least, start + nearest, rows)
-        least = np.minimum(squares, least)
-        start += len(piece)
+    points = UNIT if np.median(images[:, 0, 0]) else _forms  # a corner of each is black, or not
+    of_seen, found = points(seen), []  # (Q, D)
+    for others in map(points, in_pieces(images)):  # (n, D)
+        squares = (others**2).sum(axis=1) - 2 * of_seen @ others.T  # but for |seen|², (Q, n)
+        found.append((squares.min(axis=1), squares.argmin(axis=1)))
+    least, row = map(np.array, zip(*found, strict=True))  # (pieces, Q), (pieces, Q)
+    piece = least.argmin(axis=0)
+    rows = piece * PREDICT_ROWS + row[piece, np.arange(len(seen))]
     differences = of_seen - points(images[rows])  # anew: large squares leave small ones inexact
     return np.sqrt((differences**2).mean(axis=1)), rows
 

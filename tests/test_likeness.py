@@ -83,7 +83,7 @@ def test_what_cannot_be_compared_is_refused() -> None:
         np.zeros((2, 6, 5, 3), np.uint8),
         np.ones((2, 6, 5)),
     ):
-        with pytest.raises(InputError, match=r"pictures must be uint8 \(P, 6, 5\), got "):
+        with pytest.raises(InputError, match=r"pictures must be uint8 \(2, 6, 5\), got "):
             unlike(odd, data)
     with pytest.raises(InputError, match="made has no validation images"):
         unlike(data.val.images, dataclasses.replace(data, val=data.val.take([])))
