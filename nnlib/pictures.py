@@ -85,10 +85,12 @@ def fit_picture(grey: np.ndarray, shape: tuple[int, ...], dataset: str = "") -> 
     Fashion-MNIST (Xiao et al. 2017) and digits were made. The brightest pixel becomes 255. A
     picture that has the set's size and a black ground is left as it is; where nobody knows how
     the set was made, one of its size is but turned light on dark. Raises InputError where the
-    picture shows nothing, and where the set is in colour.
+    picture shows nothing. Colours (H, W, 3), for a shape (height, width, 3), are scaled until they
+    cover the frame, and the middle cut out.
     """
     if len(shape) == 3:
-        raise InputError("the net sees colours, and this is a drawing in grey: give it a file")
+        image = Image.fromarray(grey).convert("RGB")
+        return np.array(ImageOps.fit(image, (shape[1], shape[0]), Image.Resampling.BILINEAR))
     if np.ptp(grey) == 0:
         raise InputError(NOTHING)
     if grey.shape == tuple(shape):

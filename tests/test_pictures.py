@@ -315,11 +315,17 @@ def test_a_picture_in_colour_is_as_a_folder_of_pictures_reads_it(
         np.testing.assert_array_equal(load_picture(path, data.image_shape), image)
 
 
-def test_a_colour_net_is_shown_any_plain_picture_but_no_grey_drawing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", [(20, 40, 3), (10, 20, 3), (8, 8, 3), (24, 6, 3)])
+def test_pixels_in_colour_are_fitted_as_a_file_of_them_is(shape, tmp_path: Path) -> None:
+    halves().save(tmp_path / "halves.png")
+    fitted = fit_picture(np.asarray(halves()), shape, "own")
+    np.testing.assert_array_equal(fitted, load_picture(tmp_path / "halves.png", shape))
+
+
+def test_a_colour_net_is_shown_plain_and_grey_pictures(tmp_path: Path) -> None:
     Image.new("L", (50, 50), 255).save(tmp_path / "white.png")
     assert (load_picture(tmp_path / "white.png", (8, 8, 3)) == 255).all()
-    with pytest.raises(InputError, match="sees colours"):
-        fit_picture(np.full((9, 9), 4, np.uint8), (8, 8, 3))
+    assert (fit_picture(np.full((9, 9), 4, np.uint8), (8, 8, 3)) == 4).all()
     (tmp_path / "broken.png").write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"cannot read .*broken\.png as a picture"):
         load_picture(tmp_path / "broken.png", (8, 8, 3))
