@@ -1,7 +1,7 @@
 // Where the page's scripts begin: each live part wakes, or leaves its figure as it is. The same
 // script is the worker's, since a page from a disk can load no other.
 
-import { _, greyOf, make, pixels, ink, render, speak } from "../canvas.js";
+import { INK, board, paint, pictureOf, speak } from "../canvas.js";
 import { learn } from "./learn.js";
 import { fitPicture } from "./prepare.js";
 import { netOf, readerOf } from "./reader.js";
@@ -18,45 +18,36 @@ async function unpacked(text) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-// Return a row of pictures to choose from, one stop of the Tab key, arrows within it.
-function choices(group, about, images, show) {
-  const [height, width] = about.shape;
-  return make("div", { class: "choices", role: "radiogroup", "aria-label": _("Examples") }, ...about.labels.map((label, row) => {
-    const image = images.subarray(row * height * width, (row + 1) * height * width);
-    const name = _("Example {}, {}", row + 1, about.classes[label]);
-    const button = make("input", { type: "radio", name: group, "aria-label": name });
-    button.addEventListener("change", () => show(row));
-    const picture = pixels(image, width, height, ink, name);
-    picture.setAttribute("aria-hidden", true);
-    return make("label", {}, button, picture);
-  }));
-}
-
 const wake = {
   async draw(root, about) {
-    const [weights, images] = await Promise.all([about.weights, about.images].map(unpacked));
-    const model = readerOf(about, netOf(about, weights), images);
-    render({ model, el: root });
-    root.querySelector(".desk").append(choices(root.previousElementSibling.id, about, images, model.show),
-      make("p", { class: "small" }, _("A picture of your own may be dropped here, too: best on even ground, evenly lit.")));
-    const figure = root.previousElementSibling;
-    const caption = figure.querySelector("figcaption") ?? figure.appendChild(make("figcaption"));
-    caption.replaceChildren(...caption.querySelectorAll("b"), " ", about.said);
-    figure.querySelector(".card").replaceWith(root);
-    for (let time = 0; time <= WARM; time++) {
-      model.show(0);
-      if (time < WARM) model.read(greyOf(root.querySelector(".paper")));
+    const [weights, pixels] = await Promise.all([about.weights, about.images].map(unpacked));
+    const size = about.shape.reduce((a, b) => a * b);
+    const images = about.labels.map((label, i) => pixels.subarray(i * size, (i + 1) * size));
+    const reader = readerOf(about, netOf(about, weights), images);
+    let row = 0;
+    const choose = (chosen) => show(reader.example(row = chosen % images.length));
+    const read = (picture) => show(reader.picture(picture));
+    const example = () => choose(row + 1);
+    const show = board(root, { read, example, pause: 0, channels: about.shape[2] });
+    root.querySelector(".desk").append(root.querySelector(".choices"));
+    root.querySelectorAll(".choices label").forEach((label, i) => {
+      paint(label.lastChild, images[i], about.shape, INK);
+      label.addEventListener("change", () => choose(i));
+    });
+    for (let time = 0; time < WARM; time++) {
+      choose(time);
+      read(pictureOf(root.querySelector(".paper"), about.shape[2]));
     }
+    choose(0);
   },
   async learn(root, about) {
-    const bytes = await unpacked(about.images);
-    const x = Float64Array.from(bytes, (pixel) => pixel / 255);
-    const d = bytes.length / about.labels.length;
-    const split = (from, to) => ({ x: x.slice(from * d, to * d), y: about.labels.slice(from, to) });
-    const data = { train: split(0, about.train), val: split(about.train, about.labels.length), classes: about.classes };
+    const pixels = Float64Array.from(await unpacked(about.images), (pixel) => pixel / 255);
+    const size = pixels.length / about.labels.length;
+    const split = (...rows) => (
+      { x: pixels.slice(...rows.map((row) => row * size)), y: about.labels.slice(...rows) });
+    const [train, val] = [split(0, about.train), split(about.train, about.labels.length)];
     const worker = new Worker(URL.createObjectURL(new Blob([SOURCE], { type: "text/javascript" })));
-    worker.postMessage({ kind: "data", data });
-    root.append(document.getElementById("nnlib-learn").content.cloneNode(true));
+    worker.postMessage({ kind: "data", data: { train, val, classes: about.classes } });
     learn(root, about, worker);
   },
 };

@@ -7,30 +7,26 @@ const TURN = 25; // milliseconds of training between two messages
 const BREATH = 15; // milliseconds of rest after them: the reader came to watch
 
 export function serve(worker) {
-  let [data, training, timer] = [null, null, null];
+  let [data, training, number, timer] = [null, null, 0, null];
 
   const advance = (until) => {
     let [kind, judged] = ["seen", null];
     do {
       if (!Number.isFinite(training.step())) kind = "failed";
-      else if (training.at === 0) judged = training.judge();
+      else if (Number.isInteger(training.standing.epoch)) judged = training.judge();
     } while (kind === "seen" && !judged && performance.now() < until);
-    if (judged && training.epochs >= EPOCHS) kind = "finished";
-    worker.postMessage({ kind, ...training.standing, judged });
+    if (judged && training.standing.epoch >= EPOCHS) kind = "finished";
+    worker.postMessage({ kind, number, judged, ...training.standing });
     return kind === "seen";
   };
   const turn = () => (timer = advance(performance.now() + TURN) ? setTimeout(turn, BREATH) : null);
-  const pause = () => {
-    clearTimeout(timer);
-    timer = null;
-  };
+  const pause = () => (timer = clearTimeout(timer) ?? null);
 
   const answers = {
-    data: (given) => (data = given.data),
-    start: ({ knobs, number }) => {
+    data: (given) => ({ data } = given),
+    start: ({ knobs, run }) => {
       pause();
-      training = new Training(data, knobs);
-      training.number = number;
+      [training, number] = [new Training(data, knobs), run];
     },
     go: () => (timer ??= setTimeout(turn)),
     pause,
