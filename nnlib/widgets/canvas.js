@@ -40,36 +40,37 @@ const penOf = (canvas) => canvas.getContext("2d", { willReadFrequently: true });
 // Return what is on a canvas: its colours, or grey values, the weights of the eye applied.
 export function pictureOf(canvas, channels = 1) {
   const { width, height } = canvas;
-  const { data } = penOf(canvas).getImageData(0, 0, width, height); // red, green, blue, alpha
-  const values = new Uint8Array(width * height * channels).map((none, i) => (channels === 3
-    ? data[4 * Math.floor(i / 3) + (i % 3)]
-    : Math.round(0.299 * data[4 * i] + 0.587 * data[4 * i + 1] + 0.114 * data[4 * i + 2])));
-  return { width, height, grey: new DataView(values.buffer) };
-}
-
-// Draw anything drawable on white in the middle of a canvas, as large as it fits.
-function lay(canvas, image) {
-  const scale = Math.min(canvas.width / image.width, canvas.height / image.height);
-  const [width, height] = [image.width * scale, image.height * scale];
-  const pen = whiten(canvas);
-  pen.imageSmoothingEnabled = scale < 1;
-  pen.drawImage(image, (canvas.width - width) / 2, (canvas.height - height) / 2, width, height);
-  return canvas;
+  const from = penOf(canvas).getImageData(0, 0, width, height).data; // red, green, blue, alpha
+  const data = new Uint8Array(width * height * channels).map((none, i) => (channels === 3
+    ? from[4 * Math.floor(i / 3) + (i % 3)]
+    : Math.round(0.299 * from[4 * i] + 0.587 * from[4 * i + 1] + 0.114 * from[4 * i + 2])));
+  return { width, height, data };
 }
 
 function whiten(canvas) {
   const pen = penOf(canvas);
   pen.fillStyle = "white";
   pen.fillRect(0, 0, canvas.width, canvas.height);
+  canvas.covered = false;
   return pen;
+}
+
+// Lay anything drawable on white in the middle of a canvas, as large as it fits; it was not drawn
+// there, and gives way to the first stroke.
+function lay(canvas, image) {
+  const scale = Math.min(canvas.width / image.width, canvas.height / image.height);
+  const [width, height] = [image.width * scale, image.height * scale];
+  const pen = whiten(canvas);
+  pen.imageSmoothingEnabled = scale < 1;
+  pen.drawImage(image, (canvas.width - width) / 2, (canvas.height - height) / 2, width, height);
+  canvas.covered = true;
 }
 
 export const percent = (share) => `${(100 * share).toFixed(share < 0.9995 ? 1 : 0)} %`;
 const withSign = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(1)}`;
 
-// Let a canvas be drawn on by mouse, finger or pen; `begin` comes before a stroke, `changed` after
-// every movement.
-function drawable(canvas, thickness, begin, changed) {
+// Let a canvas be drawn on by mouse, finger or pen; `changed` is called for every movement.
+function drawable(canvas, thickness, changed) {
   let last = null;
   const stroke = (event) => {
     const box = canvas.getBoundingClientRect(); // the page may show it smaller than it is
@@ -87,7 +88,7 @@ function drawable(canvas, thickness, begin, changed) {
     if (event.button !== 0 || !event.isPrimary) return;
     event.preventDefault();
     canvas.setPointerCapture(event.pointerId); // the hand may leave the canvas and come back
-    begin();
+    if (canvas.covered) whiten(canvas);
     last = null;
     stroke(event);
     changed();
@@ -106,27 +107,12 @@ function items(list, values) {
   return values.map((value, i) => [...list.children[i].children, value]);
 }
 
-const bytesOf = ({ buffer, byteOffset, byteLength }, Kind) => (
-  new Kind(buffer, byteOffset, byteLength));
-
-// Bring the parts in `el` to life: `read` gets pictures of so many channels, none where there is
-// none any more, `example` is called to show one. Returns what shows an answer.
-export function board(el, { read, example, pause, channels = 1 }) {
+// Bring the parts in `el` to life: `read` gets pictures of so many channels, nothing where
+// the canvas was cleared, `example` is called to show one. Returns what shows an answer.
+export function board(el, read, example, channels = 1) {
   const part = (name) => el.querySelector(`.${name}`);
   const [canvas, message, seen] = [part("paper"), part("message"), part("seen").firstChild];
-  let used = true; // what is on the canvas was not drawn, and gives way to the first stroke
-  let timer = null;
 
-  const begin = () => {
-    if (used) whiten(canvas);
-    used = false;
-  };
-  const changed = () => {
-    timer ??= setTimeout(() => { // one call a pause at most, and none is lost
-      timer = null;
-      if (!used) read(pictureOf(canvas));
-    }, pause);
-  };
   const readFile = async ([file]) => {
     if (!file) return;
     try {
@@ -136,7 +122,6 @@ export function board(el, { read, example, pause, channels = 1 }) {
         Math.ceil(image.width * scale), Math.ceil(image.height * scale));
       lay(copy, image);
       lay(canvas, image);
-      used = true;
       read(pictureOf(copy, channels));
     } catch {
       message.textContent = _("cannot read {} as a picture; choose a PNG or JPEG", file.name);
@@ -145,12 +130,11 @@ export function board(el, { read, example, pause, channels = 1 }) {
 
   el.classList.add("nnlib-drawing", channels === 3 ? "colour" : "grey");
   whiten(canvas);
-  if (channels === 1) drawable(canvas, part("thickness"), begin, changed);
+  if (channels === 1) drawable(canvas, part("thickness"), () => read(pictureOf(canvas)));
   part("example").onclick = example;
   part("clear").onclick = () => {
     whiten(canvas);
-    used = true;
-    read({});
+    read(null);
   };
   part("upload").onchange = ({ target }) => {
     readFile([...target.files]);
@@ -166,7 +150,7 @@ export function board(el, { read, example, pause, channels = 1 }) {
     el.classList.toggle("waiting", !answer.seen);
     if (!answer.seen) return;
     const { width, height, values } = answer.seen;
-    paint(seen, bytesOf(values, Uint8Array), [height, width], INK);
+    paint(seen, values, [height, width], INK);
     const largest = Math.max(...answer.bars.map((bar) => bar.probability));
     for (const [name, track, share, bar] of items(part("bars"), answer.bars)) {
       name.textContent = bar.name;
@@ -175,12 +159,11 @@ export function board(el, { read, example, pause, channels = 1 }) {
       track.parentNode.classList.toggle("best", bar.probability === largest);
     }
     for (const [weights, number, share, unit] of items(part("units"), answer.units)) {
-      paint(weights, bytesOf(unit.weights, Int8Array), [height, width], SIGNED);
+      paint(weights, unit.weights, [height, width], SIGNED);
       weights.setAttribute("aria-label", _("Incoming weights of hidden unit {}", unit.number));
       number.textContent = _("unit {}", unit.number);
       share.textContent = withSign(unit.contribution);
     }
     if (answer.example) lay(canvas, seen);
-    used ||= Boolean(answer.example);
   };
 }

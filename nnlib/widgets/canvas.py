@@ -34,6 +34,7 @@ from nnlib.widgets.alive import LIVE, drawing
 
 UNITS = 6  # hidden units that are shown
 BARS = 12  # probabilities that are shown; of more classes, the likeliest
+PART = re.compile(r'\{\{ (?:"(.+?)" \| said|choices) \}\}')  # of a template that is filled in
 ALT = "The image that the net sees, a bar for each class, and the weights of units that decided"
 
 
@@ -179,7 +180,7 @@ class DrawingPad(anywidget.AnyWidget):
         said = re.findall(r'\b_\("(.+?)"', str(self._esm))
         super().__init__(
             words={text: _(text) for text in said if language() != "en"},
-            html=re.sub(r'\{\{ "(.+?)" \| said \}\}', lambda m: _(m[1]), _content("canvas.html")),
+            html=PART.sub(lambda part: _(part[1] or ""), _content("canvas.html")),
             channels=math.prod(examples.images.shape[3:]),
         )
         self.model, self.examples = model, examples

@@ -5,10 +5,6 @@ import { column, limitOf } from "./reader.js";
 
 const COLOURS = 6;
 const [OFTEN, CALM] = [100, 1000]; // milliseconds between two drawings
-const READ = {
-  hidden: (text) => (text === "none" ? [] : text.split("-").map(Number)),
-  activation: String,
-};
 
 // Return a new run: its row in the table, and in each chart lines of its colour.
 function begun(root, number, name) {
@@ -17,8 +13,7 @@ function begun(root, number, name) {
   body.append(body.querySelector("template").content.cloneNode(true));
   const row = body.lastElementChild;
   const [head, turned] = row.cells;
-  head.className = colour;
-  [head.textContent, turned.textContent] = [number, name];
+  [head.className, head.textContent, turned.textContent] = [colour, number, name];
   const gone = row.querySelector("button");
   gone.ariaLabel = gone.ariaLabel.replace("{}", number);
   const lines = [...root.querySelectorAll(".runs")].map((runs) => {
@@ -40,38 +35,32 @@ function weightsOf({ W, units }, shape) {
   });
 }
 
-export function learn(root, { shape }, worker) {
+export function learn(root, { shape, knobs: { seed } }, data, worker) {
   const [form, go, step, status, weights] = ["form", ".go", ".step", ".status", ".weights"].map(
     (selector) => root.querySelector(selector));
   const pause = matchMedia("(prefers-reduced-motion: reduce)").matches ? CALM : OFTEN;
   let [run, number, drawn] = [null, 0, 0];
 
-  const order = (kind, more) => worker.postMessage({ kind, ...more });
-  const say = (state) => {
+  const act = (kind, state) => {
+    worker.postMessage({ kind });
     run.state = state;
     go.textContent = go.dataset[state] ?? go.dataset.other;
     status.textContent = status.dataset[state].replace("{}", run.number);
   };
   const begin = () => {
-    const turned = [...form.querySelectorAll("option:checked")].filter((o) => !o.defaultSelected);
-    const name = turned.map((option) => option.closest("label").firstChild.data + option.text);
+    const chosen = [...form.querySelectorAll("option:checked")];
+    const name = chosen.filter((option) => !option.defaultSelected).map(
+      (option) => option.closest("label").firstChild.data + option.text);
     const mine = begun(root, ++number, name.join(", ") || "as given");
-    mine.gone.addEventListener("click", () => {
+    mine.gone.onclick = () => {
       for (const node of [mine.row, ...mine.lines]) node.remove();
-      if (run === mine) {
-        order("pause");
-        say("removed");
-      }
+      if (run === mine) act("pause", "removed");
       go.focus();
-    });
+    };
     run = mine;
-    const knobs = [...new FormData(form)].map(([key, text]) => [key, (READ[key] ?? Number)(text)]);
-    order("start", { knobs: Object.fromEntries(knobs), run: number });
-  };
-  const start = (state) => {
-    if (state !== "paused") begin();
-    order("go");
-    say("learning");
+    const knobs = Object.fromEntries(chosen.map(
+      (option) => [option.parentNode.name, JSON.parse(option.dataset.value)]));
+    worker.postMessage({ kind: "start", data, knobs: { ...knobs, seed }, number });
   };
   const draw = () => {
     const last = run.seen.at(-1);
@@ -85,23 +74,25 @@ export function learn(root, { shape }, worker) {
     drawn = performance.now();
   };
 
-  worker.addEventListener("message", ({ data: { kind, judged, ...seen } }) => {
-    if (seen.number !== run.number) return; // of a run that has given way to this one
+  worker.onmessage = ({ data: { kind, judged, ...seen } }) => {
+    if (seen.run !== run.number) return; // of a run that has given way to this one
     if (kind !== "failed") run.seen.push(seen);
     if (judged) run.judged.push({ epoch: seen.epoch, ...judged });
     run.best = Math.max(run.best, judged?.accuracy ?? 0);
-    if (kind !== "seen") say(kind);
+    if (kind !== "seen") act("pause", kind);
     if (run.seen.length && (run.state !== "learning" || performance.now() - drawn > pause)) draw();
-  });
-  form.addEventListener("change", start);
-  go.addEventListener("click", () => {
-    if (run?.state !== "learning") return start(run?.state);
-    order("pause");
-    say("paused");
-  });
-  step.addEventListener("click", () => {
+  };
+  form.onchange = () => {
+    begin();
+    act("go", "learning");
+  };
+  go.onclick = () => {
+    if (run?.state === "learning") return act("pause", "paused");
+    if (run?.state !== "paused") begin();
+    return act("go", "learning");
+  };
+  step.onclick = () => {
     if (!["learning", "paused"].includes(run?.state)) begin();
-    order("step");
-    say("paused");
-  });
+    act("step", "paused");
+  };
 }

@@ -4,7 +4,7 @@
 import { INK, board, paint, pictureOf, speak } from "../canvas.js";
 import { learn } from "./learn.js";
 import { fitPicture } from "./prepare.js";
-import { netOf, readerOf } from "./reader.js";
+import { answerOf, netOf } from "./reader.js";
 import { Training } from "./training.js";
 import { serve } from "./worker.js";
 
@@ -23,22 +23,26 @@ const wake = {
     const [weights, pixels] = await Promise.all([about.weights, about.images].map(unpacked));
     const size = about.shape.reduce((a, b) => a * b);
     const images = about.labels.map((label, i) => pixels.subarray(i * size, (i + 1) * size));
-    const reader = readerOf(about, netOf(about, weights), images);
+    const net = netOf(about, weights);
     let row = 0;
-    const choose = (chosen) => show(reader.example(row = chosen % images.length));
-    const read = (picture) => show(reader.picture(picture));
-    const example = () => choose(row + 1);
-    const show = board(root, { read, example, pause: 0, channels: about.shape[2] });
-    root.querySelector(".desk").append(root.querySelector(".choices"));
+    const choose = (chosen) => {
+      row = chosen % images.length;
+      show(answerOf(net, about, images[row], about.labels[row]));
+    };
+    const { ask, nothing } = root.querySelector(".choices").dataset;
+    const read = (picture) => {
+      const image = picture && fitPicture(picture, about.shape, about.dataset);
+      show(image ? answerOf(net, about, image) : { message: picture ? nothing : ask });
+    };
+    const show = board(root, read, () => choose(row + 1), about.shape[2]);
     root.querySelectorAll(".choices label").forEach((label, i) => {
       paint(label.lastChild, images[i], about.shape, INK);
       label.addEventListener("change", () => choose(i));
     });
-    for (let time = 0; time < WARM; time++) {
-      choose(time);
+    for (let i = WARM; i >= 0; i--) {
       read(pictureOf(root.querySelector(".paper"), about.shape[2]));
+      choose(i);
     }
-    choose(0);
   },
   async learn(root, about) {
     const pixels = Float64Array.from(await unpacked(about.images), (pixel) => pixel / 255);
@@ -47,8 +51,7 @@ const wake = {
       { x: pixels.slice(...rows.map((row) => row * size)), y: about.labels.slice(...rows) });
     const [train, val] = [split(0, about.train), split(about.train, about.labels.length)];
     const worker = new Worker(URL.createObjectURL(new Blob([SOURCE], { type: "text/javascript" })));
-    worker.postMessage({ kind: "data", data: { train, val, classes: about.classes } });
-    learn(root, about, worker);
+    learn(root, about, { train, val, classes: about.classes }, worker);
   },
 };
 

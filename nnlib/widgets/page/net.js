@@ -1,9 +1,7 @@
 // The net of nnlib's layers, losses and optim, in double precision and in the same shapes:
 // x (N, D), W (D, H) row by row. The same numbers in give the same numbers out.
 
-const C = Math.sqrt(2 / Math.PI);
-const A = 0.044715;
-const SLOPE = 0.01;
+const [SLOPE, A, C] = [0.01, 0.044715, Math.sqrt(2 / Math.PI)]; // of leaky ReLU and of GELU
 const gate = (x) => Math.tanh(C * (x + A * x * x * x));
 
 // Of each activation: y of x, and its slope, which x and y tell.
@@ -88,17 +86,17 @@ export function softmax(logits) {
   return [powers.map((p) => p / sum), Math.log(sum) + largest];
 }
 
-// Return the mean cross-entropy of logits (N, K), its gradient (N, K), and how many are right.
+// Return the mean cross-entropy of logits (N, K), its gradient (N, K), and the share that is right.
 export function crossEntropy(logits, labels) {
   const [n, k] = [labels.length, logits.length / labels.length];
   const gradient = new Float64Array(logits.length);
-  let [loss, right] = [0, 0];
+  let [loss, accuracy] = [0, 0];
   labels.forEach((label, i) => {
     const row = logits.subarray(i * k, (i + 1) * k);
     const [probabilities, log] = softmax(row);
     loss += (log - row[label]) / n;
-    right += row.indexOf(Math.max(...row)) === label;
+    accuracy += (row.indexOf(Math.max(...row)) === label) / n;
     gradient.set(probabilities.map((p, j) => (p - (j === label)) / n), i * k);
   });
-  return { loss, right, gradient };
+  return { loss, accuracy, gradient };
 }

@@ -4,7 +4,6 @@
 
 const BOXES = { mnist: 20 / 28, digits: 1, "fashion-mnist": 1 };
 const [LOOK, RIM, PALE, EDGE, DUST] = [280, 0.05, 0.03, 0.1, 0.08];
-const NOTHING = "it shows nothing; draw with more contrast";
 
 const sum = (values) => values.reduce((a, b) => a + b, 0);
 const most = (values) => values.reduce((a, b) => Math.max(a, b), 0);
@@ -38,16 +37,17 @@ function resized(image, [left, top, wide, high], width, height, channels = 1) {
   });
   const columns = spans(left, wide / width, width, image.width);
   const rows = spans(top, high / height, height, image.height);
-  const data = new Float64Array(width * height * channels).map((none, i) => {
-    const at = Math.floor(i / channels);
-    const [[x, right], [y, below]] = [columns[at % width], rows[Math.floor(at / width)]];
+  const { data } = image;
+  const means = new Float64Array(width * height * channels).map((none, i) => {
+    const pixel = Math.floor(i / channels);
+    const [[x, right], [y, below]] = [columns[pixel % width], rows[Math.floor(pixel / width)]];
     let total = 0;
     for (let row = y * image.width; row < below * image.width; row += image.width) {
-      for (let j = row + x; j < row + right; j++) total += image.data[j * channels + (i % channels)];
+      for (let at = row + x; at < row + right; at++) total += data[at * channels + (i % channels)];
     }
     return total / (right - x) / (below - y);
   });
-  return { data, width, height };
+  return { data: means, width, height };
 }
 
 // Return the threshold halfway between the means of the values on its sides: as Otsu's, the one
@@ -86,16 +86,16 @@ function dusted({ data, width, height }, threshold) {
   return { data: clean, width, height };
 }
 
-// Return what is drawn on a page, 0 being paper.
+// Return what is drawn on a page, 0 being paper; null where it shows nothing.
 function inkOf(page, strokes) {
   const rim = Math.max(1, rounded(RIM * Math.max(page.width, page.height)));
   const paper = quantile(rimOf(page, rim), 0.5);
-  const above = page.data.map((grey) => grey - paper);
+  const above = new Float64Array(page.data).map((grey) => grey - paper);
   const sign = Math.sign(sum(above.map((grey) => grey ** 3))) || 1; // of light ink, or of dark
   const full = Math.max(sign < 0 ? paper : 255 - paper, 16);
   const ink = above.map((grey) => Math.max(0, (sign * grey) / full));
   const found = ink.filter((value) => value > PALE);
-  if (found.length < Math.max(4, 0.0005 * ink.length)) throw new Error(NOTHING);
+  if (found.length < Math.max(4, 0.0005 * ink.length)) return null;
   const threshold = strokes ? parting(found) : Math.max(PALE, EDGE * most(found));
   return dusted({ ...page, data: ink }, threshold);
 }
@@ -123,7 +123,7 @@ function placed({ data, width, height }, wide, high, weights) {
   return frame;
 }
 
-// Return the pixels of a picture as an image of the set, of this shape; throws if it shows nothing.
+// Return the pixels of a picture as an image of the set, of this shape; null if it shows nothing.
 export function fitPicture(picture, [high, wide, channels], dataset) {
   if (channels) return covered(picture, wide, high);
   const made = BOXES[dataset];
@@ -135,8 +135,10 @@ export function fitPicture(picture, [high, wide, channels], dataset) {
   const scaled = (image, box, factor) => resized(
     image, box, ...box.slice(2).map((length) => Math.max(1, rounded(length * factor))));
   const whole = [0, 0, picture.width, picture.height];
-  const page = scaled(picture, whole, Math.min(1, LOOK / Math.max(...whole)));
+  const factor = LOOK / Math.max(...whole);
+  const page = factor < 1 ? scaled(picture, whole, factor) : picture;
   const drawn = inkOf(page, dataset === "mnist" || dataset === "digits");
+  if (!drawn) return null;
   const box = boxOf(drawn, EDGE * most(drawn.data));
   const ink = scaled(drawn, box, Math.min(wide / box[2], high / box[3]) * (made ?? 1));
   const full = 255 / most(ink.data); // a thin pen fades when it shrinks

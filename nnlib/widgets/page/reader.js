@@ -2,7 +2,6 @@
 
 import { _ } from "../canvas.js";
 import { Net, softmax } from "./net.js";
-import { fitPicture } from "./prepare.js";
 
 const UNITS = 6;
 const BARS = 12;
@@ -28,8 +27,8 @@ export const limitOf = (values) => values.reduce((a, value) => Math.max(a, Math.
 // Return places of a list, those of the largest values first.
 const ordered = (values) => [...values.keys()].sort((i, j) => values[j] - values[i]);
 
-// Return what the net makes of one image of bytes, as nnlib.widgets.canvas tells it.
-function answerOf(net, { shape: [height, width], classes, scaling }, image) {
+// Return what the net makes of an image, as nnlib.widgets.canvas tells it; examples have a label.
+export function answerOf(net, { shape: [height, width], classes, scaling }, image, label) {
   const [offset, factor] = scaling.map((numbers) => [numbers].flat()); // one, or one a channel
   const x = Float64Array.from(image, (pixel, i) => (
     (pixel - offset[i % offset.length]) * factor[i % factor.length]));
@@ -41,32 +40,13 @@ function answerOf(net, { shape: [height, width], classes, scaling }, image) {
   const incoming = chosen.map((unit) => column(first.W, shares.length, unit));
   const limit = Math.max(...incoming.map(limitOf)) || 1;
   return {
-    message: _("This looks like {}: {}%", classes[k], (100 * probabilities[k]).toFixed(1)),
-    bars: ordered(probabilities).slice(0, BARS).sort((i, j) => i - j)
-      .map((i) => ({ name: classes[i], probability: probabilities[i] })),
-    seen: { height, width, values: Uint8Array.from(image) },
+    message: _("This looks like {}: {}%", classes[k], (100 * probabilities[k]).toFixed(1))
+      + (label === undefined ? "" : _(" (it is {})", classes[label])),
+    example: label !== undefined,
+    bars: ordered(probabilities).slice(0, BARS).sort((i, j) => i - j).map(
+      (i) => ({ name: classes[i], probability: probabilities[i] })),
+    seen: { height, width, values: image },
     units: chosen.map((unit, i) => ({ number: unit, contribution: shares[unit],
-      weights: Int8Array.from(incoming[i], (w) => Math.round((127 * w) / limit)) })),
-  };
-}
-
-// Return what answers: an example's row, or a picture.
-export function readerOf(about, net, images) {
-  return {
-    example(row) {
-      const answer = answerOf(net, about, images[row]);
-      const message = answer.message + _(" (it is {})", about.classes[about.labels[row]]);
-      return { ...answer, message, example: true };
-    },
-    picture({ grey, width, height }) {
-      if (!grey) return { message: about.shape[2] ? _("Choose a picture, or drop one here")
-        : _("Draw here, or choose a picture") };
-      try {
-        const data = new Float64Array(new Uint8Array(grey.buffer));
-        return answerOf(net, about, fitPicture({ data, width, height }, about.shape, about.dataset));
-      } catch (error) {
-        return { message: error.message };
-      }
-    },
+      weights: incoming[i].map((w) => (127 * w) / limit) })),
   };
 }

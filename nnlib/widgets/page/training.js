@@ -28,8 +28,8 @@ export class Training {
   constructor({ train, val, classes }, knobs, { parameters, orders } = {}) {
     const random = source(knobs.seed ?? 0);
     const sizes = [train.x.length / train.y.length, ...knobs.hidden, classes];
-    const first = parameters ?? drawn(sizes, knobs.activation, random);
-    this.net = new Net(sizes, knobs.activation, first);
+    const { activation } = knobs;
+    this.net = new Net(sizes, activation, parameters ?? drawn(sizes, activation, random));
     this.order = (epoch) => orders?.[epoch] ?? shuffled(train.y.length, random);
     Object.assign(this, { train, val, knobs, seen: 0 });
   }
@@ -44,19 +44,18 @@ export class Training {
     const x = new Float64Array(rows.length * d);
     rows.forEach((row, i) => x.set(train.x.subarray(row * d, (row + 1) * d), i * d));
     const logits = net.forward(x, rows.length);
-    const { loss, right, gradient } = crossEntropy(logits, rows.map((row) => train.y[row]));
+    const { loss, accuracy, gradient } = crossEntropy(logits, rows.map((row) => train.y[row]));
     net.step(net.backward(gradient, rows.length), knobs);
     this.seen += rows.length;
     this.loss += loss * rows.length;
-    this.right += right;
+    this.right += accuracy * rows.length;
     return loss;
   }
 
   // Return loss and accuracy on validation images.
   judge() {
     const { x, y } = this.val;
-    const { loss, right } = crossEntropy(this.net.forward(x, y.length), y);
-    return { loss, accuracy: right / y.length };
+    return crossEntropy(this.net.forward(x, y.length), y);
   }
 
   // Return where it is: epochs, the running means of this one, and the weights to look at.

@@ -7,7 +7,7 @@ const TURN = 25; // milliseconds of training between two messages
 const BREATH = 15; // milliseconds of rest after them: the reader came to watch
 
 export function serve(worker) {
-  let [data, training, number, timer] = [null, null, 0, null];
+  let [training, run, timer] = [null, null, null];
 
   const advance = (until) => {
     let [kind, judged] = ["seen", null];
@@ -16,24 +16,16 @@ export function serve(worker) {
       else if (Number.isInteger(training.standing.epoch)) judged = training.judge();
     } while (kind === "seen" && !judged && performance.now() < until);
     if (judged && training.standing.epoch >= EPOCHS) kind = "finished";
-    worker.postMessage({ kind, number, judged, ...training.standing });
+    worker.postMessage({ kind, run, judged, ...training.standing });
     return kind === "seen";
   };
-  const turn = () => (timer = advance(performance.now() + TURN) ? setTimeout(turn, BREATH) : null);
-  const pause = () => (timer = clearTimeout(timer) ?? null);
-
-  const answers = {
-    data: (given) => ({ data } = given),
-    start: ({ knobs, run }) => {
-      pause();
-      [training, number] = [new Training(data, knobs), run];
-    },
-    go: () => (timer ??= setTimeout(turn)),
-    pause,
-    step: () => {
-      pause();
-      advance(0);
-    },
+  const turn = () => {
+    if (advance(performance.now() + TURN)) timer = setTimeout(turn, BREATH);
   };
-  worker.onmessage = ({ data: message }) => answers[message.kind](message);
+  worker.onmessage = ({ data: { kind, data, knobs, number } }) => {
+    clearTimeout(timer); // whatever is asked for, what ran pauses
+    if (kind === "start") [training, run] = [new Training(data, knobs), number];
+    if (kind === "go") turn();
+    if (kind === "step") advance(0);
+  };
 }
