@@ -14,8 +14,7 @@ export const speak = (known) => (words = known);
 export const INK = { 1: (value) => 255 - value, 3: (value) => value };
 // Of weights, -127 to 127: blue is negative, white zero, red positive; in colour, grey is zero.
 export const SIGNED = {
-  1: (value, channel) => (
-    247 + ((value < 0 ? BLUE : RED)[channel] - 247) * Math.min(1, Math.abs(value) / 127)),
+  1: (value, channel) => 247 + (((value < 0 ? BLUE : RED)[channel] - 247) * Math.abs(value)) / 127,
   3: (value) => 127.5 + value,
 };
 
@@ -48,8 +47,7 @@ export function pictureOf(canvas, channels = 1) {
 }
 
 function whiten(canvas) {
-  const pen = penOf(canvas);
-  pen.fillStyle = "white";
+  const pen = Object.assign(penOf(canvas), { fillStyle: "white" });
   pen.fillRect(0, 0, canvas.width, canvas.height);
   canvas.covered = false;
   return pen;
@@ -76,8 +74,8 @@ function drawable(canvas, thickness, changed) {
     const box = canvas.getBoundingClientRect(); // the page may show it smaller than it is
     const scale = canvas.width / box.width;
     const to = [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
-    const pen = penOf(canvas);
-    Object.assign(pen, { lineCap: "round", lineWidth: thickness.value, strokeStyle: "black" });
+    const look = { lineCap: "round", lineWidth: thickness.value, strokeStyle: "black" };
+    const pen = Object.assign(penOf(canvas), look);
     pen.beginPath();
     pen.moveTo(...(last ?? to));
     pen.lineTo(...to);

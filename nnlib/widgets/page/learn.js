@@ -21,7 +21,7 @@ function begun(root, number, name) {
       + '<polyline class="validation"/></g>');
     return runs.lastElementChild;
   });
-  return { number, row, lines, gone, seen: [], judged: [], best: 0 };
+  return { number, row, lines, gone, seen: [], judged: [] };
 }
 
 // Return pictures of the incoming weights (D, H) of every unit, all on one scale.
@@ -70,7 +70,8 @@ export function learn(root, { shape, knobs: { seed } }, data, worker) {
     }));
     weights.replaceChildren(...weightsOf(last, shape));
     run.row.cells[2].textContent = last.epoch.toFixed(1);
-    run.row.cells[3].textContent = run.judged.length ? percent(run.best) : "–";
+    const shares = run.judged.map(({ accuracy }) => accuracy);
+    run.row.cells[3].textContent = shares.length ? percent(Math.max(...shares)) : "–";
     drawn = performance.now();
   };
 
@@ -78,7 +79,6 @@ export function learn(root, { shape, knobs: { seed } }, data, worker) {
     if (seen.run !== run.number) return; // of a run that has given way to this one
     if (kind !== "failed") run.seen.push(seen);
     if (judged) run.judged.push({ epoch: seen.epoch, ...judged });
-    run.best = Math.max(run.best, judged?.accuracy ?? 0);
     if (kind !== "seen") act("pause", kind);
     if (run.seen.length && (run.state !== "learning" || performance.now() - drawn > pause)) draw();
   };

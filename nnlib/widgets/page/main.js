@@ -8,7 +8,6 @@ import { answerOf, netOf } from "./reader.js";
 import { Training } from "./training.js";
 import { serve } from "./worker.js";
 
-const WARM = 8; // pictures that are read beforehand: the first strokes wait no longer than others
 const SOURCE = globalThis.document?.currentScript.textContent;
 
 // Return what was packed as deflated bytes in base64.
@@ -39,7 +38,7 @@ const wake = {
       paint(label.lastChild, images[i], about.shape, INK);
       label.addEventListener("change", () => choose(i));
     });
-    for (let i = WARM; i >= 0; i--) {
+    for (let i = 8; i >= 0; i--) { // what has been read before is answered faster
       read(pictureOf(root.querySelector(".paper"), about.shape[2]));
       choose(i);
     }

@@ -12,10 +12,8 @@ const quantile = (values, q) => values.slice().sort()[Math.floor(q * (values.len
 const rounded = (x) => (Math.abs(x % 1) === 0.5 ? 2 * Math.round(x / 2) : Math.round(x));
 
 // Return the pixels about the edge of an image.
-const rimOf = ({ data, width, height }, wide) => data.filter((grey, i) => {
-  const [x, y] = [i % width, Math.floor(i / width)];
-  return Math.min(x, y, width - 1 - x, height - 1 - y) < wide;
-});
+const rimOf = ({ data, width }, wide) => data.filter((grey, i) => Math.min(
+  i % width, width - 1 - (i % width), i / width, (data.length - 1 - i) / width) < wide);
 
 // Return left, top, width and height of where values are above this one.
 function boxOf({ data, width }, floor) {
@@ -88,8 +86,7 @@ function dusted({ data, width, height }, threshold) {
 
 // Return what is drawn on a page, 0 being paper; null where it shows nothing.
 function inkOf(page, strokes) {
-  const rim = Math.max(1, rounded(RIM * Math.max(page.width, page.height)));
-  const paper = quantile(rimOf(page, rim), 0.5);
+  const paper = quantile(rimOf(page, Math.max(1, RIM * Math.max(page.width, page.height))), 0.5);
   const above = new Float64Array(page.data).map((grey) => grey - paper);
   const sign = Math.sign(sum(above.map((grey) => grey ** 3))) || 1; // of light ink, or of dark
   const full = Math.max(sign < 0 ? paper : 255 - paper, 16);

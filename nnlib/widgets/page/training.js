@@ -12,9 +12,8 @@ function source(seed) {
 function drawn(sizes, activation, random) {
   const normal = () => Math.sqrt(-2 * Math.log(random())) * Math.cos(2 * Math.PI * random());
   return sizes.slice(1).map((h, layer) => {
-    const d = sizes[layer];
-    const deviation = Math.sqrt(2 / (/relu|gelu/.test(activation) ? d : d + h));
-    return { W: new Float64Array(d * h).map(() => deviation * normal()), b: new Float64Array(h) };
+    const deviation = Math.sqrt(2 / (sizes[layer] + (/relu|gelu/.test(activation) ? 0 : h)));
+    return { W: new Float64Array(sizes[layer] * h).map(() => deviation * normal()), b: new Float64Array(h) };
   });
 }
 
