@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from experiments.report_d import ReportD
-from experiments.study import AS_TRAINED, TITLES, Group, Recipe, Study
+from experiments.study import AS_TRAINED, PICTURES, TITLES, Group, Recipe, Study
 from nnlib.config import TrainConfig
 
 # ---------------------------------------------------------------- the course reports
@@ -313,7 +313,7 @@ def _groups(best: list[Recipe], unlike: list[Recipe]) -> Iterator[Group]:
     for recipe in whole:
         about = {name: recipe.columns[name] for name in ("data", "recipe", "minutes")}
         yield Group({"group": "one recipe"} | about, (recipe,))
-    for data in TITLES.values():
+    for data in (TITLES[config.dataset] for config in (FASHION, MNIST)):
         mixed = {"data": data, "recipe": "several"}
         own = [recipe for recipe in whole if recipe.columns["data"] == data]
         yield Group({"group": "all"} | mixed | {"minutes": ""}, tuple(own))
@@ -373,10 +373,80 @@ def _ablation() -> Study:
     )
 
 
+# ---------------------------------------------------------------- colour
+
+COLOUR = TrainConfig(
+    dataset=PICTURES,
+    hidden=(512, 512),
+    epochs=20,
+    batch_size=128,
+    lr=0.05,
+    momentum=0.9,
+    schedule="one-cycle",
+    weight_decay=5e-4,
+    batch_norm=True,
+    scale="standard",
+    flip=True,
+    shift=3.0,
+    zoom=0.1,
+    rotate=5.0,
+    val_size=0,
+)
+STILL: dict[str, Any] = {"flip": False, "shift": 0.0, "zoom": 0.0, "rotate": 0.0}
+DEPTHS = {"no hidden layer": (), "one": (512,), "two": (512,) * 2, "three": (512,) * 3,
+          "four": (512,) * 4}  # fmt: skip
+CHANGES = {
+    "none": STILL,
+    "mirrored": STILL | {"flip": True},
+    "and shifted": {"zoom": 0.0, "rotate": 0.0},
+    "and light": {"brightness": 0.2, "contrast": 0.2, "colour": 0.2},
+}
+LONGER = [
+    (5, "no augmentation", replace(COLOUR, hidden=(1024, 512), epochs=25, dropout=0.3, **STILL)),
+    (5, "augmentation", replace(COLOUR, hidden=(1024, 512), epochs=40)),
+    (20, "augmentation", replace(COLOUR, hidden=(1024, 1024, 1024), epochs=80)),
+]
+
+
+def _colour() -> Study:
+    """Return the study of colour: what depth and augmentation are worth, and the best of them."""
+
+    def recipe(group: str, name: str, config: TrainConfig, minutes: int = 2, **more: Any) -> Recipe:
+        labels = {"group": group, "recipe": name, "minutes": minutes, "held_out": config.val_size}
+        views = (AS_TRAINED, "many views") if group == "best" and config.flip else (AS_TRAINED,)
+        return Recipe(config, labels, readings=views, minutes=minutes, **more)
+
+    depth = [recipe("depth", n, replace(COLOUR, hidden=hidden)) for n, hidden in DEPTHS.items()]
+    change = [recipe("change", n, replace(COLOUR, **changed)) for n, changed in CHANGES.items()]
+    best = [recipe("best", name, config, minutes) for minutes, name, config in LONGER]
+    judged = [
+        replace(each, config=replace(each.config, val_size=5000), seeds=(0,), late=True,
+                labels=each.labels | {"held_out": 5000}, note=HELD_OUT)
+        for each in best
+    ]  # fmt: skip
+    together = [
+        Group({"group": "one recipe"} | {n: each.columns[n] for n in ("data", "recipe", "minutes")},
+              (each,))
+        for each in best
+    ]  # fmt: skip
+    return Study(
+        "Colour: nets on CIFAR-10 as JPEG files, a public copy whose bytes are not the official.",
+        {
+            "group": "depth: hidden layers; change: of images; best: within so many minutes",
+            "recipe": "its name in the group",
+            "minutes": "of training that a run may take, on one core of two",
+            "held_out": "images that judge it after every epoch, and are not trained on",
+        },
+        (*depth, *change, *best, *judged),
+        tuple(together),
+    )
+
+
 STUDIES = {
     "reports": REPORTS,
     "simard": SIMARD,
     "recipes": RECIPES,
     "frontier": _frontier(),
     "ablation": _ablation(),
+    "colour": _colour(),
 }

@@ -28,8 +28,10 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from experiments.readings import NO_LOGITS, READINGS
 from experiments.store import CURVE, Outcome, Row, Store
-from experiments.study import Net, Study
+from experiments.study import PICTURES, Net, Study
+from nnlib.checks import InputError
 from nnlib.data import Dataset, load_test_split
+from nnlib.files import project_root
 from nnlib.images import Split
 from nnlib.losses import accuracy, softmax_cross_entropy
 from nnlib.network import MLP
@@ -46,7 +48,8 @@ def outcome(
     on_epoch: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Train a net; then let it answer the test images in each way that its recipe asks for."""
-    config, data = net.config, net.config.load()
+    config, place = net.config, whereabouts(net.config.dataset)
+    data = replace(config, dataset=place).load()
     start, cpu = time.perf_counter(), time.process_time()
     trainer = make_trainer(replace(config, threads=threads), data)
     for progress in steps(trainer):
@@ -65,12 +68,24 @@ def outcome(
         "sha256": data.sha256,
         "settings": json.dumps(config.as_dict()),
     }
-    rows, scores, test = {}, {}, load_test_split(config.dataset)
+    rows, scores, test = {}, {}, load_test_split(place)
     for key, labels in net.rows.items():
         found, scores[key] = read(labels["reading"], trainer.model, data, test)
         rows[key] = labels | found | shared | {"answers": key}
     curve, model = _curve(net, trainer.history), trainer.model if net.saved else None
     return Outcome(net, rows, curve, scores, test.y, model)
+
+
+def whereabouts(dataset: str) -> str:
+    """Return where a data set is: pictures in a folder in data/, all others by their name."""
+    if dataset != PICTURES:
+        return dataset
+    folder = project_root() / "data" / dataset
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder} is missing: put CIFAR-10 there, as train/CLASS/*.jpg and test/…"
+        )
+    return str(folder)
 
 
 def read(reading: str, model: MLP, data: Dataset, test: Split) -> tuple[Row, np.ndarray]:

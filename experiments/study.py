@@ -12,7 +12,8 @@ from typing import Any
 from nnlib.config import TrainConfig
 
 AS_TRAINED = "as trained"
-TITLES = {"fashion-mnist": "Fashion-MNIST", "mnist": "MNIST"}
+PICTURES = "cifar-10-images"  # CIFAR-10 as JPEG files, put there by hand
+TITLES = {"fashion-mnist": "Fashion-MNIST", "mnist": "MNIST", PICTURES: "CIFAR-10 as JPEG"}
 Labels = dict[str, Any]
 
 

@@ -1,4 +1,4 @@
-"""New training images from old: mirrored, moved, turned, bent or covered, and of the same class.
+"""New images from old: mirrored, moved, turned, bent, covered, in other light; of the same class.
 
 A fully connected net does not know that a digit moved by a pixel is the same digit; it has to be
 shown. Every image gets its own draw each time it is seen, so that the net hardly meets the same
@@ -10,7 +10,8 @@ All that moves pixels is one question: where in the input does output pixel p lo
 
 with the image's centre c, a linear map M (mirror, shear, rotation, zoom), a shift t and a smooth
 random displacement d. The answer is read off by bilinear interpolation, with 0 outside the image.
-Positions are (row, column) in pixels, rows downwards; images are uint8 (N, h, w) throughout.
+Positions are (row, column) in pixels, rows downwards; images are uint8, (N, h, w) or, in colour,
+(N, h, w, 3), throughout.
 """
 
 from collections import deque
@@ -25,9 +26,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from nnlib import checks
 from nnlib.checks import InputError
+from nnlib.images import is_pixels
 
 PIECE = 2**16  # pixels handled at a time: what a piece needs stays in a core's own cache
 ONE_THREAD = 10**5  # multiplications in a matrix product that BLAS does not share among threads
+LIGHT = ("brightness", "contrast", "colour")
+GREY = np.array([0.299, 0.587, 0.114], np.float32)  # shares of red, green and blue
 SIGMA = 4.0  # pixels: how smooth elastic displacements are, as Simard's
 Array = np.ndarray
 Size = tuple[int, int]  # (h, w) in pixels
@@ -50,6 +54,9 @@ class Augment:
               border. Simard's α = 34 with this σ on 28×28 is 1.4; Cireşan's are about 1.1.
     cutout    side in pixels of a square set to 0, its centre uniform over the pixels, so that it
               may hang over the border (DeVries, Taylor 2017); done last
+    brightness, contrast, colour   factors b, c and s uniform in 1 ± each. A pixel p becomes
+              z = b (c p + (1 − c) μ) and then s z + (1 − s) grey(z), cut off at 0 and 255: μ is
+              the image's mean grey, grey(z) = 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601)
 
     Raises InputError for a value that is negative, not finite or out of range.
     """
@@ -61,12 +68,15 @@ class Augment:
     shear: float = 0.0
     elastic: float = 0.0
     cutout: int = 0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    colour: float = 0.0
 
     def __post_init__(self) -> None:
         checks.flag("flip", self.flip)
         checks.not_negative("shift", self.shift)
-        checks.fraction("zoom", self.zoom)
-        checks.fraction("shear", self.shear)
+        for name in ("zoom", "shear", *LIGHT):
+            checks.fraction(name, getattr(self, name))
         checks.not_negative("elastic", self.elastic)
         checks.whole("cutout", self.cutout)
         if checks.not_negative("rotate", self.rotate) > 180:
@@ -75,7 +85,11 @@ class Augment:
     @property
     def active(self) -> bool:
         """Whether anything is on."""
-        return bool(self.flip or self.shift or self.cutout or self._warps)
+        return bool(self.flip or self.shift or self.cutout or self._warps or self._light)
+
+    @property
+    def _light(self) -> bool:
+        return bool(self.brightness or self.contrast or self.colour)
 
     @property
     def _warps(self) -> bool:
@@ -84,7 +98,7 @@ class Augment:
         return bool(fractional or self.rotate or self.zoom or self.shear or self.elastic)
 
     def __call__(self, images: Array, rng: np.random.Generator) -> Array:
-        """Return new images uint8 (N, h, w), each drawn on its own from `rng`.
+        """Return new images of the same shape, each drawn on its own from `rng`.
 
         The input is left as it is. The same generator state gives the same bytes.
         Raises InputError for images of another kind, and for a shift, displacement or cut-out
@@ -101,26 +115,34 @@ class Augment:
         return result
 
     def _check(self, images: Array) -> None:
-        if images.dtype != np.uint8 or images.ndim != 3 or 0 in images.shape[1:]:
+        if not is_pixels(images) or 0 in images.shape[1:]:
             found = f"{images.dtype} {images.shape}"
-            raise InputError(f"images must be uint8 (N, height, width), got {found}")
-        most = f"at most the image's shorter side, {min(images.shape[1:])} pixels"
+            raise InputError(f"images must be uint8 (N, h, w) or (N, h, w, 3), got {found}")
+        if self.colour and images.ndim == 3:
+            raise InputError(f"colour must be 0 where images are grey, got {self.colour}")
+        most = f"at most the image's shorter side, {min(images.shape[1:3])} pixels"
         for name in ("shift", "elastic", "cutout"):
-            if (value := getattr(self, name)) > min(images.shape[1:]):
+            if (value := getattr(self, name)) > min(images.shape[1:3]):
                 raise InputError(f"{name} must be {most}, got {value}")
 
     def _apply(self, images: Array, rng: np.random.Generator) -> Array:
         """Draw for one piece of a batch, and do it."""
         flipped = rng.random(len(images)) < self.flip / 2  # (N,)
         if self._warps:
-            images = sample(images, self._positions(images.shape, flipped, rng))
+            images = sample(images, self._positions(images.shape[:3], flipped, rng))
         else:
             images = images.copy()
             images[flipped] = images[flipped, :, ::-1]
             images = _moved(images, int(self.shift), rng)
+        if self._light:
+            images = lit(images, *(self._factors(name, len(images), rng) for name in LIGHT))
         if self.cutout:
             _cover(images, self.cutout, rng)
         return images
+
+    def _factors(self, name: str, n: int, rng: np.random.Generator) -> Array:
+        spread = getattr(self, name)
+        return rng.uniform(1 - spread, 1 + spread, n).astype(np.float32)  # (N,)
 
     def _positions(self, shape: tuple[int, ...], flipped: Array, rng: np.random.Generator) -> Array:
         """Draw where the pixels of a piece look: (N, 2, h, w) float32."""
@@ -218,12 +240,12 @@ def sample(images: Array, positions: Array) -> Array:
     """Return the images read at `positions` (N, 2, h', w') by bilinear interpolation.
 
     Outside an image all is 0. Positions count in 1/256 of a pixel: the result, uint8
-    (N, h', w'), is within one grey level of exact interpolation, rounded.
+    (N, h', w') or (N, h', w', 3), is within one level of exact interpolation, rounded.
 
     Two rows are interpolated in one multiplication: a number holds the upper pixel in its low and
     the lower in its high 16 bits, and 256 a + f (b − a) is at most 256 · 255 in each half.
     """
-    n, h, w = images.shape
+    n, h, w = images.shape[:3]
     fixed = positions * np.float32(256)
     fixed += np.float32(256 + 0.5)  # a border of one pixel, and rounding to nearest
     for axis, size in enumerate((h, w)):
@@ -232,11 +254,18 @@ def sample(images: Array, positions: Array) -> Array:
     row, column = (place >> 8).transpose(1, 0, 2, 3)  # (N, h', w'), of the upper left pixel
     down, right = (place & 255).transpose(1, 0, 2, 3)  # how far on from there, in 1/256
     start = np.arange(n) * ((h + 2) * (w + 2))
-    # Every index is valid: "wrap" only spares NumPy's safety copy.
-    corners = _corners(images).take(start[:, None, None] + (row * (w + 2) + column), mode="wrap")
-    both = _between(corners & 0x00FF00FF, corners >> 8 & 0x00FF00FF, right)  # 256 × grey
-    grey = _between(both & 0xFFFF, both >> 16, down)  # 65536 × grey
-    return (grey + (1 << 15) >> 16).astype(np.uint8)
+    where = start[:, None, None] + (row * (w + 2) + column)
+
+    def read(channel: Array) -> Array:  # (N, h, w) -> (N, h', w')
+        # Every index is valid: "wrap" only spares NumPy's safety copy.
+        corners = _corners(channel).take(where, mode="wrap")
+        both = _between(corners & 0x00FF00FF, corners >> 8 & 0x00FF00FF, right)  # 256 × level
+        level = _between(both & 0xFFFF, both >> 16, down)  # 65536 × level
+        return (level + (1 << 15) >> 16).astype(np.uint8)
+
+    if images.ndim == 3:
+        return read(images)
+    return np.stack([read(channel) for channel in np.moveaxis(images, -1, 0)], axis=-1)
 
 
 def _corners(images: Array) -> Array:
@@ -260,21 +289,35 @@ def _between(a: Array, b: Array, fraction: Array) -> Array:
 
 def _moved(images: Array, reach: int, rng: np.random.Generator) -> Array:
     """Let each image look up to `reach` whole pixels away along each axis; 0 from outside."""
-    n, h, w = images.shape
+    n, h, w, *channels = images.shape
     shift = rng.integers(0, 2 * reach, (n, 2), endpoint=True)  # of a frame that begins at -reach
-    bordered = np.zeros((n, h + 2 * reach, w + 2 * reach), np.uint8)
+    bordered = np.zeros((n, h + 2 * reach, w + 2 * reach, *channels), np.uint8)
     bordered[:, reach : reach + h, reach : reach + w] = images
-    windows = sliding_window_view(bordered, (h, w), axis=(1, 2))  # (N, 2r+1, 2r+1, h, w)
-    return windows[np.arange(n), shift[:, 0], shift[:, 1]]
+    size = h, w, *channels
+    windows = sliding_window_view(bordered, size, axis=tuple(range(1, bordered.ndim)))
+    return windows[np.arange(n), shift[:, 0], shift[:, 1], *[0] * len(channels)]
 
 
 def _cover(images: Array, side: int, rng: np.random.Generator) -> None:
     """Set a square of `side` pixels around a random pixel of each image to 0, in place."""
     inside = []
-    for size in images.shape[1:]:
+    for size in images.shape[1:3]:
         place = np.arange(size) - rng.integers(size, size=(len(images), 1)) + side // 2
         inside.append((place >= 0) & (place < side))  # (N, size)
-    images *= ~(inside[0][:, :, None] & inside[1][:, None, :])  # (N, h, w)
+    covered = inside[0][:, :, None] & inside[1][:, None, :]  # (N, h, w)
+    images[covered] = 0
+
+
+def lit(images: Array, brightness: Array, contrast: Array, colour: Array) -> Array:
+    """Return images in another light, by factors (N,); see `Augment`."""
+    each = (-1, *[1] * (images.ndim - 1))
+    shade = images @ GREY if images.ndim == 4 else images.astype(np.float32)  # (N, h, w)
+    mean = shade.mean(axis=(1, 2))  # (N,)
+    lift = (brightness * (1 - contrast) * mean).reshape(each)
+    z = images * (brightness * contrast).reshape(each) + lift  # float32
+    if images.ndim == 4:  # grey(z) is a mean of its channels, and follows them
+        z += (1 - colour).reshape(each) * ((z @ GREY)[..., None] - z)
+    return np.rint(z.clip(0, 255)).astype(np.uint8)
 
 
 def ahead(batches: Iterable[T], depth: int = 2) -> Iterator[T]:

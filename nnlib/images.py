@@ -8,6 +8,7 @@ what it learned from.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,31 +16,48 @@ from nnlib import checks
 from nnlib.checks import InputError
 
 PIECE = 2**20  # bytes counted at a time
+CHANNELS = 3  # of a colour: red, green, blue
 
 
 @dataclass(frozen=True)
 class Scaling:
     """How bytes become numbers: x = (p - offset) · factor, for each pixel by itself.
 
-    images uint8 (N, h, w) or (N, D) -> float32 (N, D); `out` receives the result where given.
-    Elementwise, so that a row has the same bits in every batch. Raises InputError for a number
-    that is not finite.
+    images uint8 (N, h, w), (N, h, w, 3) or (N, D) -> float32 (N, D); `out` receives the result
+    where given. Both numbers may be three, one for each channel of colour. Elementwise, so that a
+    row has the same bits in every batch. Raises InputError for a number that is not finite.
     """
 
-    offset: float
-    factor: float
+    offset: float | tuple[float, ...]
+    factor: float | tuple[float, ...]
 
     def __post_init__(self) -> None:
         for name, value in list(vars(self).items()):
-            object.__setattr__(self, name, checks.finite(f"scaling {name}", value))
+            object.__setattr__(self, name, _by_channel(f"scaling {name}", value))
+        if np.ndim(self.offset) != np.ndim(self.factor):
+            raise InputError(f"scaling by channel needs offset and factor to be so, got {self}")
 
     def __call__(self, images: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """Return the scaled pixels, (N, h, w) or (N, D) -> float32 (N, D)."""
+        """Return the scaled pixels, (N, h, w), (N, h, w, 3) or (N, D) -> float32 (N, D)."""
         size = math.prod(images.shape[1:])
         pixels = np.ascontiguousarray(images).reshape(len(images), size)  # (N, D)
+        offset, factor = self.terms(size)
         if self.offset:  # else one pass over `out`: two cores may have it in their caches
-            pixels = out = np.subtract(pixels, np.float32(self.offset), out=out, dtype=np.float32)
-        return np.multiply(pixels, np.float32(self.factor), out=out, dtype=np.float32)
+            pixels = out = np.subtract(pixels, offset, out=out, dtype=np.float32)
+        return np.multiply(pixels, factor, out=out, dtype=np.float32)
+
+    def terms(self, size: int) -> list[np.ndarray]:
+        """Return offset and factor, float32: of no axis, or by channel one an input (D,)."""
+        both = (np.array(value, np.float32) for value in (self.offset, self.factor))
+        return [np.resize(value, size) if value.ndim else value for value in both]
+
+
+def _by_channel(name: str, value: Any) -> float | tuple[float, ...]:
+    if not isinstance(value, list | tuple):
+        return checks.finite(name, value)
+    if len(value) != CHANNELS:
+        raise InputError(f"{name} must be one number or {CHANNELS}, got {value!r}")
+    return tuple(checks.finite(name, each) for each in value)
 
 
 UNIT = Scaling(0.0, 1 / 255)
@@ -47,18 +65,20 @@ SCALINGS = ("unit", "standard", "none")
 
 
 def make_scaling(kind: str, images: np.ndarray) -> Scaling:
-    """Return the scaling of a kind, measured on training images uint8 (N, h, w).
+    """Return the scaling of a kind, measured on training images uint8 (N, h, w) or (N, h, w, 3).
 
     unit: p / 255. none: p. standard: (p - μ) / σ with the mean and standard deviation of all
-    pixels together; where all are equal, p - μ. Raises InputError for any other kind, and for
-    standard without a pixel.
+    pixels together, of colour in each channel; where all are equal, p - μ. Raises InputError for
+    any other kind, and for standard without a pixel.
     """
-    if checks.one_of("scaling", kind, SCALINGS) == "standard":
-        return _standard_scaling(images)
-    return UNIT if kind == "unit" else Scaling(0.0, 1.0)
+    if checks.one_of("scaling", kind, SCALINGS) != "standard":
+        return UNIT if kind == "unit" else Scaling(0.0, 1.0)
+    if images.ndim < 4:
+        return Scaling(*_standard(images))
+    return Scaling(*zip(*map(_standard, np.moveaxis(images, -1, 0)), strict=True))
 
 
-def _standard_scaling(images: np.ndarray) -> Scaling:
+def _standard(images: np.ndarray) -> tuple[float, float]:
     """Count how often each byte occurs: exact, whatever the order of the images."""
     if not images.size:
         raise InputError("standard scaling needs at least one pixel, got none")
@@ -67,12 +87,18 @@ def _standard_scaling(images: np.ndarray) -> Scaling:
     values = np.arange(256)
     mean = float(counts @ values) / images.size
     deviation = math.sqrt(float(counts @ (values - mean) ** 2) / images.size)
-    return Scaling(mean, 1 / deviation if deviation else 1.0)
+    return mean, 1 / deviation if deviation else 1.0
+
+
+def is_pixels(images: np.ndarray) -> bool:
+    """Tell whether an array holds images as they are kept: bytes (N, h, w) or (N, h, w, 3)."""
+    shaped = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == CHANNELS)
+    return images.dtype == np.uint8 and shaped
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images with their labels: `images` uint8 (N, h, w), `y` int64 (N,) from 0.
+    """Images with their labels: `images` uint8 (N, h, w), of colour (N, h, w, 3), `y` (N,) from 0.
 
     In place of images it may hold rows of floats (N, D), which are no pixels and never scaled.
     `weights` (N,) say how much each counts in loss and accuracy: 2 as if it were there twice, 0 as
@@ -86,9 +112,8 @@ class Split:
 
     def __post_init__(self) -> None:
         images, y = np.asarray(self.images), np.asarray(self.y)
-        pixels = images.dtype == np.uint8 and images.ndim == 3
-        if not pixels and (images.dtype.kind, images.ndim) != ("f", 2):
-            wanted = f"images must be uint8 of shape (N, h, w), got {_kind(images)}"
+        if not is_pixels(images) and (images.dtype.kind, images.ndim) != ("f", 2):
+            wanted = f"images must be uint8 of shape (N, h, w) or (N, h, w, 3), got {_kind(images)}"
             raise InputError(f"{wanted}; rows of numbers must be floats of shape (N, D)")
         if y.dtype.kind not in "iu" or y.ndim != 1:
             raise InputError(f"labels must be whole numbers of shape (N,), got {_kind(y)}")

@@ -19,7 +19,7 @@ import numpy as np
 from nnlib import checks, layers
 from nnlib.checks import InputError
 from nnlib.files import load_tensors, save_tensors
-from nnlib.images import UNIT, Scaling
+from nnlib.images import CHANNELS, UNIT, Scaling
 from nnlib.losses import softmax, softmax_cross_entropy
 
 FORMAT = 1
@@ -260,9 +260,11 @@ def _check_info(info: dict[str, Any], sizes: list[int]) -> None:
     if not texts or len(classes) != sizes[-1]:
         raise InputError(f"info's classes must be {sizes[-1]} texts, got {str(classes)[:80]}")
     shape = checks.plain(info.get("image_shape", [1, sizes[0]]))
-    whole = isinstance(shape, list | tuple) and [type(side) for side in shape] == [int, int]
-    if not whole or min(shape) < 1 or math.prod(shape) != sizes[0]:
-        raise InputError(f"info's image_shape must be two sides of {sizes[0]} pixels, got {shape}")
+    whole = isinstance(shape, list | tuple) and {type(side) for side in shape} == {int}
+    sides = whole and (len(shape) == 2 or list(shape[2:]) == [CHANNELS])  # without colour, or with
+    if not sides or min(shape) < 1 or math.prod(shape) != sizes[0]:
+        wanted = f"two sides, and {CHANNELS} if there is colour, of {sizes[0]} inputs"
+        raise InputError(f"info's image_shape must be {wanted}, got {shape}")
 
 
 def check_tensors(

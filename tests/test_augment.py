@@ -14,14 +14,17 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from nnlib.augment import Augment, ahead, bumps, linear_map, positions, sample
+from nnlib.augment import Augment, ahead, bumps, linear_map, lit, positions, sample
 from nnlib.checks import InputError
 
 EVERYTHING = Augment(flip=True, shift=2, rotate=15, zoom=0.15, shear=0.2, elastic=1.4, cutout=5)
 
 
-def noise_images(n=20, height=28, width=28, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (n, height, width), dtype=np.uint8)
+LIGHT = Augment(brightness=0.4, contrast=0.3)
+
+
+def noise_images(n=20, height=28, width=28, seed=0, colours=()):
+    return np.random.default_rng(seed).integers(0, 256, (n, height, width, *colours), np.uint8)
 
 
 def draw(augment, images, seed=0):
@@ -334,7 +337,8 @@ def test_the_number_of_threads_changes_nothing():
 def test_any_shape_and_any_setting_gives_images_of_the_same_shape(data):
     height, width = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 12))
     side = min(height, width)
-    images = data.draw(arrays(np.uint8, (data.draw(st.integers(0, 4)), height, width)))
+    colours = data.draw(st.sampled_from([(), (3,)]))
+    images = data.draw(arrays(np.uint8, (data.draw(st.integers(0, 4)), height, width, *colours)))
     augment = Augment(
         flip=data.draw(st.booleans()),
         shift=data.draw(st.one_of(st.integers(0, side), st.floats(0, side))),
@@ -378,7 +382,7 @@ def test_settings_larger_than_the_image_are_refused_when_the_image_is_known(sett
         draw(Augment(**setting), noise_images(2, 8, 20))
 
 
-@pytest.mark.parametrize("images", [np.zeros((2, 8, 8)), np.zeros((8, 8), np.uint8)])
+@pytest.mark.parametrize("images", [np.zeros((2, 8, 8)), *np.zeros((2, 2, 8, 8, 4), np.uint8)])
 def test_other_images_are_refused(images):
     with pytest.raises(InputError, match="images must be uint8"):
         draw(EVERYTHING, images)
@@ -472,21 +476,69 @@ def test_augmenting_ahead_gives_the_same_batches():
         assert np.array_equal(here, there)
 
 
+# --- colour and light ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("augment", [EVERYTHING, Augment(flip=True, shift=3), Augment(cutout=4)])
+def test_each_channel_of_a_colour_image_moves_as_if_it_were_grey(augment):
+    images = noise_images(30, 17, 21, colours=(3,))
+    channels = [draw(augment, np.ascontiguousarray(images[..., c])) for c in range(3)]
+    assert np.array_equal(draw(augment, images), np.stack(channels, axis=-1))
+
+
+def in_another_light(p, b, c, s):
+    """One image, (h, w) or (h, w, 3), by the docstring's words in double precision."""
+    shares = np.array([0.299, 0.587, 0.114])
+    grey = p @ shares if p.ndim == 3 else p
+    z = b * (c * p + (1 - c) * grey.mean())
+    z = s * z + (1 - s) * (z @ shares)[..., None] if p.ndim == 3 else z
+    return z.clip(0, 255)
+
+
+@pytest.mark.parametrize("colours", [(), (3,)])
+def test_light_is_as_the_docstring_says(colours):
+    images = noise_images(12, 9, 7, colours=colours)
+    factors = np.random.default_rng(1).uniform(0.5, 1.5, (3, len(images))).astype(np.float32)
+    result = lit(images, *factors)
+    wanted = [in_another_light(p.astype(float), *f) for p, f in zip(images, factors.T, strict=True)]
+    assert np.abs(result - np.array(wanted)).max() <= 0.501
+    assert np.array_equal(lit(images, *np.ones_like(factors)), images)
+
+
+def test_light_differs_from_image_to_image_within_its_range():
+    images = np.full((500, 4, 4, 3), 100, np.uint8)
+    levels = draw(Augment(brightness=0.4), images)[:, 0, 0, 0]
+    assert levels.min() >= 60
+    assert levels.max() <= 140
+    assert 90 < levels.mean() < 110
+    assert len(np.unique(levels)) > 50
+    assert np.array_equal(draw(Augment(contrast=0.9, colour=0.9), images), images)  # even and grey
+
+
+def test_grey_images_have_no_colour_to_change():
+    with pytest.raises(InputError, match="colour must be 0 where images are grey"):
+        draw(Augment(colour=0.2), noise_images())
+
+
 # --- speed ---------------------------------------------------------------------------------------
 
-SPEEDS = [
+GREY_SPEEDS = [
     (Augment(shift=1, rotate=12, zoom=0.12, shear=0.1, elastic=1.1), 30_000),
     (Augment(flip=True), 300_000),
     (Augment(shift=1), 300_000),
     (Augment(shift=2), 300_000),
 ]
+AFFINE = Augment(flip=True, shift=3, rotate=5, zoom=0.1)
+SPEEDS = [(*speed, ()) for speed in GREY_SPEEDS] + [(AFFINE, 25_000, (3,)), (LIGHT, 50_000, (3,))]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("augment", "least"), SPEEDS)
-def test_images_a_second_on_one_core(augment, least, capsys):
+@pytest.mark.parametrize(("augment", "least", "colours"), SPEEDS)
+def test_images_a_second_on_one_core(augment, least, colours, capsys):
     """Augmentation itself is single-threaded, so process time is one core's time."""
-    images, rng, rates = noise_images(20_000), np.random.default_rng(0), []
+    side = 32 if colours else 28
+    images = noise_images(20_000, side, side, colours=colours)
+    rng, rates = np.random.default_rng(0), []
     augment(images, rng)
     for _ in range(9):
         started = time.process_time()

@@ -121,7 +121,7 @@ def test_a_split_scales_on_demand_and_takes_rows():
     ("images", "y", "message"),
     [
         (np.zeros((2, 3, 3)), [0, 1], "images must be uint8 .* got float64"),
-        (np.zeros((2, 9), np.uint8), [0, 1], r"shape \(N, h, w\), got uint8 of shape \(2, 9\)"),
+        (np.zeros((2, 9), np.uint8), [0, 1], r"shape .*, got uint8 of shape \(2, 9\)"),
         (np.zeros((2, 3, 3), np.uint8), [0], "one label an image, got 1 for 2"),
         (np.zeros((2, 3, 3), np.uint8), [0, -1], "labels must be >= 0, got -1"),
         (np.zeros((2, 3, 3), np.uint8), [0.0, 1.0], "labels must be whole numbers"),
@@ -143,6 +143,31 @@ def test_standard_scaling_gives_mean_zero_and_deviation_one():
     assert abs(x.std() - 1) < 1e-6
     shuffled = make_scaling("standard", images[::-1])
     assert shuffled == make_scaling("standard", images)
+
+
+def test_colour_is_scaled_by_channel():
+    images = np.random.default_rng(3).integers(0, 256, (50, 4, 5, 3), dtype=np.uint8)
+    images[..., 2] = 7  # a channel of one level
+    scaling = make_scaling("standard", images)
+    x = scaling(images).reshape(-1, 3)
+    np.testing.assert_allclose(x.astype(float).mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(x.astype(float).std(axis=0), [1, 1, 0], rtol=1e-6)
+    for channel in range(3):
+        grey = np.ascontiguousarray(images[..., channel])
+        assert make_scaling("standard", grey)(grey).tobytes() == x[:, channel].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("offset", "factor", "says"),
+    [
+        ((1.0, 2.0), (1.0, 2.0), r"scaling offset must be one number or 3, got \(1.0, 2.0\)"),
+        ((1.0, 2.0, "a"), (1.0,) * 3, "scaling offset must be a finite number, got 'a'"),
+        (0.0, (1.0, 1.0, 1.0), "scaling by channel needs offset and factor to be so"),
+    ],
+)
+def test_a_scaling_that_makes_no_sense_is_refused(offset, factor, says):
+    with pytest.raises(ValueError, match=says):
+        Scaling(offset, factor)
 
 
 @pytest.mark.parametrize("kind", ["unit", "standard", "none"])

@@ -29,7 +29,7 @@ from nnlib import (
     train,
 )
 from nnlib.augment import Augment
-from nnlib.images import Scaling
+from nnlib.images import Scaling, make_scaling
 from nnlib.trainer import PlainStep
 
 COLUMNS = ["epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy",
@@ -260,8 +260,6 @@ def test_the_threads_of_blas_are_given_back(stripes) -> None:
 
 @pytest.mark.parametrize("scale", ["unit", "standard", "none"])
 def test_constant_images_train_without_a_bad_number(scale: str) -> None:
-    from nnlib.images import make_scaling
-
     data = Split(np.full((8, 2, 2), 7, np.uint8), np.array([0, 1] * 4))
     model = MLP([4, 3, 2], scaling=make_scaling(scale, data.images))
     history = fit(model, data, data, epochs=2, batch_size=1)
@@ -678,3 +676,28 @@ def test_a_batch_whose_weights_are_all_zero_changes_nothing() -> None:
 def test_rows_cannot_be_augmented() -> None:
     with pytest.raises(InputError, match="images must be uint8"):
         fit(MLP([5, 3]), table(30), augment=Augment(flip=True))
+
+
+def test_a_net_for_colour_is_trained_and_saved(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 200, (240, 6, 5, 3), dtype=np.uint8)
+    y = rng.integers(0, 3, 240)
+    images[np.arange(240), :, :, y] += 55  # a class a colour
+    train, val = Split(images[:200], y[:200]), Split(images[200:], y[200:])
+
+    def net() -> MLP:
+        return MLP([90, 12, 3], scaling=make_scaling("standard", train.images))
+
+    def run(model: MLP, out: Path) -> float:
+        moved = Augment(flip=True, shift=1, rotate=5, brightness=0.1, colour=0.2)
+        history = fit(model, train, val, epochs=6, batch_size=20, augment=moved, out=out)
+        return history.best["val_accuracy"]
+
+    model = net()
+    assert run(model, tmp_path / "a") > 0.9
+    loaded = load_model(tmp_path / "a")
+    assert loaded.scaling == model.scaling
+    assert evaluate(loaded, val) == evaluate(model, val)
+    run(net(), tmp_path / "b")
+    same = [(tmp_path / way / "model.safetensors").read_bytes() for way in "ab"]
+    assert same[0] == same[1]

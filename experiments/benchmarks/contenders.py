@@ -10,10 +10,12 @@ THREADS it has so many cores and is told to use them all; without, it is left to
 
 import itertools
 import json
+import math
 import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,16 +23,24 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Case:
-    """A net and how it is trained; `regular` adds momentum, dropout and batch normalisation."""
+    """A net and how it is trained; `regular` adds momentum, dropout and batch normalisation.
+
+    `shape` is that of the images.
+    """
 
     hidden: tuple[int, ...]
     batch: int
     regular: bool = False
+    shape: tuple[int, ...] = (28, 28)
+
+    @property
+    def sizes(self) -> list[int]:
+        return [math.prod(self.shape), *self.hidden, 10]
 
     @property
     def name(self) -> str:
-        shape = "-".join(map(str, (784, *self.hidden, 10)))
-        return f"{shape} at {self.batch}" + (", regularised" if self.regular else "")
+        more = ", regularised" * self.regular + ", colour" * (len(self.shape) > 2)
+        return f"{'-'.join(map(str, self.sizes))} at {self.batch}{more}"
 
 
 CASES = [
@@ -39,23 +49,32 @@ CASES = [
     Case((292,), 128),
     Case((1024, 1024), 256, regular=True),
     Case((1024, 1024), 256),
+    Case((512,), 128, shape=(32, 32, 3)),
 ]
 LR, MOMENTUM, DROPOUT = 0.05, 0.9, 0.2
 Epoch = Callable[[], None]
 
 
-def images() -> tuple[np.ndarray, np.ndarray]:
-    """Return 60,000 training images: Fashion-MNIST, or noise of its shape where it is absent."""
+def images(case: Case) -> tuple[np.ndarray, np.ndarray]:
+    """Return 60,000 training images: Fashion-MNIST, or noise where it is absent or has no colour.
+
+    In pixels that are all alike there is nothing to learn, and as much to compute.
+    """
     from nnlib import load_dataset
 
-    try:
-        train = load_dataset("fashion-mnist", val_size=0).train
-        return train.images, train.y
-    except OSError:
-        rng = np.random.default_rng(0)
-        return rng.integers(256, size=(60_000, 28, 28)).astype(np.uint8), rng.integers(
-            10, size=60_000
-        )
+    with suppress(OSError):
+        if case.shape == (28, 28):
+            train = load_dataset("fashion-mnist", val_size=0).train
+            return train.images, train.y
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(256, size=(60_000, *case.shape), dtype=np.uint8)
+    return pixels, rng.integers(10, size=len(pixels))
+
+
+def floats(case: Case) -> tuple[np.ndarray, np.ndarray]:
+    """Return the same as rows of float32 (N, D), which peers take."""
+    pixels, y = images(case)
+    return pixels.reshape(len(pixels), -1) * np.float32(1 / 255), y
 
 
 def nnlib(case: Case, threads: int | None) -> Epoch:
@@ -64,7 +83,7 @@ def nnlib(case: Case, threads: int | None) -> Epoch:
 
     more = {"dropout": DROPOUT, "batch_norm": True} if case.regular else {}
     loop = Trainer(
-        MLP([784, *case.hidden, 10], **more), Split(*images()), epochs=10**6,
+        MLP(case.sizes, **more), Split(*images(case)), epochs=10**6,
         batch_size=case.batch, threads=threads,
         optimizer=SGD(LR, MOMENTUM if case.regular else 0.0),
     )  # fmt: skip
@@ -88,8 +107,7 @@ def scikit_learn(case: Case, threads: int | None) -> Epoch | None:
         return None
     warnings.simplefilter("ignore")
     threadpool_limits(threads)  # None: as it is
-    pixels, y = images()
-    x = pixels.reshape(len(pixels), -1).astype(np.float32) / 255
+    x, y = floats(case)
     net = MLPClassifier(
         case.hidden, solver="sgd", alpha=0.0, batch_size=case.batch, learning_rate_init=LR,
         momentum=0.0, nesterovs_momentum=False, shuffle=True,
@@ -104,7 +122,7 @@ def pytorch(case: Case, threads: int | None) -> Epoch:
 
     if threads:
         torch.set_num_threads(threads)
-    parts, width = [], 784
+    parts, (width, *_) = [], case.sizes
     for size in case.hidden:
         parts.append(nn.Linear(width, size))
         parts += (
@@ -113,9 +131,8 @@ def pytorch(case: Case, threads: int | None) -> Epoch:
         width = size
     net = nn.Sequential(*parts, nn.Linear(width, 10))
     optimizer = torch.optim.SGD(net.parameters(), lr=LR, momentum=MOMENTUM if case.regular else 0.0)
-    pixels, labels = images()
-    x = torch.tensor(pixels.reshape(len(pixels), -1).astype(np.float32) / 255)
-    y, loss = torch.tensor(labels), nn.CrossEntropyLoss()
+    x, y = map(torch.from_numpy, floats(case))
+    loss = nn.CrossEntropyLoss()
 
     def epoch() -> None:
         order = torch.randperm(len(x))
@@ -134,16 +151,14 @@ def jax(case: Case, threads: int | None) -> Epoch:
     import jax.numpy as jnp
 
     key = j.random.key(0)
-    sizes = [784, *case.hidden, 10]
     net = [
         {"w": j.random.normal(key, (a, b)) * (2 / a) ** 0.5, "b": jnp.zeros(b),
          "gamma": jnp.ones(b), "beta": jnp.zeros(b)}
-        for a, b in itertools.pairwise(sizes)
+        for a, b in itertools.pairwise(case.sizes)
     ]  # fmt: skip
     velocity = j.tree.map(jnp.zeros_like, net)
-    pixels, labels = images()
-    x = jnp.asarray(pixels.reshape(len(pixels), -1).astype(np.float32) / 255)
-    y, steps = jnp.asarray(labels), len(pixels) // case.batch
+    x, y = map(jnp.asarray, floats(case))
+    steps = len(x) // case.batch
 
     def hidden(p, h, key):
         z = h @ p["w"] + p["b"]
@@ -191,12 +206,11 @@ def products(case: Case, threads: int | None) -> Epoch:
 
     threadpool_limits(threads)
     gemm, rng = get_blas_funcs("gemm", dtype=np.float32), np.random.default_rng(0)
-    sizes = [784, *case.hidden, 10]
 
     def columns(*shape: int) -> np.ndarray:
         return np.asfortranarray(rng.random(shape, dtype=np.float32) / 1000)
 
-    arrays = [columns(case.batch, size) for size in sizes]
+    arrays = [columns(case.batch, size) for size in case.sizes]
     layers = [(x, y, columns(x.shape[1], y.shape[1])) for x, y in itertools.pairwise(arrays)]
 
     def epoch() -> None:

@@ -1,12 +1,13 @@
 
-/* y = (x - offset) * factor * W + b; W holds the weights of one input after the other. */
-static void linear(const float *x, float offset, float factor, int inputs,
-                   const float *W, const float *b, int outputs, float *restrict y)
+/* y = (x - offset) * factor * W + b; W holds the weights of one input after the other, offset and
+   factor a number for each channel. */
+static void linear(const float *x, const float *offset, const float *factor, int channels,
+                   int inputs, const float *W, const float *b, int outputs, float *restrict y)
 {
     for (int j = 0; j < outputs; j++)
         y[j] = b[j];
     for (int i = 0; i < inputs; i++, W += outputs) {
-        const float scaled = (x[i] - offset) * factor;
+        const float scaled = (x[i] - offset[i % channels]) * factor[i % channels];
         for (int j = 0; j < outputs; j++)
             y[j] += scaled * W[j];
     }

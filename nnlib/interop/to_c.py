@@ -8,6 +8,7 @@ the same in every file stands in net.c.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -64,6 +65,8 @@ def write(model: MLP, path: Path) -> str:
     about = "\n * ".join(f"{name}: {text}" for name, text in described(model).items())
     named = {"about": _inert(about), "file": _inert(path.name), "stack": 4 * sum(hidden)}
     text = [HEAD.format(classes=classes, **named)]
+    scales: dict[str, Any] = vars(model.scaling) | ({"zero": 0, "one": 1} if hidden else {})
+    text += [_array(name, np.float32(value)) for name, value in scales.items()]
     for number, step in enumerate(steps, start=1):
         weights = in_float32({f"W{number}": step.W, f"b{number}": step.b})
         text += [_array(name, array) for name, array in weights.items()]
@@ -90,7 +93,7 @@ def _steps(model: MLP) -> list[Step]:
 
 def _array(name: str, array: np.ndarray) -> str:
     """Return an array as C, eight numbers a line."""
-    numbers = [f"{number!s}f" for number in array.ravel()]
+    numbers = [f"{number!s}f" for number in np.ravel(array)]
     lines = [", ".join(numbers[i : i + 8]) for i in range(0, len(numbers), 8)]
     inside = ",\n    ".join(lines)
     return f"\nstatic const float {name}[{array.size}] = {{\n    {inside}\n}};\n"
@@ -98,8 +101,7 @@ def _array(name: str, array: np.ndarray) -> str:
 
 def _calls(steps: list[Step], scaling: Scaling) -> Iterator[str]:
     """Yield the lines of `nnlib_predict`."""
-    offset, factor = np.float32([scaling.offset, scaling.factor])
-    source, scale = "x", f"{offset!s}f, {factor!s}f"
+    source, scale = "x", f"offset, factor, {np.size(scaling.offset)}"
     for number, step in enumerate(steps, start=1):
         inputs, outputs = step.W.shape
         to = f"h{number}" if number < len(steps) else "probabilities"
@@ -109,7 +111,7 @@ def _calls(steps: list[Step], scaling: Scaling) -> Iterator[str]:
         if step.activation:
             yield f"for (int j = 0; j < {outputs}; j++)"
             yield f"    {to}[j] = nnlib_{step.activation}({to}[j]);"
-        source, scale = to, "0.0f, 1.0f"
+        source, scale = to, "zero, one, 1"
     yield f"softmax(probabilities, {steps[-1].W.shape[1]});"
 
 

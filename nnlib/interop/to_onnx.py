@@ -65,8 +65,9 @@ def _graph(model: MLP) -> onnx.GraphProto:
 
 def _operators(model: MLP) -> Iterator[tuple[str, Arrays, dict[str, Any]]]:
     """Yield an operator, the constants that it takes, by name, and its attributes."""
-    yield "Sub", {"offset": np.array(model.scaling.offset, np.float32)}, {}
-    yield "Mul", {"factor": np.array(model.scaling.factor, np.float32)}, {}
+    offset, factor = map(np.asarray, model.scaling.terms(model.sizes[0]))
+    yield "Sub", {"offset": offset}, {}
+    yield "Mul", {"factor": factor}, {}
     number = 0
     for kind, arrays, _ in parts(model, OPERATORS | {"dropout": ""}):
         number += kind == "linear"

@@ -27,11 +27,11 @@ NAMES = {"W": "weight", "b": "bias", "gamma": "weight", "beta": "bias",
          "mean": "running_mean", "variance": "running_var"}  # fmt: skip
 PROGRAM = """\
 from safetensors.torch import load_file
-from torch import nn
+from torch import nn, tensor
 
 class Scale(nn.Module):
     def forward(self, x):  # x float32 (N, {inputs})
-        return (x - {offset!r}) * {factor!r}
+        return {scaled}
 
 net = nn.Sequential(
     {modules},
@@ -51,8 +51,7 @@ def write(model: MLP, path: Path) -> str:
     program = PROGRAM.format(
         inputs=model.sizes[0],
         classes=model.sizes[-1],
-        offset=model.scaling.offset,
-        factor=model.scaling.factor,
+        scaled=_scaled(model),
         modules=textwrap.fill(
             ", ".join([*modules, "nn.Softmax(dim=1)"]), 96, subsequent_indent=" " * 4
         ),
@@ -60,3 +59,12 @@ def write(model: MLP, path: Path) -> str:
     )
     save_tensors(path, state, {"program": program})
     return program
+
+
+def _scaled(model: MLP) -> str:
+    """Return the expression for scaled inputs; colours lie side by side, each scaled by itself."""
+    offset, factor = model.scaling.offset, model.scaling.factor
+    if not isinstance(offset, tuple):
+        return f"(x - {offset!r}) * {factor!r}"
+    colours = f"x.unflatten(1, (-1, {len(offset)}))"
+    return f"(({colours} - tensor({offset!r})) * tensor({factor!r})).flatten(1)"
