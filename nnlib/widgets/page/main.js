@@ -55,7 +55,7 @@ const wake = {
 };
 
 speak(JSON.parse(globalThis.document?.getElementById("nnlib-words")?.textContent ?? "{}"));
-globalThis.nnlib = { Training, fitPicture, netOf }; // to try in the console
+globalThis.nnlib = { Training, answerOf, fitPicture, netOf }; // to try in the console
 if (!SOURCE) serve(globalThis);
 for (const root of globalThis.document?.querySelectorAll(".nnlib-live") ?? []) {
   const about = JSON.parse(root.firstElementChild.textContent);
