@@ -88,7 +88,7 @@ function dusted({ data, width, height }, threshold) {
 function inkOf(page, strokes) {
   const paper = quantile(rimOf(page, Math.max(1, RIM * Math.max(page.width, page.height))), 0.5);
   const above = new Float64Array(page.data).map((grey) => grey - paper);
-  const sign = Math.sign(sum(above.map((grey) => grey ** 3))) || 1; // of light ink, or of dark
+  const sign = Math.sign(sum(above.map((grey) => grey * grey * grey))) || 1; // of light ink or dark
   const full = Math.max(sign < 0 ? paper : 255 - paper, 16);
   const ink = above.map((grey) => Math.max(0, (sign * grey) / full));
   const found = ink.filter((value) => value > PALE);
