@@ -145,8 +145,7 @@ export function board(el, read, example, channels = 1) {
 
   return (answer) => {
     message.textContent = answer.message ?? "";
-    el.classList.toggle("waiting", !answer.seen);
-    if (!answer.seen) return;
+    if (el.classList.toggle("waiting", !answer.seen)) return;
     const { width, height, values } = answer.seen;
     paint(seen, values, [height, width], INK);
     const largest = Math.max(...answer.bars.map((bar) => bar.probability));

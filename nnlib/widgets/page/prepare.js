@@ -87,7 +87,10 @@ function dusted({ data, width, height }, threshold) {
 // Return what is drawn on a page, 0 being paper; null where it shows nothing.
 function inkOf(page, strokes) {
   const paper = quantile(rimOf(page, Math.max(1, RIM * Math.max(page.width, page.height))), 0.5);
-  const above = new Float64Array(page.data).map((grey) => grey - paper);
+  const near = Math.exp(-0.5 / (Math.max(page.width, page.height) / 400) ** 2); // blurred a little
+  const along = (values, step) => values.map((value, i) => (
+    (value + near * ((values[i - step] ?? value) + (values[i + step] ?? value))) / (1 + 2 * near)));
+  const above = along(along(Float64Array.from(page.data, (grey) => grey - paper), 1), page.width);
   const sign = Math.sign(sum(above.map((grey) => grey * grey * grey))) || 1; // of light ink or dark
   const full = Math.max(sign < 0 ? paper : 255 - paper, 16);
   const ink = above.map((grey) => Math.max(0, (sign * grey) / full));

@@ -12,8 +12,8 @@ function source(seed) {
 function drawn(sizes, activation, random) {
   const normal = () => Math.sqrt(-2 * Math.log(random())) * Math.cos(2 * Math.PI * random());
   return sizes.slice(1).map((h, layer) => {
-    const deviation = Math.sqrt(2 / (sizes[layer] + (/relu|gelu/.test(activation) ? 0 : h)));
-    return { W: new Float64Array(sizes[layer] * h).map(() => deviation * normal()), b: new Float64Array(h) };
+    const spread = Math.sqrt(2 / (sizes[layer] + (/relu|gelu/.test(activation) ? 0 : h)));
+    return { W: new Float64Array(sizes[layer] * h).map(() => spread * normal()), b: new Float64Array(h) };
   });
 }
 
@@ -52,8 +52,7 @@ export class Training {
   }
 
   // Return loss and accuracy on validation images.
-  judge() {
-    const { x, y } = this.val;
+  judge({ x, y } = this.val) {
     return crossEntropy(this.net.forward(x, y.length), y);
   }
 

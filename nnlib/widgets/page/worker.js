@@ -25,7 +25,6 @@ export function serve(worker) {
   worker.onmessage = ({ data: { kind, data, knobs, number } }) => {
     clearTimeout(timer); // whatever is asked for, what ran pauses
     if (kind === "start") [training, run] = [new Training(data, knobs), number];
-    if (kind === "go") turn();
-    if (kind === "step") advance(0);
+    ({ go: turn, step: () => advance(0) })[kind]?.();
   };
 }
