@@ -11,9 +11,9 @@ function source(seed) {
 // Return a net's first weights, normally distributed: He's for the ReLU family, else Glorot's.
 function drawn(sizes, activation, random) {
   const normal = () => Math.sqrt(-2 * Math.log(random())) * Math.cos(2 * Math.PI * random());
-  return sizes.slice(1).map((h, layer) => {
-    const spread = Math.sqrt(2 / (sizes[layer] + (/relu|gelu/.test(activation) ? 0 : h)));
-    return { W: new Float64Array(sizes[layer] * h).map(() => spread * normal()), b: new Float64Array(h) };
+  return sizes.slice(1).map((h, i) => {
+    const sd = Math.sqrt(2 / (sizes[i] + (/relu|gelu/.test(activation) ? 0 : h)));
+    return { W: new Float64Array(sizes[i] * h).map(() => sd * normal()), b: new Float64Array(h) };
   });
 }
 
