@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 from nnlib import checks, training
 from nnlib.checks import InputError
 from nnlib.config import TrainConfig
-from nnlib.data import DATASETS, fetch, load_test_split
+from nnlib.data import DATASETS, fetch, full_name, holds_pictures, load_test_split
 from nnlib.evaluation import evaluate
 from nnlib.files import HINTS, complaint, project_root, without_nan
 from nnlib.language import speaking
@@ -236,7 +236,8 @@ def run_data(options: argparse.Namespace) -> None:
     """Fetch and verify data sets, and say where they are."""
     for name in options.names or DATASETS:
         folders = dict.fromkeys(str(path.parent) for path in fetch(name).values())
-        print(f"{name}: {' and '.join(folders) or 'comes with scikit-learn'}")
+        place = full_name(name) if holds_pictures(name) else "comes with scikit-learn"
+        print(f"{name}: {' and '.join(folders) or place}")
 
 
 def run_train(options: argparse.Namespace) -> None:
@@ -271,7 +272,8 @@ def run_test(options: argparse.Namespace) -> None:
     """Print the accuracy of a saved model on the test images."""
     model = load_model(options.model)
     dataset = options.dataset or trained_on(options.model, model)
-    result = evaluate(model, load_test_split(dataset))
+    shape = model.info.get("image_shape", ())[:2] if holds_pictures(dataset) else None
+    result = evaluate(model, load_test_split(dataset, shape or None))
     answer = {"accuracy": result.accuracy, "loss": result.loss, "n": result.n, "dataset": dataset}
     text = f"test accuracy {result.accuracy:.2%}, loss {result.loss:.4f}"
     _answer(options, answer, f"{text}, on {result.n:,} images of {dataset}")

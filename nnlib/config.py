@@ -14,7 +14,7 @@ from typing import Any
 from nnlib import checks, layers, optim
 from nnlib.augment import Augment
 from nnlib.checks import InputError
-from nnlib.data import DATASETS, Dataset, full_name, load_dataset
+from nnlib.data import DATASETS, Dataset, full_name, load_dataset, read_size
 from nnlib.images import SCALINGS, make_scaling
 from nnlib.network import MLP
 from nnlib.runs import versions
@@ -55,6 +55,10 @@ def _dataset(name: str, value: Any) -> str:
     return full_name(value)
 
 
+def _image_size(name: str, value: Any) -> str:
+    return "x".join(map(str, read_size(value) or ()))
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Everything that decides a training run. Each field is a flag of `nnlib train`.
@@ -62,7 +66,8 @@ class TrainConfig:
     Raises InputError, naming the thing and the value, for any setting out of range.
     """
 
-    dataset: str = _option(MISSING, "fashion-mnist, mnist, digits, or a folder of files", _dataset)
+    dataset: str = _option(MISSING, f"{', '.join(DATASETS)}, or a folder", _dataset)
+    image_size: str | None = _option(None, "of pictures: N or HxW pixels, cropped", _image_size)
     hidden: tuple[int, ...] = _option((128,), "units of each hidden layer, or linear", _hidden)
     activation: str = _option("relu", "of the hidden layers", choices=tuple(layers.ACTIVATIONS))
     epochs: int = _option(10, "passes over the training images", _from_1)
@@ -136,7 +141,8 @@ class TrainConfig:
 
     def load(self) -> Dataset:
         """Return the data set with the split that these settings ask for."""
-        return load_dataset(self.dataset, self.val_size, self.split_seed, self.train_size)
+        how = self.val_size, self.split_seed, self.train_size, self.image_size
+        return load_dataset(self.dataset, *how)
 
     def make_model(self, data: Dataset) -> MLP:
         """Return a new net for the images and classes of `data`, scaling included."""

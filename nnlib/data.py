@@ -5,20 +5,24 @@ Where the files come from and why they are the right ones is the business of `so
 
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from nnlib import checks
 from nnlib.checks import InputError
-from nnlib.files import sha256
+from nnlib.cifar import read_cifar
 from nnlib.images import Split
 from nnlib.sources import DATASETS as DATASETS
-from nnlib.sources import TEST_FILES, TRAIN_FILES, fetch, idx_header, read_idx
+from nnlib.sources import TEST_FILES, TRAIN_FILES, Content, content_sum, fetch, read_idx
 from nnlib.sources import DownloadError as DownloadError
 from nnlib.sources import full_name as full_name
+from nnlib.sources import holds_pictures as holds_pictures
 
+MOST_SIDE = 2**12  # pixels
 DIGITS_TEST = 297  # of scikit-learn's 1,797 images, the last ones
 
 
@@ -59,65 +63,93 @@ def load_dataset(
     val_size: int | None = None,
     seed: int = 0,
     train_size: int | None = None,
+    image_size: int | str | Sequence[int] | None = None,
 ) -> Dataset:
     """Load the training files of a data set and split off validation images by seed.
 
-    name: fashion-mnist, mnist, digits, or else (`./mnist`, say) a folder holding four IDX files
-    by their official names or nearly so, `.gz` or not, with images of any size. `val_size` images
-    (None: one twelfth of all, and one at least) are drawn class by class, so that both parts keep
-    the proportions;
-    `train_size` keeps that many of the rest, likewise. Rows stay in the file's order. The test
-    files are not opened. Raises InputError for bad arguments and damaged files, DownloadError
+    name: fashion-mnist, mnist, cifar-10, digits, or else (`./mnist`, say) a folder holding four
+    IDX files by their official names or nearly so, `.gz` or not, with images of any size, or
+    pictures, a subfolder a class (`nnlib.folder` says more). `val_size` images (None: one twelfth
+    of all, and one at least) are drawn class by class, so that both parts keep the proportions;
+    where a folder has a val/, from that (None: all of it), and its rows follow the training rows.
+    `train_size` keeps that many of the rest, likewise. Rows stay in the file's order. Pictures are
+    scaled and cropped to `image_size`, h = w or (h, w) or "32x24", and must have one size without
+    it. The test files are not opened, but for pictures the first time, which are decoded all at
+    once; none is kept here. Raises InputError for bad arguments and damaged files, DownloadError
     where a file is neither at hand nor reachable.
     """
-    images, labels, classes, source = _read(name, TRAIN_FILES)
-    y = labels.astype(np.int64)  # (N,)
-    train_rows, val_rows = _split_rows(y, val_size, seed, train_size)
+    found = _read(name, False, read_size(image_size))
+    y = found.labels.astype(np.int64)  # (N,)
+    train_rows, val_rows = _split_rows(y, val_size, seed, train_size, found.n_val)
     return Dataset(
         name=str(name) if name in DATASETS else Path(full_name(name)).resolve().name or "data",
-        train=Split(images[train_rows], y[train_rows]),
-        val=Split(images[val_rows], y[val_rows]),
-        classes=classes,
-        image_shape=images.shape[1:],
-        sha256=sha256(idx_header(images), images.data, idx_header(labels), labels.data),
-        source=source,
+        train=Split(found.images[train_rows], y[train_rows]),
+        val=Split(found.images[val_rows], y[val_rows]),
+        classes=found.classes,
+        image_shape=found.images.shape[1:],
+        sha256=found.sha256 or content_sum(found.images, found.labels),
+        source=found.source,
         train_indices=train_rows,
         val_indices=val_rows,
     )
 
 
-def load_test_split(name: str | os.PathLike) -> Split:
+def load_test_split(
+    name: str | os.PathLike, image_size: int | str | Sequence[int] | None = None
+) -> Split:
     """Load the test images of a data set, which choose nothing and are opened last.
 
     Of the training files only a folder's labels are read, because they say how many classes
     there are. Raises as `load_dataset` does, and InputError for a label without a class.
     """
-    images, labels, *_ = _read(name, TEST_FILES)
-    return Split(images, labels)
+    found = _read(name, True, read_size(image_size))
+    return Split(found.images, found.labels)
 
 
-def _read(
-    name: str | os.PathLike, files: tuple[str, str]
-) -> tuple[np.ndarray, np.ndarray, tuple[str, ...], str]:
-    """Return images (N, h, w) and labels (N,), both uint8, class names, and the files' folder.
+def read_size(value: Any) -> tuple[int, int] | None:
+    """Read an image size (h, w), given so, as a number or as a text, 32 or 32x24; None stays."""
+    if (value := checks.plain(value)) is None:
+        return None
+    sides = value.split("x") if isinstance(value, str) else value
+    sides = list(sides) if isinstance(sides, list | tuple) else [sides]
+    if len(sides) not in (1, 2):
+        raise InputError(f"image size must be N or HxW pixels, got {value!r}")
+    numbers: list[Any] = [int(side) if str(side).isdecimal() else side for side in sides]
+    height, width = (checks.whole("image size", side, 1, MOST_SIDE) for side in (numbers * 2)[:2])
+    return height, width
 
-    In a folder of one's own, the classes are the numbers from 0 to the largest training label.
+
+def _read(name: str | os.PathLike, test: bool, image_size: tuple[int, int] | None) -> Content:
+    """Return the training or the test half of a data set.
+
+    In a folder of IDX files, the classes are the numbers from 0 to the largest training label.
     """
-    paths = list(fetch(name, files).values())
-    classes = DATASETS[str(name)].classes if name in DATASETS else ()
+    if holds_pictures(name):
+        from nnlib.folder import load_pictures
+
+        return load_pictures(full_name(name), test, image_size)
+    if image_size:
+        raise InputError(f"image size is for folders of pictures, {name} has its own: leave it out")
+    paths = list(fetch(name, TEST_FILES if test else TRAIN_FILES).values())
+    known = DATASETS.get(str(name)) if name in DATASETS else None
     if not paths:
-        return *_read_digits(test=files == TEST_FILES), classes, "scikit-learn"
-    images, labels, source = read_idx(paths[0], 3), read_idx(paths[1], 1), str(paths[0].parent)
+        return Content(*_read_digits(test), DATASETS["digits"].classes, "scikit-learn")
+    source = str(paths[0].parent)
+    if known and known.archive:
+        return Content(*read_cifar(paths, test), known.classes, source)
+    images, labels = read_idx(paths[0], 3), read_idx(paths[1], 1)
     if len(images) != len(labels):
         counts = f"{len(images)} images but {paths[1]} {len(labels)} labels"
         raise InputError(f"{paths[0]} holds {counts}; give files that belong together")
-    if not classes:
+    if known:
+        classes = known.classes
+    else:
         (path,) = fetch(name, TRAIN_FILES[1:]).values()
         classes = tuple(str(k) for k in range(int(read_idx(path, 1).max()) + 1))
     if labels.max() >= len(classes):
         need = f"labels in {source} must be below {len(classes)}, the number of classes"
         raise InputError(f"{need}, got {labels.max()}; give files that belong together")
-    return images, labels, classes, source
+    return Content(images, labels, classes, source)
 
 
 def _read_digits(test: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -134,25 +166,29 @@ def _read_digits(test: bool) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _split_rows(
-    y: np.ndarray, val_size: int | None, seed: int, train_size: int | None
+    y: np.ndarray, val_size: int | None, seed: int, train_size: int | None, n_val: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows for training and for validation, ascending: (N,) -> (T,), (V,)."""
+    """Return the rows for training and for validation, ascending: (N,) -> (T,), (V,).
+
+    Where the last `n_val` are for validation, they are the ones to draw from, all by default.
+    """
     n = len(y)
-    given = max(n // 12, min(1, n - 1)) if val_size is None else val_size
-    val_size = checks.whole("validation size", given, 0, n - 1)
-    given = n - val_size if train_size is None else train_size
-    train_size = checks.whole("training size", given, 1, n - val_size)
+    given = (n_val or max(n // 12, min(1, n - 1))) if val_size is None else val_size
+    val_size = checks.whole("validation size", given, 0, n_val or n - 1)
+    rest = n - (n_val or val_size)
+    given = rest if train_size is None else train_size
+    train_size = checks.whole("training size", given, 1, rest)
     rng = np.random.default_rng(checks.whole("seed", seed))
-    val_rows = _draw(y, val_size, rng)
-    rest_rows = np.setdiff1d(np.arange(n), val_rows, assume_unique=True)
-    return rest_rows[_draw(y[rest_rows], train_size, rng)], val_rows
+    val_rows = _draw(y, np.arange(n - n_val if n_val else 0, n), val_size, rng)
+    rest_rows = np.setdiff1d(np.arange(n - n_val), val_rows, assume_unique=True)
+    return _draw(y, rest_rows, train_size, rng), val_rows
 
 
-def _draw(y: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw `size` rows, of each class its share by largest remainder; ascending, (size,)."""
-    counts = np.bincount(y)  # (K,)
-    shares, remainders = np.divmod(counts * size, len(y))  # integers: ties are exact
+def _draw(y: np.ndarray, rows: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw `size` of the rows, of each class its share by largest remainder; ascending, (size,)."""
+    counts = np.bincount(y[rows])  # (K,)
+    shares, remainders = np.divmod(counts * size, len(rows))  # integers: ties are exact
     largest = np.argsort(-remainders, kind="stable")[: size - shares.sum()]
     shares[largest] += 1
-    rows = [rng.permutation(np.flatnonzero(y == k))[:share] for k, share in enumerate(shares)]
-    return np.sort(np.concatenate(rows))
+    drawn = [rng.permutation(rows[y[rows] == k])[:share] for k, share in enumerate(shares)]
+    return np.sort(np.concatenate(drawn))

@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -37,11 +38,14 @@ NAMED = re.compile(  # train-images.idx3-ubyte, emnist-letters-test-labels-idx1-
     re.IGNORECASE,
 )
 GZIP = b"\x1f\x8b"  # how every gzip file begins
+CIFAR_FOLDER = "cifar-10-batches-bin"  # in the archive
+CIFAR_TRAIN, CIFAR_TEST = tuple(f"data_batch_{n}.bin" for n in range(1, 6)), ("test_batch.bin",)
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 IDX_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4"}  # whole numbers; others are refused
 QMNIST = b"\0\0\x0c\2"  # how its files of labels begin
 
 MAX_IDX_BYTES = 800_000_000  # pixels of one file; larger ones would not fit beside the training
-MAX_DOWNLOAD = 2**26  # bytes; the largest official file has 26 million
+MAX_DOWNLOAD = 2**28  # bytes; the largest official file has 170 million
 DEFLATE_RATIO = 1032  # no gzip file unpacks to more than this many times its size
 TIMEOUT = (5.0, 10.0)  # seconds: to connect, and between two pieces of an answer
 
@@ -54,11 +58,28 @@ class KnownSet:
     classes: tuple[str, ...]
     sums: tuple[str, ...] = ()  # SHA-256 of the four `FILES`, then of what is packed in them
     mirrors: tuple[str, ...] = ()  # addresses of the folders that hold them, the first one first
+    archive: str = ""  # the one file, of the first of the sums, that is there in place of the four
 
 
-PUBLISHED = json.loads((Path(__file__).parent / "datasets.json").read_text("utf-8"))
+class Content(NamedTuple):
+    """One half of a data set: `images` uint8 (N, h, w) or (N, h, w, 3) and `labels` (N,).
+
+    The last `n_val` are what its makers keep for validation.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    source: str  # where the files are
+    n_val: int = 0
+    sha256: str = ""  # as of `content_sum`, where it is known already
+
+
+PUBLISHED: dict[str, dict[str, Any]] = json.loads(
+    (Path(__file__).parent / "datasets.json").read_text("utf-8")
+)
 DATASETS = {
-    name: KnownSet(known["title"], *(tuple(known[each]) for each in ("classes", "sums", "mirrors")))
+    name: KnownSet(**{key: tuple(v) if isinstance(v, list) else v for key, v in known.items()})
     for name, known in PUBLISHED.items()
 }
 
@@ -83,18 +104,36 @@ def fetch(name: str | os.PathLike, files: Sequence[str] = FILES) -> dict[str, Pa
     """Return where each file of a data set is, after finding or downloading and verifying it.
 
     An official set: below NNLIB_DATA where it is there, packed or not, else in data/<name>/ at
-    the project's root, else from the mirrors in order; always by SHA-256. A folder: its own
-    files, which must all four exist. digits: nothing, for scikit-learn carries it. Raises
-    InputError for an unknown name and for a damaged file that cannot be replaced, DownloadError
-    where no mirror delivers.
+    the project's root, else from the mirrors in order; always by SHA-256. A set that is one
+    archive: that file, or in its place what somebody has unpacked, of which no sum is known, so
+    that its reader can judge it by its form alone. A folder: its own files, which must all four
+    exist; of pictures: nothing, nor for digits, which scikit-learn carries. Raises InputError for
+    an unknown name and for a damaged file that cannot be replaced, DownloadError where no mirror
+    delivers.
     """
     name = full_name(name)
+    if holds_pictures(name):
+        return {}
     if name not in DATASETS:
         found = _own_files(name)
         return {file: found[file] for file in files}
     known, mirrors = DATASETS[name], list(DATASETS[name].mirrors)  # none of either for digits
+    if known.archive:
+        unpacked = {} if _file_at_hand(name, known.archive, known.sums) else _unpacked(name)
+        return unpacked or {known.archive: _official_file(name, known.archive, known.sums, mirrors)}
     sums = {file: known.sums[FILES.index(file) :: len(FILES)] for file in files}
     return {file: _official_file(name, file, sums[file], mirrors) for file in files if sums[file]}
+
+
+def holds_pictures(name: str | os.PathLike) -> bool:
+    """Say whether a name is that of a folder with subfolders or pictures, and without IDX files."""
+    folder = Path(full_name(name))
+    if name in DATASETS or not folder.is_dir():
+        return False
+    idx = any(path.is_file() for *_, path in _named_files(folder))
+    return not idx and any(
+        path.is_dir() or path.suffix.lower() in SUFFIXES for path in folder.glob("[!.]*")
+    )
 
 
 def _named_files(folder: Path) -> list[tuple[tuple[Path, str, str], str, Path]]:
@@ -122,7 +161,7 @@ def _own_files(name: str) -> dict[str, Path]:
         close = difflib.get_close_matches(name.lower(), DATASETS, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         hint = "; if it has moved, say where it is with --dataset" if os.path.isabs(name) else hint
-        use = f"use {', '.join(DATASETS)}, or a folder holding four IDX files"
+        use = f"use {', '.join(DATASETS)}, or a folder holding four IDX files or pictures by class"
         raise InputError(f"unknown data set {name!r}: {use}{hint}")
     folder = Path(name).resolve()
     sets: dict[tuple[Path, str, str], dict[str, Path]] = {}
@@ -144,29 +183,59 @@ def _own_files(name: str) -> dict[str, Path]:
 
 def _official_file(name: str, file: str, sums: tuple[str, ...], mirrors: list[str]) -> Path:
     """Return a verified file of a known set, downloading it where it is missing or damaged."""
-    given, folder = os.environ.get("NNLIB_DATA"), project_root() / "data" / name
-    path = _given_file(Path(os.path.expanduser(given)), name, file, sums) if given else None
-    if path := path or _first_right(folder, file, sums):
+    if path := _file_at_hand(name, file, sums):
         return path
-    path = folder / f"{file}.gz"
+    path = project_root() / "data" / name / _stored(file)
     _download(name, path, sums[0], mirrors)
     return path
 
 
+def _file_at_hand(name: str, file: str, sums: tuple[str, ...]) -> Path | None:
+    """Return a verified file that is below NNLIB_DATA, else one that was downloaded before."""
+    given, folder = os.environ.get("NNLIB_DATA"), project_root() / "data" / name
+    path = _given_file(Path(os.path.expanduser(given)), name, file, sums) if given else None
+    return path or _first_right(folder, file, sums)
+
+
+def _given_places(folder: Path, name: str) -> list[Path]:
+    """Return the folders below NNLIB_DATA that go by a set's name, and NNLIB_DATA itself."""
+    letters = re.sub("[^a-z]", "", name)  # FashionMNIST, Fashion-MNIST, CIFAR10, …
+    named = [p for p in folder.glob("*") if re.sub("[^a-z]", "", p.name.lower()) == letters]
+    return [*named, folder]
+
+
+def _unpacked(name: str) -> dict[str, Path]:
+    """Return the files that somebody has taken out of CIFAR-10's archive, if all are there."""
+    places = [project_root() / "data" / name]
+    if given := os.environ.get("NNLIB_DATA"):
+        places = _given_places(Path(os.path.expanduser(given)), name) + places
+    for folder in (place / inner for place in places for inner in (CIFAR_FOLDER, "")):
+        paths = {file: folder / file for file in CIFAR_TRAIN + CIFAR_TEST}
+        if all(path.is_file() for path in paths.values()):
+            return paths
+    return {}
+
+
 def _given_file(folder: Path, name: str, file: str, sums: tuple[str, ...]) -> Path | None:
     """Return the file where it is below NNLIB_DATA; InputError for another in its place."""
-    letters = name.replace("-", "")  # FashionMNIST, Fashion-MNIST, …
-    places = [p for p in folder.glob("*") if re.sub("[^a-z]", "", p.name.lower()) == letters]
-    for place in (*places, folder):
+    *places, _ = every = _given_places(folder, name)
+    for place in every:
         if path := _first_right(place, file, sums):
             return path
     for path in (path for place in places for path in _called(file, place)):
-        wrong = f"its SHA-256 is {_sum_of(path)}, not {sums[0]} of {name}/{file}.gz"
+        wrong = f"its SHA-256 is {_sum_of(path)}, not {sums[0]} of {name}/{_stored(file)}"
         raise InputError(f"{path} is damaged: {wrong}; replace it, or unset NNLIB_DATA")
     return None
 
 
+def _stored(file: str) -> str:
+    """Return the name of one of the four files as it is served, packed; an archive's as it is."""
+    return f"{file}.gz" if file in FILES else file
+
+
 def _called(file: str, folder: Path) -> Iterator[Path]:
+    if file not in FILES:  # an archive
+        return (path for path in folder.glob(f"{file.split('.')[0]}*") if path.is_file())
     return (path for _, seen, path in _named_files(folder) if seen == file)
 
 
@@ -217,6 +286,8 @@ def _download(name: str, path: Path, expected: str, mirrors: list[str]) -> None:
         return
     why = "; ".join(reasons) or "no mirror is known"
     advice = "check the network, or set NNLIB_DATA to a folder with fashion-mnist/ and mnist/"
+    if DATASETS[name].archive:
+        advice = f"check the network, or put it, or what is in it, into {path.parent}"
     failed = f"cannot download {name} ({path.name}): {why}; {advice}"
     if damaged:
         raise InputError(f"{path} is damaged and could not be replaced: {failed}")
@@ -327,6 +398,10 @@ def _parse_idx(stream: io.BufferedIOBase, ndim: int, capacity: int) -> np.ndarra
     return values.astype(np.uint8, copy=False)
 
 
-def idx_header(array: np.ndarray) -> bytes:
-    """Return the header of the IDX file that would hold `array`."""
+def content_sum(images: np.ndarray, labels: np.ndarray) -> str:
+    """Return the SHA-256 of the two unpacked IDX files that would hold images and labels."""
+    return sha256(*(part for array in (images, labels) for part in (_header(array), array.data)))
+
+
+def _header(array: np.ndarray) -> bytes:
     return bytes((0, 0, 8, array.ndim)) + np.array(array.shape, dtype=">u4").tobytes()

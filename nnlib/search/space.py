@@ -23,7 +23,7 @@ from nnlib.config import TrainConfig, layers_text, read_layers
 SAMPLERS = ("random", "grid", "tpe", "qmc")
 PRUNERS = ("none", "median", "halving", "hyperband")
 JUDGES = "it decides what the accuracy is measured on; search each value by itself"
-FIXED = dict.fromkeys(("dataset", "val_size", "train_size", "split_seed"), JUDGES) | {
+FIXED = dict.fromkeys(("dataset", "image_size", "val_size", "train_size", "split_seed"), JUDGES) | {
     "seed": "a lucky seed is not a better setting; ask for several seeds a configuration"
 }
 DEFAULTS = {f.name: f.default for f in fields(TrainConfig) if f.name not in FIXED}
