@@ -99,7 +99,7 @@ def _suspect(pool: Split, kind: str, rng: np.random.Generator) -> tuple:
 
 def _second_exposure(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return the same scenes a moment later: another brightness, and noise of 3 grey levels."""
-    bright = rng.uniform(0.95, 1.05, (len(images), 1, 1))
+    bright = rng.uniform(0.95, 1.05, (len(images), *[1] * (images.ndim - 1)))
     return (images * bright + rng.normal(0, 3, images.shape)).round().clip(0, 255).astype(np.uint8)
 
 

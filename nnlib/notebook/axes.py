@@ -23,6 +23,7 @@ from nnlib.language import gettext as _
 
 PANELS = (("loss", 1, "nats"), ("accuracy", 100, "%"))  # what a run's curves show, factor, unit
 WIDTH = 7.0  # inches: the text width of a printed page, so that 9 pt here is 9 pt there
+GREY = "grey is 0, lighter more, darker less"  # of signed pictures in colour
 
 STYLE = mpl.rc_params_from_file(
     Path(__file__).with_name("nnlib.mplstyle"), use_default_template=False
@@ -57,19 +58,19 @@ def plain(fig: Figure) -> Figure:
 
 
 def tile(images: np.ndarray, columns: int, fill: float = np.nan) -> np.ndarray:
-    """Lay images (N, h, w) out in rows of `columns`, one pixel of `fill` between them."""
-    n, height, width = images.shape
+    """Lay images (N, h, w) or (N, h, w, 3) in rows of `columns`, one pixel of `fill` between."""
+    n, height, width, *channels = images.shape
     rows = math.ceil(n / columns)
-    places = np.full((rows * columns, height + 1, width + 1), fill)
+    places = np.full((rows * columns, height + 1, width + 1, *channels), fill)
     places[:n, :height, :width] = images
-    grid = places.reshape(rows, columns, height + 1, width + 1).swapaxes(1, 2)
-    return grid.reshape(rows * (height + 1), -1)[:-1, :-1]
+    grid = places.reshape(rows, columns, *places.shape[1:]).swapaxes(1, 2)
+    return grid.reshape(rows * (height + 1), columns * (width + 1), *channels)[:-1, :-1]
 
 
 def _sheet(images: np.ndarray, columns: int, rows: Sequence[str] = ()) -> str:
-    """Say what a sheet of images (N, h, w) holds, for those who cannot see it."""
+    """Say what a sheet of images (N, h, w) or (N, h, w, 3) holds, for those who cannot see it."""
     names = f": {', '.join(map(_, rows))}" if rows else ""
-    return _("{} pictures of {} by {}, {} a row".format(*images.shape, columns)) + names
+    return _("{} pictures of {} by {}, {} a row".format(*images.shape[:3], columns)) + names
 
 
 def bare(ax: Axes) -> Axes:
@@ -81,11 +82,12 @@ def bare(ax: Axes) -> Axes:
 
 
 def images(ax: Axes, stack: np.ndarray, columns: int, row_labels: Sequence[str] = ()) -> Axes:
-    """Draw images (N, h, w) of bytes as one sheet, dark ink on white as on paper.
+    """Draw images of bytes as one sheet: (N, h, w) as ink on paper, (N, h, w, 3) as they are.
 
     `row_labels` names the rows at their left.
     """
-    drawn = ax.imshow(tile(stack, columns, fill=0.0), cmap="gray_r", vmin=0, vmax=255)
+    sheet = tile(stack, columns, fill=255 if stack.ndim == 4 else 0)  # white, both
+    drawn = ax.imshow(sheet.astype(np.uint8), cmap="gray_r", vmin=0, vmax=255)
     drawn.set_label(_sheet(stack, columns, row_labels))
     bare(ax)
     if row_labels:
@@ -96,29 +98,34 @@ def images(ax: Axes, stack: np.ndarray, columns: int, row_labels: Sequence[str] 
 
 
 def weight_images(
-    ax: Axes, weights: np.ndarray, shape: tuple[int, int], columns: int, limit: float | None = None
+    ax: Axes, weights: np.ndarray, shape: Sequence[int], columns: int, limit: float | None = None
 ) -> Axes:
     """Draw the incoming weights (D, H) of each unit as an image on one symmetric scale.
 
-    Blue is negative, white zero, red positive; `limit` is the value of full colour, by default
-    the 99.5th percentile of |w|. A colour bar says so.
+    `shape` is (h, w) or (h, w, 3), `limit` the value of full colour, by default the 99.5th
+    percentile of |w|. A colour bar says what colours mean; where they are the picture's own, words.
     """
     limit = limit or float(np.percentile(np.abs(weights), 99.5)) or 1.0
     stack = weights.T.reshape(-1, *shape)
-    drawn = ax.imshow(tile(stack, columns), cmap="RdBu_r", vmin=-limit, vmax=limit)
-    drawn.set_label(_sheet(stack, columns))
-    ax.figure.colorbar(drawn, ax=ax, shrink=0.8, label="weight")
-    return bare(ax)
+    signed_image(ax, tile(stack, columns), limit)
+    ax.images[0].set_label(_sheet(stack, columns))
+    if len(shape) == 3:
+        return label(ax, f"grey is 0, full colour ±{limit:.2g}")
+    ax.figure.colorbar(ax.images[0], ax=ax, shrink=0.8, label="weight")
+    return ax
 
 
 def signed_image(
     ax: Axes, image: np.ndarray, limit: float | None = None, aspect: str = "equal"
 ) -> Axes:
-    """Draw signed values (h, w) as pixels: blue negative, white 0, red positive.
+    """Draw signed values as pixels: (h, w) blue negative, white 0, red positive, or in colour.
 
-    `limit` is the value of full colour, by default the largest; `aspect` "auto" fills the ax.
+    In (h, w, 3), 0 is mid-grey. `limit` is the value of full colour, by default the largest;
+    `aspect` "auto" fills the ax, and what is no number is white.
     """
     limit = limit or float(np.abs(image).max()) or 1.0
+    if image.ndim == 3:
+        image = np.nan_to_num(np.clip(0.5 + image / (2 * limit), 0, 1), nan=1.0)
     ax.imshow(image, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect=aspect)
     return bare(ax)
 

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 from IPython import get_ipython
 from IPython.display import Markdown, display
+from matplotlib.image import AxesImage
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator
 from PIL import Image
@@ -150,14 +151,19 @@ def _show_caption(caption: str, place: Mapping[str, Any]) -> None:
 
 
 def rendered(fig: Any, kind: str) -> bytes:
-    """Return a figure as SVG, the same bytes for the same drawing, or as PNG of 256 colours."""
+    """Return a figure as SVG, the same bytes for the same drawing, or as PNG.
+
+    A PNG has 256 colours, unless there are pictures in colour.
+    """
     stream, dpi = io.BytesIO(), None if fig.get_layout_engine() else "figure"  # live: smaller
     kept = {"figure.constrained_layout.use": False}  # saving gives a figure without layout this one
     with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "nnlib", **kept}):
         fig.savefig(stream, format=kind, dpi=200 if kind == "png" else dpi, metadata={"Date": None})
     if kind == "png":
-        few = Image.open(stream).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-        few.save(stream := io.BytesIO(), "PNG")  # half the size, and no eye sees it
+        drawn = Image.open(stream).convert("RGB")
+        if all(np.ndim(each.get_array()) == 2 for each in fig.findobj(AxesImage)):
+            drawn = drawn.quantize(256, dither=Image.Dither.NONE)  # half the size, and nobody sees
+        drawn.save(stream := io.BytesIO(), "PNG")
         return stream.getvalue()
     # without a size of its own it fills a notebook's pane, as a PNG does
     sized = r'(<svg [^>]*?) width="[^"]*" height="[^"]*"'

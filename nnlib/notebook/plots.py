@@ -123,7 +123,10 @@ def lines(
 
 
 def images(stack: np.ndarray, columns: int = 10, labels: Sequence[str] = ()) -> Figure:
-    """Draw images (N, h, w) of bytes as a sheet, ink on white; `labels` name its rows."""
+    """Draw images of bytes as a sheet; `labels` name its rows.
+
+    Grey ones (N, h, w) are ink on white, those in colour (N, h, w, 3) as they are.
+    """
     # a name takes 0.05 inches a letter, or more; a sheet lower than its width allows would cut it
     cell = min(0.8, (WIDTH - 0.05 * max(map(len, labels), default=0)) / columns)
     row = max(cell * stack.shape[1] / stack.shape[2], 0.13 if len(labels) else 0.02)
@@ -133,9 +136,9 @@ def images(stack: np.ndarray, columns: int = 10, labels: Sequence[str] = ()) -> 
 
 
 def gallery(pictures: Sequence[np.ndarray], titles: Sequence[str], columns: int = 8) -> Figure:
-    """Draw pictures (h, w), each under its own words: bytes as ink, signed floats in two colours.
+    """Draw pictures (h, w) or (h, w, 3), each under its own words: bytes, or signed floats.
 
-    Signed ones share one scale: blue negative, white zero, red positive.
+    Signed ones share one scale: blue negative, white zero, red positive; in colour, grey is zero.
     """
     columns = max(1, min(columns, len(pictures)))
     rows, lines = math.ceil(len(pictures) / columns), max(text.count("\n") for text in titles) + 1
@@ -151,16 +154,18 @@ def gallery(pictures: Sequence[np.ndarray], titles: Sequence[str], columns: int 
         else:
             axes.signed_image(ax, picture, limit)
         ax.set_title(text, fontsize=8, fontweight="normal", loc="center")
+    if limit and any(picture.ndim == 3 for picture in pictures):
+        fig.supxlabel(axes.GREY, fontsize=8)
     return plain(fig)
 
 
 def weights(
-    matrices: Any, shape: tuple[int, int], columns: int = 8, limit: float | None = None
+    matrices: Any, shape: Sequence[int], columns: int = 8, limit: float | None = None
 ) -> Figure:
     """Draw the incoming weights (D, H) of H units as pictures of a shape, a panel each.
 
     All share one scale: blue negative, white zero, red positive, full colour at `limit`, by
-    default the 99.5th percentile of |w|.
+    default the 99.5th percentile of |w|. Of a `shape` (h, w, 3) they are in colour, and zero grey.
     """
     sheets = list(matrices.values()) if isinstance(matrices, Mapping) else [matrices]
     limit = limit or float(np.percentile(np.abs(np.concatenate(sheets, axis=1)), 99.5)) or 1.0
@@ -173,9 +178,9 @@ def weights(
 
 
 def framed(stack: np.ndarray, columns: int, labels: Sequence[str], frames: np.ndarray) -> Figure:
-    """Draw images (N, h, w) as `images` does, with a frame around those that `frames` (N,) says."""
+    """Draw images as `images` does, with a frame around those that `frames` (N,) says."""
     fig = images(stack, columns, list(labels))
-    (ax,), (height, width) = fig.axes, np.array(stack.shape[1:]) + 1
+    (ax,), (height, width) = fig.axes, np.array(stack.shape[1:3]) + 1
     room = WIDTH - 0.25 - 0.07 * max(map(len, labels))  # inches beside the names
     fig.set_figheight(min(0.1 + room * len(stack) / columns**2 * height / width, 9))
     for number in np.flatnonzero(frames):

@@ -110,4 +110,5 @@ def _maps(ax: Axes) -> Iterator[str]:
             size = f"{array.shape[0]} by {array.shape[1]}"
             kind = _(f"a picture of {size}") if each in ax.images else _(f"a map of {size}")
             kind = kind if _nameless(each) else each.get_label()  # a sheet says what it holds
-            yield kind + _(f", from {array.min():.3g} to {array.max():.3g}")
+            span = _(f", from {array.min():.3g} to {array.max():.3g}")
+            yield kind + (span if array.ndim == 2 else _(", in colour"))

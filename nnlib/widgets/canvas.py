@@ -56,7 +56,8 @@ class Decision:
     The answer k is the class of largest logit z_k = b_k + Σ_j h_j W2_jk. Unit j contributes
     h_j W2_jk: `units` (M,) are those whose contribution is largest in absolute value, first the
     largest, with their `contributions` (M,) and incoming weights as images `weights` (M, h, w).
-    `seen` is the image uint8 (h, w), `probabilities` (K,) are those of the `names`.
+    `seen` is the image uint8 (h, w), `probabilities` (K,) are those of the `names`. Images in
+    colour have a last axis of three.
     """
 
     seen: np.ndarray
@@ -89,7 +90,7 @@ class Decision:
 
 
 def decide(model: MLP, seen: np.ndarray, units: int = UNITS) -> Decision:
-    """Return what a net makes of one image uint8 (h, w), and the hidden units that decided.
+    """Return what a net makes of one image uint8 (h, w) or (h, w, 3), and its units that decided.
 
     Raises InputError for a net that has not one hidden layer or takes images of another size.
     """
@@ -114,8 +115,8 @@ def decide(model: MLP, seen: np.ndarray, units: int = UNITS) -> Decision:
 def draw_decision(decision: Decision) -> Any:
     """Return a figure of a decision: what the net saw, its probabilities, the units behind it.
 
-    Weights are blue where negative and red where positive, all on one scale; below each unit
-    stands its contribution to the logit of the answer.
+    Weights are blue where negative and red where positive, or in colour about grey, all on one
+    scale; below each unit stands its contribution to the logit of the answer.
     """
     fig, _ = axes.figure(height=4.3)
     fig.clear()
@@ -132,6 +133,8 @@ def draw_decision(decision: Decision) -> Any:
     ):
         axes.signed_image(ax, image, limit)
         axes.label(ax, f"{share:+.1f}".replace("-", "−"), title=f"unit {unit}")
+    if decision.seen.ndim == 3:
+        below.supxlabel(axes.GREY, fontsize=8)
     return fig
 
 
@@ -183,10 +186,11 @@ class DrawingPad(anywidget.AnyWidget):
         if not picture:
             self.answer = {"message": _("Draw here, or choose a picture")}
             return
-        grey = np.frombuffer(picture["grey"], np.uint8).reshape(picture["height"], -1)
         shape, dataset = self.examples.images.shape[1:], self.model.info.get("dataset", "")
+        size = picture["height"], picture["width"], *shape[2:]
+        pixels = np.frombuffer(picture["grey"], np.uint8).reshape(size)
         try:
-            self.decision = decide(self.model, fit_picture(grey, shape, dataset))
+            self.decision = decide(self.model, fit_picture(pixels, shape, dataset))
             self.answer = _answer(self.decision)
         except InputError as error:
             self.answer = {"message": _(str(error))}
@@ -205,7 +209,7 @@ class DrawingPad(anywidget.AnyWidget):
 
 def _answer(decision: Decision) -> dict[str, Any]:
     """Return a decision as the page reads it: weights as signed bytes on one scale."""
-    limit, (height, width) = float(np.abs(decision.weights).max()) or 1.0, decision.seen.shape
+    limit, (height, width) = float(np.abs(decision.weights).max()) or 1.0, decision.seen.shape[:2]
     weights = np.rint(decision.weights * (127 / limit)).astype(np.int8)  # (M, h, w)
     units = zip(decision.units.tolist(), decision.contributions.tolist(), weights, strict=True)
     return {
