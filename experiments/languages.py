@@ -54,6 +54,8 @@ SHOWN = [  # words of the library that only a table or a name of a trait leads t
     "There is no run to look into.",
     "Two empty panels: there is no run.",
     "Left, weights, blue negative and red positive; right, true classes against answers.",
+    "Left, weights in colour, grey zero; right, true classes against answers.",
+    "grey is 0, lighter more, darker less", "grey is 0, full colour ±{}",
     "The net says {} with {}: of its logit of {}, hidden unit {} alone gives {}.",
     "Run {} {}: before its first step",
     "Run {} {}: epoch {} of {}, learning rate {}, training loss {}, accuracy {}",

@@ -132,9 +132,7 @@ def signed_image(
 
 def bars(ax: Axes, names: Sequence[str], values: Sequence[float]) -> Axes:
     """Draw horizontal bars, first on top."""
-    places = np.arange(len(names))
-    ax.barh(places, values, color=COLOURS[0], height=0.7)
-    ax.set_yticks(places, names)
+    ax.barh(range(len(names)), values, tick_label=names, color=COLOURS[0], height=0.7)
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
     return ax

@@ -8,6 +8,7 @@ import math
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain, repeat
 from typing import Any
 
 from IPython import get_ipython
@@ -31,14 +32,12 @@ def attended() -> bool:
 
 
 def places() -> Iterator[dict[str, Any]]:
-    """Yield, as `display` takes it, where an output is shown again: in the place of its first.
+    """Return, as `display` takes it, where an output is shown again: in the place of its first.
 
     It stays there, whichever cell runs by then.
     """
     name = uuid.uuid4().hex
-    yield {"display_id": name, "update": False}
-    while True:
-        yield {"display_id": name, "update": True}
+    return ({"display_id": name, "update": again} for again in chain([False], repeat(True)))
 
 
 # --- figures

@@ -102,7 +102,7 @@ def lines(
     def draw(ax: Axes, named: Mapping[str, Values]) -> None:
         for name, values in named.items():
             (line,) = ax.plot(x, values, label=name)
-            if name in (spread or {}):
+            if name in (spread or {}) and np.isfinite(values).any():
                 middle, half = np.asarray(values), np.asarray(spread[name])
                 ax.fill_between(x, middle - half, middle + half, color=line.get_color(), alpha=0.15)
         if level is not None:
@@ -144,8 +144,7 @@ def gallery(pictures: Sequence[np.ndarray], titles: Sequence[str], columns: int 
     rows, lines = math.ceil(len(pictures) / columns), max(text.count("\n") for text in titles) + 1
     fig, grid = figure(rows * (WIDTH / max(columns, 4) + 0.17 * lines), rows, columns,
                        squeeze=False)  # fmt: skip
-    signed = (picture for picture in pictures if picture.dtype != np.uint8)
-    limit = max((float(np.abs(picture).max()) for picture in signed), default=0.0)
+    limit = max((float(np.abs(p).max()) for p in pictures if p.dtype != np.uint8), default=0.0)
     for ax in grid.flat:
         axes.bare(ax)
     for ax, picture, text in zip(grid.flat, pictures, titles, strict=False):

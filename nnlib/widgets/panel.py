@@ -127,6 +127,8 @@ class Board:
             f" errors on {counts.sum():,} validation images, in percent of a class."
         )
         alt = "Left, weights, blue negative and red positive; right, true classes against answers."
+        if len(data.image_shape) == 3:
+            alt = "Left, weights in colour, grey zero; right, true classes against answers."
         return fig, text, alt
 
 

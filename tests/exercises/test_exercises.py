@@ -356,14 +356,22 @@ def test_leak():
     hint(exercises.check_leak.judge("D", copies, pool, 4), "one of A, B, C")
 
 
-def test_splits_are_what_they_are_said_to_be():
+@pytest.mark.parametrize("in_colour", [False, True])
+def test_splits_are_what_they_are_said_to_be(in_colour: bool):
     pool = striped(1500, 4, (6, 5), 1)
+    if in_colour:
+        pool = Split(np.stack([pool.images] * 3, axis=-1), pool.y)
     for letter, (learned, judged) in exercises.three_splits(pool, 4).items():
         apart = data.nearest_distance(judged, learned)
         near = np.flatnonzero(apart < 8)
         own = leak(pool)
         assert np.array_equal(near, own[1] if letter == own[0] else [])
-        assert not (judged.images[:, None] == learned.images).all(axis=(2, 3)).any()
+        assert (
+            not (judged.images[:, None] == learned.images)
+            .reshape(*apart.shape, len(learned), -1)
+            .all(axis=2)
+            .any()
+        )
 
 
 def test_zero_start(batch: tuple[np.ndarray, np.ndarray]):

@@ -148,3 +148,34 @@ def test_pixels_are_not_blurred():
     axes.signed_image(ax, SIGNED)
 
     assert ax.images[0].get_interpolation() == "nearest"
+
+
+# --- in colour
+
+
+COLOUR = RNG.integers(256, size=(3, 4, 2, 3)).astype(np.uint8)
+
+
+def test_images_in_colour_are_drawn_as_they_are_with_white_between(ax) -> None:
+    axes.images(ax, COLOUR, columns=2, row_labels=["bird"])
+    sheet = ax.images[0].get_array()
+    assert (sheet.shape, sheet.dtype) == ((9, 5, 3), np.uint8)
+    np.testing.assert_array_equal(sheet[:4, 3:], COLOUR[1])
+    np.testing.assert_array_equal(sheet[5:, :2], COLOUR[2])
+    assert (sheet[4] == 255).all()
+    assert (sheet[5:, 2:] == 255).all()
+
+
+def test_weights_in_colour_are_grey_at_zero_and_say_so(ax) -> None:
+    weights = np.array([[0.0, 1], [2, -4], [-1, 0]])  # one pixel, two units
+    axes.weight_images(ax, weights, (1, 1, 3), columns=2, limit=2.0)
+    (drawn,) = ax.images
+    half = [[[0.5, 1, 0.25], [1, 1, 1], [0.75, 0, 0.5]]]  # white between; what is beyond is cut
+    np.testing.assert_allclose(drawn.get_array(), half)
+    assert ax.get_xlabel() == "grey is 0, full colour ±2"
+    assert len(ax.figure.axes) == 1, "no bar of colours"
+
+
+def test_a_signed_image_in_colour_has_the_largest_value_at_its_brightest(ax) -> None:
+    axes.signed_image(ax, np.array([[[0.0, 4, -4]], [[2, -2, 1]]]))
+    np.testing.assert_allclose(ax.images[0].get_array(), [[[0.5, 1, 0]], [[0.75, 0.25, 0.625]]])

@@ -1,11 +1,13 @@
 """Whole figures: what each panel shows, and what `words` tells those who cannot see it."""
 
+import io
 import re
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from PIL import Image
 
 from nnlib.notebook import axes, output, plots
 from nnlib.notebook.words import describe
@@ -13,6 +15,7 @@ from nnlib.runs import History
 
 RNG = np.random.default_rng(0)
 BYTES = RNG.integers(256, size=(7, 4, 3)).astype(np.uint8)
+COLOUR = RNG.integers(256, size=(7, 4, 5, 3)).astype(np.uint8)
 ROWS = [
     {"epoch": e, "train_loss": 1 / e, "val_loss": 1.1 / e, "train_accuracy": 0.8 + e / 50,
      "val_accuracy": 0.9 - abs(e - 2) / 50}
@@ -93,6 +96,20 @@ def test_frames_stand_around_what_they_mark():
     corners = [(patch.get_x(), patch.get_y()) for patch in ax.patches]
     assert corners == [(9, -1), (19, 8)]  # image 1 and image 5, a gap of one pixel between images
     assert [label.get_text() for label in ax.get_yticklabels()] == ["one", "two"]
+    (ax,) = plots.framed(COLOUR, 3, ["one", "two"], np.arange(7) == 4).axes
+    assert [(patch.get_x(), patch.get_y()) for patch in ax.patches] == [(5, 4)]
+
+
+def test_pictures_in_colour_keep_their_colours_and_signed_ones_say_what_grey_is():
+    fig = plots.gallery([COLOUR[0], COLOUR[0] / 255], ["a picture", "weights"])
+    np.testing.assert_array_equal(fig.axes[0].images[0].get_array(), COLOUR[0])
+    assert fig.get_supxlabel().startswith("grey is 0")
+    assert not plots.gallery([COLOUR[0]], ["a picture"]).get_supxlabel()
+    many = RNG.integers(256, size=(1, 30, 30, 3)).astype(np.uint8)
+    for stack, most in ((many, None), (many[..., 0], 256)):
+        drawn = Image.open(io.BytesIO(output.rendered(plots.images(stack, 1), "png")))
+        assert (drawn.mode, len(drawn.getcolors(2**20)) > 256) == (("P", False) if most else
+                                                                   ("RGB", True))  # fmt: skip
 
 
 def test_panels_of_weights_share_one_scale():
@@ -190,6 +207,9 @@ def test_powers_beside_a_logarithmic_axis_are_mathematics():
          ["p: y against x: 2 points of a; 1 points of b"]),
         (lambda: plots.images(BYTES, 4), ["7 pictures of 4 by 3, 4 a row, from"]),
         (lambda: plots.images(BYTES, 4, ["hat", "shoe"]), ["4 a row: hat, shoe, from"]),
+        (lambda: plots.images(COLOUR, 4), ["7 pictures of 4 by 5, 4 a row, in colour."]),
+        (lambda: plots.weights(RNG.normal(size=(12, 3)), (2, 2, 3)),
+         ["grey is 0, full colour ±", ": 3 pictures of 2 by 2, 8 a row, in colour."]),
         (lambda: plots.gallery(list(BYTES), [f"shoe\n{n}" for n in range(7)], 4),
          ["7 pictures: shoe, 0; shoe, 1"]),
         (lambda: plots.weights({"before": W, "after": W}, (1, 2)), ["Panel 2: after: 2 pictures"]),

@@ -113,6 +113,21 @@ def test_a_net_narrower_than_the_figure_is_drawn_too(digits):
     assert len(figure.axes) == 4
 
 
+def test_a_picture_in_colour_is_decided_and_shown():
+    rng = np.random.default_rng(0)
+    some = nnlib.Split(rng.integers(256, size=(3, 4, 5, 3)).astype(np.uint8), np.arange(3))
+    model = nnlib.MLP([60, 8, 3], seed=0)
+    decision = drawing.decide(model, some.images[1])
+    assert decision.weights.shape == (6, 4, 5, 3)
+    shown = drawing.draw_decision(decision)
+    np.testing.assert_array_equal(shown.axes[0].images[0].get_array(), some.images[1])
+    assert all(ax.images[0].get_array().shape == (4, 5, 3) for ax in shown.axes[2:])
+    pad = drawing.DrawingPad(model, some)
+    pad._handle_custom_msg({"kind": "example"}, [])
+    assert pad.answer["seen"] == {"height": 4, "width": 5, "values": some.images[0].tobytes()}
+    assert {len(unit["weights"]) for unit in pad.answer["units"]} == {60}
+
+
 # --- which set is drawn
 
 
