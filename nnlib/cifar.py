@@ -15,8 +15,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from nnlib.checks import InputError
-from nnlib.sources import CIFAR_TEST, CIFAR_TRAIN, GZIP
 
+FOLDER = "cifar-10-batches-bin"  # in the archive
+TRAIN_FILES, TEST_FILES = tuple(f"data_batch_{n}.bin" for n in range(1, 6)), ("test_batch.bin",)
 SHAPE = (3, 32, 32)  # of an image: all of red, then green, then blue, row by row
 RECORD = 1 + 3 * 32 * 32  # bytes, the label first
 CLASSES = 10
@@ -29,7 +30,7 @@ def read_cifar(paths: Sequence[Path], test: bool) -> tuple[np.ndarray, np.ndarra
     `paths` are the archive alone or all files that were in it. It is unpacked in memory: no name in
     it becomes a path. Raises InputError where anything is not as it should be.
     """
-    files = CIFAR_TEST if test else CIFAR_TRAIN
+    files = TEST_FILES if test else TRAIN_FILES
     unpacked = [path for path in paths if path.name in files]
     parts = [part for path in unpacked or paths for part in _parts(path, files)]
     images = np.empty((sum(map(len, parts)), *SHAPE[1:], SHAPE[0]), np.uint8)
@@ -45,7 +46,7 @@ def _parts(path: Path, files: Sequence[str]) -> list[np.ndarray]:
     """Return the records (n, 3073) of a file, or of each of those files in an archive."""
     try:
         with open(path, "rb") as stream:
-            packed = stream.read(2) == GZIP
+            packed = stream.read(2) == b"\x1f\x8b"  # as every gzip file begins
             stream.seek(0)
             raw = (gzip.GzipFile(fileobj=stream) if packed else stream).read(MOST + 1)
         if len(raw) > MOST:

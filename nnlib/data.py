@@ -5,6 +5,7 @@ Where the files come from and why they are the right ones is the business of `so
 
 import math
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +115,7 @@ def read_size(value: Any) -> tuple[int, int] | None:
     sides = list(sides) if isinstance(sides, list | tuple) else [sides]
     if len(sides) not in (1, 2):
         raise InputError(f"image size must be N or HxW pixels, got {value!r}")
-    numbers: list[Any] = [int(side) if str(side).isdecimal() else side for side in sides]
+    numbers: list[Any] = [int(x) if re.fullmatch(r"\d{1,5}", str(x)) else x for x in sides]
     height, width = (checks.whole("image size", side, 1, MOST_SIDE) for side in (numbers * 2)[:2])
     return height, width
 

@@ -16,6 +16,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,34 +55,34 @@ def list_pictures(folder: Path) -> Listing:
     """Look through a folder, opening no file; InputError where it is laid out in another way."""
     tops, beside = _look(folder, folder)
     apart = any(name == "train" and _look(path, folder)[0] for name, path in tops)
-    found: list[tuple[int, str, str, os.stat_result]] = []
     others = [each.path for each in beside if apart]
-    for top, place in tops if apart else [("train", str(folder))]:
+    paths: list[str] = []
+    names, states, counts = [], [f"{FORMAT}"], [0, 0, 0]
+    places = tops if apart else [("train", str(folder))]
+    for top, place in sorted(places, key=lambda each: PARTS.get(each[0], 0)):
         if top not in PARTS:
             raise InputError(f"{place} is neither train, val nor test: take it away, or rename it")
-        before = len(found)
+        before = len(paths)
         for name, entry in _files(place, folder):
             if name and entry.name.lower().endswith(SUFFIXES) and entry.is_file():
-                found.append((PARTS[top], name, entry.path, entry.stat()))
+                state = entry.stat()
+                times = f"{state.st_mtime_ns} {state.st_ctime_ns}"
+                states.append(f"{entry.path}\0{state.st_size} {times}")
+                paths.append(entry.path)
+                names.append(name)
             else:
                 others.append(entry.path)
-        if len(found) == before:
+        if len(paths) == before:
             raise InputError(f"{place} holds no pictures in subfolders, each a class: add them")
-    found.sort(key=lambda each: each[:3])
-    names = sorted({name for part, name, *_ in found if part == PARTS["train"]})
-    numbers = {name: number for number, name in enumerate(names)}
-    for _, name, path, _ in found:
-        if name not in numbers:
-            raise InputError(f"{path}: no training picture is of class {name!r}; add some")
-    states = [(path, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for *_, path, s in found]
-    return Listing(
-        tuple(names),
-        paths=[path for _, _, path, _ in found],
-        labels=np.array([numbers[name] for _, name, *_ in found]),
-        counts=np.bincount([part for part, *_ in found], minlength=3).tolist(),
-        stamp=sha256(repr((FORMAT, states)).encode()),
-        others=sorted(others),
-    )
+        counts[PARTS[top]] += len(paths) - before
+    classes = sorted(set(names[: counts[0]]))
+    numbers = {name: number for number, name in enumerate(classes)}
+    for name in sorted(set(names) - set(classes)):
+        path = paths[names.index(name)]
+        raise InputError(f"{path}: no training picture is of class {name!r}; add some")
+    stamp = sha256("\0".join(states).encode(errors="surrogateescape"))
+    labels = np.array([numbers[name] for name in names])
+    return Listing(tuple(classes), paths, labels, counts, stamp, sorted(others))
 
 
 def _files(place: str, root: Path) -> list[tuple[str, os.DirEntry]]:
@@ -92,21 +93,25 @@ def _files(place: str, root: Path) -> list[tuple[str, os.DirEntry]]:
         folders, files = _look(path, root)
         for _, inner in folders:
             if any(_look(inner, root)):
-                raise InputError(f"{inner} is a folder in class {name!r}: move its files up")
+                within = f"{inner} is a folder in class {name!r}"
+                raise InputError(f"{within}: move its files up, or name {path} as the data set")
         found += [(name, entry) for entry in files]
     return found
 
 
 def _look(folder: str | Path, root: Path) -> tuple[list[tuple[str, str]], list[os.DirEntry]]:
     """Return (name, path) of the folders in a folder, and its files; of both what is not hidden."""
-    with reading(folder, advice="see whether it is there"), os.scandir(folder) as entries:
-        seen = [entry for entry in entries if not entry.name.startswith(UNSEEN)]
-    for entry in seen:
-        if entry.is_symlink() and not os.path.realpath(entry.path).startswith(f"{root}{os.sep}"):
-            raise InputError(f"{entry.path} is a link that leads out of {root}: put a copy there")
-    # a name with an umlaut is written in one of two ways, which look the same
-    folders = [(unicodedata.normalize("NFC", e.name), e.path) for e in seen if e.is_dir()]
-    return sorted(folders), [entry for entry in seen if not entry.is_dir()]
+    with reading(folder, advice="see whether it is there"):
+        with os.scandir(folder) as entries:
+            seen = [entry for entry in entries if not entry.name.startswith(UNSEEN)]
+        for entry in filter(os.DirEntry.is_symlink, seen):
+            if not os.path.realpath(entry.path).startswith(f"{root}{os.sep}"):
+                out = f"{entry.path} is a link that leads out of {root}"
+                raise InputError(f"{out}: put a copy in its place")
+        # a name with an umlaut is written in one of two ways, which look the same
+        folders = [(unicodedata.normalize("NFC", e.name), e.path) for e in seen if e.is_dir()]
+        files = [entry for entry in seen if not entry.is_dir()]
+    return sorted(folders), sorted(files, key=lambda entry: entry.name)
 
 
 # ---------------------------------------------------------------- decoding
@@ -140,15 +145,21 @@ def _is_grey(image: Image.Image) -> bool:
     return Image.getmodebase(image.mode) == "L"
 
 
+def _opened(stream: Any) -> Image.Image:
+    """Read the first bytes of a picture; no more is allocated before its size is known."""
+    image = Image.open(stream, formats=FORMATS)
+    if math.prod(image.size) > MOST_PIXELS:
+        raise ValueError(f"{image.width} x {image.height} pixels are too many")
+    return image
+
+
 def _head(path: str) -> tuple[tuple[int, int], bool]:
-    """Return (h, w) of a picture when upright, and whether it is grey, from its first bytes."""
-    with Image.open(path, formats=FORMATS) as image:
-        width, height = image.size
-        if width * height > MOST_PIXELS:
-            raise ValueError(f"{width} x {height} pixels are too many")
+    """Return (h, w) of a picture when upright, and whether it is grey."""
+    with open(path, "rb") as stream, _opened(stream) as image:
         turned = image.getexif().get(ExifTags.Base.Orientation, 1) > 4
-        turned = turned and image.format != "TIFF"  # whose size is told as it is shown
-        return (width, height) if turned else (height, width), _is_grey(image)
+        if turned and image.format != "TIFF":  # whose size is told as it is shown
+            return image.size, _is_grey(image)
+        return image.size[::-1], _is_grey(image)
 
 
 class Decoded(NamedTuple):
@@ -171,66 +182,70 @@ def decode(paths: list[str], size: tuple[int, int] | None = None, title: str = "
     bar = tqdm(desc=title, total=2 * len(paths), unit="file", leave=False, disable=quiet)
     with bar, ThreadPool(min(THREADS, os.cpu_count() or 1)) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Pillow's; what it cannot read is an error
-
-        def each(work: Callable, *arguments: Iterable) -> list:
-            """Return what `work` makes of each picture, InputError for those that it cannot."""
-
-            def attempt(given: tuple) -> Any:
-                try:
-                    return work(*given)
-                except Exception as error:  # a damaged file brings any
-                    return error
-
-            found = []
-            for result in pool.imap(attempt, zip(*arguments, strict=True), chunksize=64):
-                found.append(result)
-                bar.update()
-            return _whole(paths, found)
-
-        heads = each(_head, paths)
+        each = partial(_each, pool, bar)
+        found = each(_head, paths)
+        heads = [head for head in found if not isinstance(head, Exception)]
+        if not heads:
+            _must_be_read(paths, found)
         shape = size or _one_size([size for size, _ in heads])
         channels = () if all(grey for _, grey in heads) else (3,)
         total = len(paths) * math.prod((*shape, *channels))
-        checks.memory(f"{len(paths):,} pictures of {shape[0]}x{shape[1]} pixels", total)
+        checks.memory(f"reading {len(paths):,} pictures of {shape[0]}x{shape[1]} pixels", total)
         images = np.empty((len(paths), *shape, *channels), np.uint8)
 
         def read(path: str, out: np.ndarray) -> tuple[int, int]:
             with open(path, "rb") as stream:
-                content = hashlib.file_digest(stream, "sha256").digest()
-                with Image.open(stream, formats=FORMATS) as image:
+                content = hashlib.file_digest(stream, "sha256")
+                with _opened(stream) as image:
                     out[:] = upright(image, size).convert("RGB" if channels else "L")
-            return _number(content), _number(hashlib.sha256(out.data).digest())
+            return _number(content), _number(hashlib.sha256(out.data))
 
-        files, pixels = np.array(each(read, paths, images), np.uint64).T
-    return Decoded(images, files, pixels)
-
-
-def _number(digest: bytes) -> int:
-    return int.from_bytes(digest[:8], "big")
+        numbers = each(read, paths, images)
+    _must_be_read(paths, numbers)
+    return Decoded(images, *np.array(numbers, np.uint64).T)
 
 
-def _whole(paths: list[str], found: list) -> list:
-    """Return what was found if nothing failed; else InputError names the first that did."""
-    both = zip(paths, found, strict=True)
-    failed = [(path, error) for path, error in both if isinstance(error, Exception)]
+def _each(pool: ThreadPool, bar: Any, work: Callable, *arguments: Iterable) -> list:
+    """Return what `work` makes of each picture, or the error that it ends with."""
+
+    def attempt(given: tuple) -> Any:
+        try:
+            return work(*given)
+        except Exception as error:  # a damaged file brings any
+            return error
+
+    found = []
+    for result in pool.imap(attempt, zip(*arguments, strict=True), chunksize=16):
+        found.append(result)
+        bar.update()
+    return found
+
+
+def _number(digest: Any) -> int:
+    return int.from_bytes(digest.digest()[:8], "big")
+
+
+def _must_be_read(paths: list[str], found: list) -> None:
+    """Raise InputError where there are errors, which names the first and counts the others."""
+    failed = [(path, e) for path, e in zip(paths, found, strict=True) if isinstance(e, Exception)]
     if failed:
         path, error = failed[0]
+        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = "it is none" if isinstance(error, UnidentifiedImageError) else reason
         more = f", and {len(failed) - 1:,} more" if failed[1:] else ""
-        reason = "it is none" if isinstance(error, UnidentifiedImageError) else error
-        raise InputError(f"cannot read {path} as a picture ({reason}){more}: mend or remove it")
-    return found
+        line = f"cannot read {path} as a picture ({reason}){more}"
+        raise InputError(f"{line}: mend or remove what cannot be read")
 
 
 def _one_size(sizes: list[tuple[int, int]]) -> tuple[int, int]:
     """Return the size of all pictures; InputError where there are several."""
-    (first, _), *others = common = Counter(sizes).most_common()
-    if others:
+    common = Counter(sizes).most_common()
+    if len(common) > 1:
         some = ", ".join(f"{h}x{w} ({n:,})" for (h, w), n in common[:3])
         more = f" and {len(common) - 3:,} more" if common[3:] else ""
-        raise InputError(
-            f"the pictures are of several sizes, {some}{more}: choose one with --image-size 64"
-        )
-    return first
+        line = f"the pictures are of several sizes, {some}{more}"
+        raise InputError(f"{line}: choose one, HxW, with --image-size 64")
+    return common[0][0]
 
 
 # ---------------------------------------------------------------- from files to splits
@@ -260,9 +275,8 @@ def load_pictures(folder: str | Path, test: bool, size: tuple[int, int] | None =
         passed = f"{n:,} {'file' if n == 1 else 'files'} that are no pictures by their names"
         warnings.warn(f"passed over {passed}, such as {listing.others[0]}", stacklevel=4)
     if twins := about.get("twins"):
-        warnings.warn(
-            f"{twins:,} test pictures of {folder} are training pictures, too", stacklevel=4
-        )
+        line = f"{twins:,} test pictures of {folder} are training pictures, too"
+        warnings.warn(line, stacklevel=4)
     n_val = 0 if test else listing.counts[1]
     return Content(images, labels, listing.classes, str(folder), n_val, about["sha256"])
 
@@ -293,10 +307,8 @@ def _make(folder: Path, size: tuple[int, int] | None, listing: Listing) -> list[
     """
     images, files, pixels = decode(listing.paths, size, folder.name)
     for_test = _test_rows(listing, files)
-    about = {
-        "stamp": listing.stamp,
-        "twins": int(np.isin(pixels[for_test], pixels[~for_test]).sum()),
-    }
+    twins = np.isin(pixels[for_test], pixels[~for_test]).sum()
+    about = {"stamp": listing.stamp, "twins": int(twins)}
     parts = [(images[rows], listing.labels[rows]) for rows in (~for_test, for_test)]
     del images  # half of the memory
     found = [(*part, about | {"sha256": content_sum(*part)}) for part in parts]

@@ -20,11 +20,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
 
+from nnlib import cifar
 from nnlib.checks import InputError
 from nnlib.files import make_folder, project_root, reading, sha256, write_atomic
 
@@ -38,8 +39,6 @@ NAMED = re.compile(  # train-images.idx3-ubyte, emnist-letters-test-labels-idx1-
     re.IGNORECASE,
 )
 GZIP = b"\x1f\x8b"  # how every gzip file begins
-CIFAR_FOLDER = "cifar-10-batches-bin"  # in the archive
-CIFAR_TRAIN, CIFAR_TEST = tuple(f"data_batch_{n}.bin" for n in range(1, 6)), ("test_batch.bin",)
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 IDX_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4"}  # whole numbers; others are refused
 QMNIST = b"\0\0\x0c\2"  # how its files of labels begin
@@ -75,11 +74,9 @@ class Content(NamedTuple):
     sha256: str = ""  # as of `content_sum`, where it is known already
 
 
-PUBLISHED: dict[str, dict[str, Any]] = json.loads(
-    (Path(__file__).parent / "datasets.json").read_text("utf-8")
-)
+PUBLISHED = json.loads((Path(__file__).parent / "datasets.json").read_text("utf-8"))
 DATASETS = {
-    name: KnownSet(**{key: tuple(v) if isinstance(v, list) else v for key, v in known.items()})
+    name: KnownSet(**known | {key: tuple(known[key]) for key in ("classes", "sums", "mirrors")})
     for name, known in PUBLISHED.items()
 }
 
@@ -126,14 +123,13 @@ def fetch(name: str | os.PathLike, files: Sequence[str] = FILES) -> dict[str, Pa
 
 
 def holds_pictures(name: str | os.PathLike) -> bool:
-    """Say whether a name is that of a folder with subfolders or pictures, and without IDX files."""
-    folder = Path(full_name(name))
-    if name in DATASETS or not folder.is_dir():
+    """Say whether a name is that of a folder with subfolders or pictures, and no IDX file."""
+    name = full_name(name)
+    if name in DATASETS or not os.path.isdir(name):
         return False
-    idx = any(path.is_file() for *_, path in _named_files(folder))
-    return not idx and any(
-        path.is_dir() or path.suffix.lower() in SUFFIXES for path in folder.glob("[!.]*")
-    )
+    idx = any(path.is_file() for *_, path in _named_files(Path(name)))
+    inside = Path(name).glob("[!.]*")
+    return not idx and any(path.is_dir() or path.suffix.lower() in SUFFIXES for path in inside)
 
 
 def _named_files(folder: Path) -> list[tuple[tuple[Path, str, str], str, Path]]:
@@ -209,8 +205,8 @@ def _unpacked(name: str) -> dict[str, Path]:
     places = [project_root() / "data" / name]
     if given := os.environ.get("NNLIB_DATA"):
         places = _given_places(Path(os.path.expanduser(given)), name) + places
-    for folder in (place / inner for place in places for inner in (CIFAR_FOLDER, "")):
-        paths = {file: folder / file for file in CIFAR_TRAIN + CIFAR_TEST}
+    for folder in (place / inner for place in places for inner in (cifar.FOLDER, "")):
+        paths = {file: folder / file for file in cifar.TRAIN_FILES + cifar.TEST_FILES}
         if all(path.is_file() for path in paths.values()):
             return paths
     return {}

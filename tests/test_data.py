@@ -290,7 +290,8 @@ def test_files_that_do_not_belong_together(tmp_path):
         ("fashion_mnist", "; did you mean 'fashion-mnist'?"),
         ("MNIST", "; did you mean 'mnist'?"),
         ("digit", "; did you mean 'digits'?"),
-        ("cifar", ""),
+        ("cifar", "; did you mean 'cifar-10'?"),
+        ("letters", ""),
         ("", ""),
         (None, ""),
         ("a\0b", ""),
@@ -301,7 +302,8 @@ def test_files_that_do_not_belong_together(tmp_path):
 def test_an_unknown_data_set(name, hint):
     with pytest.raises(ValueError, match="unknown data set") as caught:
         load_dataset(name)
-    use = "use fashion-mnist, mnist, digits, or a folder holding four IDX files"
+    use = "use fashion-mnist, mnist, cifar-10, digits, or a folder holding four IDX files"
+    use += " or pictures by class"
     assert str(caught.value) == f"unknown data set {str(name)!r}: {use}{hint}"
 
 
