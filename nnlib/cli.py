@@ -18,6 +18,8 @@ from contextlib import suppress
 from dataclasses import MISSING, Field, fields
 from typing import Any, NoReturn
 
+import numpy as np
+
 from nnlib import checks, training
 from nnlib.checks import InputError
 from nnlib.config import TrainConfig
@@ -299,29 +301,32 @@ def run_predict(options: argparse.Namespace) -> int:
 
     model = load_model(options.model)
     shape, dataset = picture_format(model)
-    answers, refused = [], []
+    paths, pictures, refused = [], [], []
     for path in map(os.path.expanduser, options.images):
         try:
-            answers.append(_ranked(path, model, load_picture(path, shape, dataset)))
+            pictures.append(load_picture(path, shape, dataset))
+            paths.append(path)
         except InputError as error:
             refused.append({"image": path, "error": str(error)})
             _fail(error, 2)
-    lines = [
-        f"{a['image']}: " + ", ".join(f"{p['label']} {p['probability']:.1%}" for p in a["top"])
-        for a in answers
+    far = _unlike(options.model, model, pictures)
+    answers = [
+        _ranked(path, model, picture) | {"unlike": each}
+        for path, picture, each in zip(paths, pictures, far, strict=True)
     ]
-    if lines or options.json:
-        _answer(options, {"predictions": answers, "refused": refused}, "\n".join(lines))
+    if answers or options.json:
+        text = "\n".join(map(_shown, answers))
+        _answer(options, {"predictions": answers, "refused": refused}, text)
     return 2 if refused else 0
 
 
-def picture_format(model: MLP) -> tuple[tuple[int, int], str]:
+def picture_format(model: MLP) -> tuple[tuple[int, ...], str]:
     """Return image shape and data set that a model was trained on; square if it does not say."""
     side = math.isqrt(model.sizes[0])
-    height, width = model.info.get("image_shape", (side, side))
-    if height * width != model.sizes[0]:
+    shape = tuple(model.info.get("image_shape", (side, side)))
+    if math.prod(shape) != model.sizes[0]:
         raise InputError(f"the model's {model.sizes[0]} inputs are not a picture it describes")
-    return (height, width), model.info.get("dataset", "")
+    return shape, model.info.get("dataset", "")
 
 
 def _ranked(path: str, model: MLP, picture: Any) -> dict[str, Any]:
@@ -330,6 +335,28 @@ def _ranked(path: str, model: MLP, picture: Any) -> dict[str, Any]:
     best = probabilities.argsort()[::-1][:3]
     top = [{"label": names[k], "probability": float(probabilities[k])} for k in best]
     return {"image": path, "label": top[0]["label"], "top": top}
+
+
+def _unlike(path: str, model: MLP, pictures: list[Any]) -> list[dict[str, Any] | None]:
+    """Return what `likeness` says of each picture, None where the data cannot be had."""
+    from nnlib import likeness
+
+    failures = ValueError, TypeError, AttributeError, OSError, ImportError, MemoryError
+    with suppress(*failures), warnings.catch_warnings(action="ignore"):  # training has warned
+        if pictures:
+            data = likeness.training_data(model, trained_on(path, model))
+            return [*likeness.unlike(np.stack(pictures), data)]
+    return [None] * len(pictures)
+
+
+def _shown(answer: dict[str, Any]) -> str:
+    """Return a prediction as a line."""
+    labels = ", ".join(f"{p['label']} {p['probability']:.1%}" for p in answer["top"])
+    text, far = f"{answer['image']}: {labels}", answer["unlike"]
+    if far and far["unlike"]:
+        text += f"; unlike: {far['distance']:.2f} from the nearest training image"
+        text += f" ({far['nearest']}), usual is up to {far['usual']:.2f}"
+    return text
 
 
 def run_export(options: argparse.Namespace) -> None:

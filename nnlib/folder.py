@@ -14,7 +14,7 @@ import os
 import unicodedata
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from multiprocessing.pool import ThreadPool
@@ -32,8 +32,7 @@ from nnlib.sources import SUFFIXES, Content, content_sum
 PARTS = {"train": 0, "val": 1, "valid": 1, "validation": 1, "test": 2}
 UNSEEN = (".", "__MACOSX")  # how names begin of what nobody has put there
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # told by content, not by name
-FORMAT = 1  # of the cache; with another number it is made anew
-MOST_PIXELS = 2**27  # of one picture
+FORMAT = "1"  # of the cache; with another one it is made anew
 THREADS = 8  # at most; where pictures are small they wait for each other
 
 
@@ -53,65 +52,60 @@ class Listing(NamedTuple):
 
 def list_pictures(folder: Path) -> Listing:
     """Look through a folder, opening no file; InputError where it is laid out in another way."""
-    tops, beside = _look(folder, folder)
-    apart = any(name == "train" and _look(path, folder)[0] for name, path in tops)
-    others = [each.path for each in beside if apart]
-    paths: list[str] = []
-    names, states, counts = [], [f"{FORMAT}"], [0, 0, 0]
-    places = tops if apart else [("train", str(folder))]
-    for top, place in sorted(places, key=lambda each: PARTS.get(each[0], 0)):
-        if top not in PARTS:
-            raise InputError(f"{place} is neither train, val nor test: take it away, or rename it")
-        before = len(paths)
-        for name, entry in _files(place, folder):
-            if name and entry.name.lower().endswith(SUFFIXES) and entry.is_file():
-                state = entry.stat()
-                times = f"{state.st_mtime_ns} {state.st_ctime_ns}"
-                states.append(f"{entry.path}\0{state.st_size} {times}")
-                paths.append(entry.path)
-                names.append(name)
+    places = list(_walk(folder, folder))
+    apart = any(len(above) == 2 and above[0] in PARTS for above, _ in places)
+    found: list[list[tuple[str, str, str]]] = [[], [], []]  # path, class and state, for each part
+    others = []
+    for above, entries in places:
+        part = PARTS.get(above[0]) if apart and above else 0
+        if part is None:
+            raise InputError(f"{folder / above[0]} is neither train, val nor test: remove it")
+        if len(above) > 1 + apart:
+            within = f"{os.path.dirname(entries[0].path)} is a folder in class {above[apart]!r}"
+            raise InputError(f"{within}: move its files up, or name the folder above the classes")
+        for entry in entries:
+            known = entry.name.lower().endswith(SUFFIXES) and len(above) == 1 + apart
+            if known and entry.is_file():
+                s = entry.stat()
+                state = f"{s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}"
+                found[part].append((entry.path, above[-1], state))
             else:
                 others.append(entry.path)
-        if len(paths) == before:
+    for name in {above[0] for above, _ in places if apart and above} | {"train"}:
+        if not found[PARTS[name]]:
+            place = folder / name if apart else folder
             raise InputError(f"{place} holds no pictures in subfolders, each a class: add them")
-        counts[PARTS[top]] += len(paths) - before
-    classes = sorted(set(names[: counts[0]]))
-    numbers = {name: number for number, name in enumerate(classes)}
-    for name in sorted(set(names) - set(classes)):
-        path = paths[names.index(name)]
-        raise InputError(f"{path}: no training picture is of class {name!r}; add some")
-    stamp = sha256("\0".join(states).encode(errors="surrogateescape"))
-    labels = np.array([numbers[name] for name in names])
-    return Listing(tuple(classes), paths, labels, counts, stamp, sorted(others))
+    paths, names, states = zip(*(each for part in found for each in part), strict=True)
+    numbers = {name: k for k, name in enumerate(sorted({name for _, name, _ in found[0]}))}
+    for path, name in zip(paths, names, strict=True):
+        if name not in numbers:
+            raise InputError(f"{path}: no training picture is of class {name!r}; add some")
+    stamp = sha256("\0".join((FORMAT, *paths, *states)).encode(errors="surrogateescape"))
+    labels, counts = np.array([numbers[name] for name in names]), [len(part) for part in found]
+    return Listing(tuple(numbers), list(paths), labels, counts, stamp, others)
 
 
-def _files(place: str, root: Path) -> list[tuple[str, os.DirEntry]]:
-    """Return (class, file) for the files in the subfolders of a place, ("", file) for its own."""
-    classes, strays = _look(place, root)
-    found = [("", entry) for entry in strays]
-    for name, path in classes:
-        folders, files = _look(path, root)
-        for _, inner in folders:
-            if any(_look(inner, root)):
-                within = f"{inner} is a folder in class {name!r}"
-                raise InputError(f"{within}: move its files up, or name {path} as the data set")
-        found += [(name, entry) for entry in files]
-    return found
-
-
-def _look(folder: str | Path, root: Path) -> tuple[list[tuple[str, str]], list[os.DirEntry]]:
-    """Return (name, path) of the folders in a folder, and its files; of both what is not hidden."""
+def _walk(
+    folder: str | Path, root: Path, above: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], list[os.DirEntry]]]:
+    """Yield (names from the root to it, its files) for every folder with files; none is hidden."""
     with reading(folder, advice="see whether it is there"):
         with os.scandir(folder) as entries:
             seen = [entry for entry in entries if not entry.name.startswith(UNSEEN)]
-        for entry in filter(os.DirEntry.is_symlink, seen):
-            if not os.path.realpath(entry.path).startswith(f"{root}{os.sep}"):
-                out = f"{entry.path} is a link that leads out of {root}"
+        seen.sort(key=lambda entry: entry.name)
+        for link in filter(os.DirEntry.is_symlink, seen):
+            if not os.path.realpath(link.path).startswith(f"{root}{os.sep}"):
+                out = f"{link.path} is a link that leads out of {root}"
                 raise InputError(f"{out}: put a copy in its place")
-        # a name with an umlaut is written in one of two ways, which look the same
-        folders = [(unicodedata.normalize("NFC", e.name), e.path) for e in seen if e.is_dir()]
+        folders = [entry for entry in seen if entry.is_dir()]
         files = [entry for entry in seen if not entry.is_dir()]
-    return sorted(folders), sorted(files, key=lambda entry: entry.name)
+    if files:
+        yield above, files
+    for entry in folders:
+        if len(above) == 3:  # a link may lead round in circles
+            raise InputError(f"{entry.path} is too deep for a class: move it up")
+        # a name with an umlaut is written in one of two ways, which look the same
+        yield from _walk(entry.path, root, (*above, unicodedata.normalize("NFC", entry.name)))
 
 
 # ---------------------------------------------------------------- decoding
@@ -145,68 +139,56 @@ def _is_grey(image: Image.Image) -> bool:
     return Image.getmodebase(image.mode) == "L"
 
 
-def _opened(stream: Any) -> Image.Image:
-    """Read the first bytes of a picture; no more is allocated before its size is known."""
-    image = Image.open(stream, formats=FORMATS)
-    if math.prod(image.size) > MOST_PIXELS:
-        raise ValueError(f"{image.width} x {image.height} pixels are too many")
-    return image
-
-
 def _head(path: str) -> tuple[tuple[int, int], bool]:
-    """Return (h, w) of a picture when upright, and whether it is grey."""
-    with open(path, "rb") as stream, _opened(stream) as image:
-        turned = image.getexif().get(ExifTags.Base.Orientation, 1) > 4
-        if turned and image.format != "TIFF":  # whose size is told as it is shown
-            return image.size, _is_grey(image)
-        return image.size[::-1], _is_grey(image)
+    """Return (h, w) of a picture when upright, and whether it is grey, from its first bytes."""
+    with Image.open(path, formats=FORMATS) as image:
+        turned = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+        turned = turned and image.format != "TIFF"  # whose size is told as it is shown
+        width, height = image.size
+        return (width, height) if turned else (height, width), _is_grey(image)
 
 
-class Decoded(NamedTuple):
-    """Images (N, h, w) or (N, h, w, 3), and a number for each file's and each image's content."""
+def _read(out: np.ndarray, path: str, size: tuple[int, int] | None) -> tuple[int, int]:
+    """Decode a picture into `out`; return a number for the file's content, and for the pixels'."""
+    with open(path, "rb") as stream:
+        content = hashlib.file_digest(stream, "sha256")
+        with Image.open(stream, formats=FORMATS) as image:
+            out[:] = upright(image, size).convert("RGB" if out.ndim == 3 else "L")
+    both = content.digest(), hashlib.sha256(out.data).digest()
+    return int.from_bytes(both[0][:8], "big"), int.from_bytes(both[1][:8], "big")
 
-    images: np.ndarray
-    files: np.ndarray  # (N,)
-    pixels: np.ndarray  # (N,)
 
+def decode(
+    paths: list[str], size: tuple[int, int] | None = None, title: str = ""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Decode pictures, in grey where all are: (N, h, w) or (N, h, w, 3), several at once.
 
-def decode(paths: list[str], size: tuple[int, int] | None = None, title: str = "") -> Decoded:
-    """Decode pictures, in grey where all are; several threads at once, with a bar.
-
-    Raises InputError where one cannot be read, where they differ in size and no size is given, and
-    where they would not fit into memory.
+    Returns with them a number for each file's content and one for each image's, (N,). Raises
+    InputError where one cannot be read, where they differ in size and no size is given, and where
+    they would not fit into memory.
     """
-    from tqdm import tqdm
-
-    quiet = os.environ.get("TQDM_DISABLE") == "1" or None  # None: where nobody looks
-    bar = tqdm(desc=title, total=2 * len(paths), unit="file", leave=False, disable=quiet)
-    with bar, ThreadPool(min(THREADS, os.cpu_count() or 1)) as pool, warnings.catch_warnings():
+    with ThreadPool(min(THREADS, os.cpu_count() or 1)) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Pillow's; what it cannot read is an error
-        each = partial(_each, pool, bar)
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        each = partial(_each, pool, title)
         found = each(_head, paths)
         heads = [head for head in found if not isinstance(head, Exception)]
         if not heads:
             _must_be_read(paths, found)
-        shape = size or _one_size([size for size, _ in heads])
+        height, width = size or _one_size([size for size, _ in heads])
         channels = () if all(grey for _, grey in heads) else (3,)
-        total = len(paths) * math.prod((*shape, *channels))
-        checks.memory(f"reading {len(paths):,} pictures of {shape[0]}x{shape[1]} pixels", total)
-        images = np.empty((len(paths), *shape, *channels), np.uint8)
-
-        def read(path: str, out: np.ndarray) -> tuple[int, int]:
-            with open(path, "rb") as stream:
-                content = hashlib.file_digest(stream, "sha256")
-                with _opened(stream) as image:
-                    out[:] = upright(image, size).convert("RGB" if channels else "L")
-            return _number(content), _number(hashlib.sha256(out.data))
-
-        numbers = each(read, paths, images)
+        shape = len(paths), height, width, *channels
+        checks.memory(f"reading {len(paths):,} pictures of {height}x{width}", math.prod(shape))
+        images = np.empty(shape, np.uint8)
+        numbers = each(partial(_read, size=size), images, paths)
     _must_be_read(paths, numbers)
-    return Decoded(images, *np.array(numbers, np.uint64).T)
+    files, pixels = np.array(numbers, np.uint64).T
+    return images, files, pixels
 
 
-def _each(pool: ThreadPool, bar: Any, work: Callable, *arguments: Iterable) -> list:
-    """Return what `work` makes of each picture, or the error that it ends with."""
+def _each(pool: ThreadPool, title: str, work: Callable, *arguments: Iterable) -> list:
+    """Return what `work` makes of each picture, or the error that it ends with, under a bar."""
+    from tqdm import tqdm
 
     def attempt(given: tuple) -> Any:
         try:
@@ -214,15 +196,10 @@ def _each(pool: ThreadPool, bar: Any, work: Callable, *arguments: Iterable) -> l
         except Exception as error:  # a damaged file brings any
             return error
 
-    found = []
-    for result in pool.imap(attempt, zip(*arguments, strict=True), chunksize=16):
-        found.append(result)
-        bar.update()
-    return found
-
-
-def _number(digest: Any) -> int:
-    return int.from_bytes(digest.digest()[:8], "big")
+    given = list(zip(*arguments, strict=True))
+    quiet = os.environ.get("TQDM_DISABLE") == "1" or None  # None: where nobody looks
+    bar = {"desc": title, "total": len(given), "unit": "file", "leave": False, "disable": quiet}
+    return list(tqdm(pool.imap(attempt, given, chunksize=16), **bar))
 
 
 def _must_be_read(paths: list[str], found: list) -> None:

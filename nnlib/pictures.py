@@ -15,7 +15,8 @@ a camera, a scanner or a pen brings along is taken away in these steps, the same
 5. Of the connected parts, those count that are not dust.
 6. What is left is scaled and placed the way the makers of the set did it.
 
-A picture that already is as the set's are, of their size and on black, is left as it is.
+A picture that already is as the set's are, of their size and on black, is left as it is. None of
+this is for a net that sees colours: it gets a picture as a folder of pictures is read.
 """
 
 import os
@@ -24,6 +25,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from scipy import ndimage
 
+from nnlib import folder
 from nnlib.checks import InputError
 
 BOXES = {"mnist": 20 / 28, "digits": 1.0, "fashion-mnist": 1.0}  # the part of the frame to fill
@@ -41,13 +43,17 @@ DUST = 0.2  # of the longest part: shorter ones are dirt
 NOTHING = "it shows nothing; draw with more contrast"
 
 
-def load_picture(path: str | os.PathLike, shape: tuple[int, int], dataset: str = "") -> np.ndarray:
+def load_picture(path: str | os.PathLike, shape: tuple[int, ...], dataset: str = "") -> np.ndarray:
     """Read any picture file as one image of a set: uint8 (height, width), light on black.
 
-    Raises InputError where the file is missing, no picture, too large, or shows nothing.
+    For a shape (height, width, 3) it is in colour: upright, on white where it is transparent,
+    scaled until it covers the frame, and the middle cut out. Raises InputError where the file is
+    missing, no picture, too large, or shows nothing.
     """
     try:
         with Image.open(path) as image:
+            if len(shape) == 3:
+                return np.array(folder.upright(image, (shape[0], shape[1])).convert("RGB"))
             return fit_picture(_grey(image), shape, dataset)
     except FileNotFoundError:
         raise InputError(f"picture {path} does not exist: name a PNG or JPEG file") from None
@@ -71,7 +77,7 @@ def _grey(image: Image.Image) -> np.ndarray:
     return np.rint(grey * opaque + (0 if white_ink else 255) * (1 - opaque))
 
 
-def fit_picture(grey: np.ndarray, shape: tuple[int, int], dataset: str = "") -> np.ndarray:
+def fit_picture(grey: np.ndarray, shape: tuple[int, ...], dataset: str = "") -> np.ndarray:
     """Fit grey values (H, W), 0 to 255, into one image uint8 (height, width) of the set.
 
     mnist: the ink is scaled into 20 of 28 pixels, and its centre of mass put in the middle
@@ -79,8 +85,12 @@ def fit_picture(grey: np.ndarray, shape: tuple[int, int], dataset: str = "") -> 
     Fashion-MNIST (Xiao et al. 2017) and digits were made. The brightest pixel becomes 255. A
     picture that has the set's size and a black ground is left as it is; where nobody knows how
     the set was made, one of its size is but turned light on dark. Raises InputError where the
-    picture shows nothing.
+    picture shows nothing. Colours (H, W, 3), for a shape (height, width, 3), are scaled until they
+    cover the frame, and the middle cut out.
     """
+    if len(shape) == 3:
+        image = Image.fromarray(grey).convert("RGB")
+        return np.array(ImageOps.fit(image, (shape[1], shape[0]), Image.Resampling.BILINEAR))
     if np.ptp(grey) == 0:
         raise InputError(NOTHING)
     if grey.shape == tuple(shape):
@@ -218,7 +228,7 @@ def _parts(drawn: np.ndarray) -> np.ndarray:
     return np.append(False, length >= DUST * length.max())[labels].astype(int)
 
 
-def _place(ink: np.ndarray, shape: tuple[int, int], weights: np.ndarray) -> np.ndarray:
+def _place(ink: np.ndarray, shape: tuple[int, ...], weights: np.ndarray) -> np.ndarray:
     """Put the ink on a black frame, its centre of mass in the middle as far as it stays inside."""
     centre = np.array(ndimage.center_of_mass(weights))
     room = np.array(shape) - ink.shape

@@ -97,7 +97,9 @@ def full_name(name: str | os.PathLike) -> str:
     return path if own else str(name)
 
 
-def fetch(name: str | os.PathLike, files: Sequence[str] = FILES) -> dict[str, Path]:
+def fetch(
+    name: str | os.PathLike, files: Sequence[str] = FILES, download: bool = True
+) -> dict[str, Path]:
     """Return where each file of a data set is, after finding or downloading and verifying it.
 
     An official set: below NNLIB_DATA where it is there, packed or not, else in data/<name>/ at
@@ -114,7 +116,8 @@ def fetch(name: str | os.PathLike, files: Sequence[str] = FILES) -> dict[str, Pa
     if name not in DATASETS:
         found = _own_files(name)
         return {file: found[file] for file in files}
-    known, mirrors = DATASETS[name], list(DATASETS[name].mirrors)  # none of either for digits
+    known = DATASETS[name]  # with neither mirrors nor sums for digits
+    mirrors = list(known.mirrors) if download else []
     if known.archive:
         unpacked = {} if _file_at_hand(name, known.archive, known.sums) else _unpacked(name)
         return unpacked or {known.archive: _official_file(name, known.archive, known.sums, mirrors)}

@@ -174,7 +174,7 @@ class Browser:
         self._mouse("mouseMoved", *path[0])
         self._mouse("mousePressed", *path[0], button="left", buttons=1, clickCount=1)
         for x, y in path[1:]:
-            self._mouse("mouseMoved", x, y, buttons=1)
+            self._mouse("mouseMoved", x, y, button="left", buttons=1)
 
     def release_mouse(self, point: tuple[float, float]) -> None:
         """Let the mouse button go."""

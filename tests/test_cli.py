@@ -108,6 +108,7 @@ def test_a_picture_is_recognised(run: Path, tmp_path: Path) -> None:
     (prediction,) = answer["predictions"]
     assert prediction["label"] == "2"
     assert sum(p["probability"] for p in prediction["top"]) <= 1.000001
+    assert set(prediction) == {"image", "label", "top", "unlike"}
     status, out, _ = here("predict", run, tmp_path / "two.png")
     assert status == 0
     assert "two.png: 2 " in out
@@ -130,6 +131,68 @@ def test_a_picture_that_is_refused_costs_the_others_nothing(run: Path, tmp_path:
     assert [each["image"] for each in answer["predictions"]] == [str(paths[0]), str(paths[2])]
     assert [each["image"] for each in answer["refused"]] == [str(paths[1]), str(paths[3])]
     assert "does not exist" in answer["refused"][1]["error"]
+
+
+def test_a_picture_unlike_all_training_images_is_answered_and_said_to_be(
+    run: Path, own_folder: Path, tmp_path: Path
+) -> None:
+    image = np.full((6, 5), 60, np.uint8)
+    image[:, 2] = 160
+    Image.fromarray(image).save(tmp_path / "two.png")
+    Image.fromarray(np.where(np.indices((6, 5)).sum(axis=0) % 2, 100, 0).astype(np.uint8)).save(
+        tmp_path / "odd.png"
+    )
+    status, out, err = here("predict", run, tmp_path / "two.png", tmp_path / "odd.png", "--json")
+    assert (status, err) == (0, "")
+    two, odd = (each["unlike"] for each in json.loads(out)["predictions"])
+    assert two["nearest"] == "2"
+    assert set(two) == {"distance", "nearest", "usual", "unlike"}
+    assert two["distance"] <= two["usual"] == odd["usual"] < odd["distance"]
+    assert (two["unlike"], odd["unlike"]) == (False, True)
+    lines = here("predict", run, tmp_path / "two.png", tmp_path / "odd.png")[1].splitlines()
+    assert ["; unlike: 0." in line for line in lines] == [False, True]
+
+
+def test_without_its_data_a_model_predicts_as_ever(run: Path, tmp_path: Path) -> None:
+    shutil.copy(run / "model.safetensors", tmp_path / "alone.safetensors")
+    shutil.copytree(run, tmp_path / "moved")
+    config = json.loads((run / "config.json").read_text())
+    moved = json.dumps(config | {"dataset": str(tmp_path / "elsewhere")})
+    (tmp_path / "moved/config.json").write_text(moved)
+    image = np.full((6, 5), 60, np.uint8)
+    image[:, 2] = 210
+    Image.fromarray(image).save(tmp_path / "two.png")
+    for model in ("alone.safetensors", "moved"):
+        status, out, err = here("predict", tmp_path / model, tmp_path / "two.png", "--json")
+        assert (status, err) == (0, "")
+        assert [(p["label"], p["unlike"]) for p in json.loads(out)["predictions"]] == [("2", None)]
+        assert "; unlike" not in here("predict", tmp_path / model, tmp_path / "two.png")[1]
+
+
+def test_a_net_that_sees_colours_is_shown_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nnlib.folder.project_root", lambda: tmp_path)
+    shades = {"blue": (20, 30, 200), "red": (220, 20, 10)}
+    rng = np.random.default_rng(0)
+    for name, shade in shades.items():
+        for part, n in (("train", 40), ("test", 4)):
+            (tmp_path / "set" / part / name).mkdir(parents=True)
+            for k in range(n):
+                image = np.clip(rng.normal(shade, 20, (6, 8, 3)), 0, 255).astype(np.uint8)
+                Image.fromarray(image).save(tmp_path / "set" / part / name / f"{k}.png")
+    words = ("--dataset", tmp_path / "set", "--epochs", 30, "--batch-size", 8, "--hidden", 8)
+    assert here("train", *words, "--out", tmp_path / "run")[0] == 0
+    for name, shade in shades.items():
+        Image.new("RGB", (90, 50), shade).save(tmp_path / f"{name}.jpg")
+    Image.new("L", (90, 50), 250).save(tmp_path / "white.png")
+    paths = [tmp_path / name for name in ("blue.jpg", "red.jpg", "white.png")]
+    status, out, err = here("predict", tmp_path / "run", *paths, "--json")
+    assert (status, err) == (0, "")
+    *known, white = json.loads(out)["predictions"]
+    assert [each["label"] for each in known] == ["blue", "red"]
+    assert [each["unlike"]["nearest"] for each in known] == ["blue", "red"]
+    assert white["unlike"]["unlike"]
 
 
 def test_resume_continues_and_repeats_nothing(run: Path) -> None:

@@ -149,7 +149,11 @@ def test_an_idx_folder_is_none_of_pictures(own_folder, tmp_path):
 LAYOUTS = {  # what is made -> what the line says
     "flat": (["1.png", "2.png"], "holds no pictures in subfolders, each a class"),
     "empty": (["a/", "b/"], "holds no pictures in subfolders, each a class"),
-    "deep": (["a/x/1.png", "b/2.png"], "x is a folder in class 'a': move its files up"),
+    "deep": (
+        ["a/x/1.png", "b/2.png"],
+        "x is a folder in class 'a': move its files up, or name the",
+    ),
+    "deeper": (["a/1.png", "a/b/c/d/2.png"], "d is too deep for a class"),
     "wrapped": (["set/train/a/1.png", "set/test/a/2.png"], "is a folder in class 'set'"),
     "no train": (["train/a/", "test/a/1.png"], "train holds no pictures in subfolders"),
     "flat test": (["train/a/1.png", "test/1.png"], "test holds no pictures in subfolders"),
@@ -399,7 +403,7 @@ DAMAGE = {
     "text": (b"to be sorted", "it is none"),
     "a program's picture": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 6\n", "it is none"),
     "bomb": (bomb(), "pixels"),
-    "small bomb": (bomb(13_000), "pixels are too many"),
+    "small bomb": (bomb(13_000), "could be decompression bomb"),
     "floating point": (FLOATS, "not of 16 bits"),
 }
 
@@ -427,7 +431,7 @@ def test_more_than_memory_holds_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("nnlib.checks.LITTLE", 2**20)
     fill(tmp_path, {"a": 8})
     line = refused(tmp_path, image_size=400)
-    assert "8 pictures of 400x400 pixels needs" in line
+    assert "reading 8 pictures of 400x400 needs" in line
 
 
 # ---------------------------------------------------------------- the cache

@@ -8,7 +8,7 @@ import pytest
 from conftest import needs_official
 from PIL import Image
 
-from nnlib import MLP, InputError, load_dataset, load_model
+from nnlib import MLP, InputError, TrainConfig, load_dataset, load_model
 from nnlib.files import project_root
 from nnlib.pictures import fit_picture, load_picture
 
@@ -247,3 +247,85 @@ def test_a_white_card_with_black_ink_is_no_white_ink(tmp_path: Path) -> None:
     assert (
         np.abs(image.astype(int) - plain).max() <= 64
     )  # 300 pixels are looked at from further away
+
+
+# --- for a net that sees colours
+
+
+def halves() -> Image.Image:
+    """Return 40x20 pixels: red on the left, blue on the right."""
+    image = Image.new("RGB", (40, 20), (200, 10, 10))
+    image.paste((10, 10, 200), (20, 0, 40, 20))
+    return image
+
+
+def turned_by_a_camera(path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6  # to be turned by 90 degrees clockwise, and so it lies 90 degrees the other way
+    halves().transpose(Image.Transpose.ROTATE_90).save(path, "JPEG", quality=95, exif=exif)
+
+
+def half_transparent(path: Path) -> None:
+    image = halves().convert("RGBA")
+    image.paste((10, 10, 200, 0), (20, 0, 40, 20))
+    image.save(path, "PNG")
+
+
+def deep_grey(path: Path) -> None:
+    levels = np.repeat(np.array([[100, 200]], np.uint16) * 257, 20, axis=1).repeat(20, axis=0)
+    Image.fromarray(levels).save(path, "PNG")
+
+
+RED, BLUE, WHITE = (200, 10, 10), (10, 10, 200), (255, 255, 255)
+COLOURED = {
+    "rgb": (lambda path: halves().save(path, "PNG"), RED, BLUE),
+    "palette": (lambda path: halves().quantize(2).save(path, "PNG"), RED, BLUE),
+    "turned by a camera": (turned_by_a_camera, RED, BLUE),
+    "half transparent": (half_transparent, RED, WHITE),
+    "cmyk": (lambda path: halves().convert("CMYK").save(path, "JPEG", quality=95), RED, BLUE),
+    "grey of 16 bits": (deep_grey, (100,) * 3, (200,) * 3),
+}
+
+
+@pytest.mark.parametrize("kind", COLOURED)
+@pytest.mark.parametrize("shape", [(20, 40, 3), (10, 20, 3), (8, 8, 3), (24, 6, 3)])
+def test_a_picture_in_colour_covers_the_frame(kind: str, shape, tmp_path: Path) -> None:
+    save, left, right = COLOURED[kind]
+    save(tmp_path / "picture")
+    image = load_picture(tmp_path / "picture", shape, "mnist")
+    assert (image.shape, image.dtype) == (shape, np.uint8)
+    middle = shape[1] // 2
+    for half, colour in ((image[:, : middle - 2], left), (image[:, middle + 2 :], right)):
+        assert np.abs(half.astype(int) - colour).max() <= 12
+
+
+def test_a_picture_in_colour_is_as_a_folder_of_pictures_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nnlib.folder.project_root", lambda: tmp_path)
+    rng = np.random.default_rng(0)
+    for k, part in enumerate(("train", "train", "test")):
+        place = tmp_path / "set" / part / "x"
+        place.mkdir(parents=True, exist_ok=True)
+        noise = rng.integers(0, 256, (70, 90, 3)).astype(np.uint8)
+        Image.fromarray(noise).save(place / f"{k}.jpg")
+    data = TrainConfig(dataset=str(tmp_path / "set"), image_size="24x16", val_size=0).load()
+    for k, image in enumerate(data.train.images):
+        path = tmp_path / f"set/train/x/{k}.jpg"
+        np.testing.assert_array_equal(load_picture(path, data.image_shape), image)
+
+
+@pytest.mark.parametrize("shape", [(20, 40, 3), (10, 20, 3), (8, 8, 3), (24, 6, 3)])
+def test_pixels_in_colour_are_fitted_as_a_file_of_them_is(shape, tmp_path: Path) -> None:
+    halves().save(tmp_path / "halves.png")
+    fitted = fit_picture(np.asarray(halves()), shape, "own")
+    np.testing.assert_array_equal(fitted, load_picture(tmp_path / "halves.png", shape))
+
+
+def test_a_colour_net_is_shown_plain_and_grey_pictures(tmp_path: Path) -> None:
+    Image.new("L", (50, 50), 255).save(tmp_path / "white.png")
+    assert (load_picture(tmp_path / "white.png", (8, 8, 3)) == 255).all()
+    assert (fit_picture(np.full((9, 9), 4, np.uint8), (8, 8, 3)) == 4).all()
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"cannot read .*broken\.png as a picture"):
+        load_picture(tmp_path / "broken.png", (8, 8, 3))

@@ -1,263 +1,166 @@
-// The canvas of nnlib.drawing. Strokes appear at once, without asking the kernel, which gets the
-// picture a few times a second as `picture` and gives back what the net makes of it as `answer`.
+// A canvas to draw on, and what a net answers, in the parts of canvas.html. Strokes appear at once;
+// what was drawn goes to whoever answers, be it a kernel (notebook.js) or a net in the page.
 
-const SIDE = 280; // pixels of the canvas, ten for each of MNIST's
-const PAUSE = 80; // milliseconds between two pictures that are sent
-const REST = 1000; // milliseconds without a picture after which the hand rests
 const LARGEST = 512; // pixels of an uploaded picture's longer side; it will shrink far below
-const PEN = 22; // pixels: as thick as in MNIST, where a digit of 20 pixels has strokes of 2 to 3
-const BLUE = [33, 102, 172];
-const RED = [178, 24, 43];
+const [BLUE, RED] = [[33, 102, 172], [178, 24, 43]];
 
-export function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
-
-// Return a text in the reader's language, where the kernel has sent one, with a number for {}.
+// Return a text in the reader's language, where there is one, with something for each {}.
 let words = {};
-export const _ = (text, ...fills) => fills.reduce((said, fill) => said.replace("{}", fill), words[text] ?? text);
-export function speak(known) { words = known; }
+export const _ = (text, ...fills) => fills.reduce(
+  (said, fill) => said.replace("{}", fill), words[text] ?? text);
+export const speak = (known) => (words = known);
 
-// Put off calls so that one is made every `pause` milliseconds at most, and none is lost.
-function throttled(action, pause) {
-  let timer = null;
-  return () => {
-    timer ??= setTimeout(() => {
-      timer = null;
-      action();
-    }, pause);
-  };
-}
+// What red, green and blue a value has: of grey images as ink, and of images in colour.
+export const INK = { 1: (value) => 255 - value, 3: (value) => value };
+// Of weights, -127 to 127: blue is negative, white zero, red positive; in colour, grey is zero.
+export const SIGNED = {
+  1: (value, channel) => 247 + (((value < 0 ? BLUE : RED)[channel] - 247) * Math.abs(value)) / 127,
+  3: (value) => 127.5 + value,
+};
 
-// Put off a call for as long as it is asked for again.
-function rested(action, pause) {
-  let timer = null;
-  return () => {
-    clearTimeout(timer);
-    timer = setTimeout(action, pause);
-  };
+// Paint values (h, w) or (h, w, 3) on a canvas, one pixel each, in the colours of INK or SIGNED.
+export function paint(canvas, values, [height, width], colours) {
+  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+  const pen = canvas.getContext("2d");
+  const image = pen.createImageData(width, height);
+  const channels = values.length / (width * height);
+  image.data.forEach((none, i) => {
+    const channel = i % 4; // red, green, blue, alpha
+    const value = values[(i >> 2) * channels + (channels === 3 ? channel : 0)];
+    image.data[i] = channel === 3 ? 255 : colours[channels](value, channel);
+  });
+  pen.putImageData(image, 0, 0);
+  return canvas;
 }
 
 // Return the pen of a canvas that is read again and again.
 const penOf = (canvas) => canvas.getContext("2d", { willReadFrequently: true });
 
-// Return what is on a canvas as grey values, the weights of the eye applied.
-export function greyOf(canvas) {
+// Return what is on a canvas: its colours, or grey values, the weights of the eye applied.
+export function pictureOf(canvas, channels = 1) {
   const { width, height } = canvas;
-  const { data } = penOf(canvas).getImageData(0, 0, width, height); // red, green, blue, alpha
-  const grey = new Uint8Array(width * height);
-  for (let i = 0; i < grey.length; i++) {
-    grey[i] = Math.round(0.299 * data[4 * i] + 0.587 * data[4 * i + 1] + 0.114 * data[4 * i + 2]);
-  }
-  return { width, height, grey: new DataView(grey.buffer) };
+  const from = penOf(canvas).getImageData(0, 0, width, height).data; // red, green, blue, alpha
+  const data = new Uint8Array(width * height * channels).map((none, i) => (channels === 3
+    ? from[4 * Math.floor(i / 3) + (i % 3)]
+    : Math.round(0.299 * from[4 * i] + 0.587 * from[4 * i + 1] + 0.114 * from[4 * i + 2])));
+  return { width, height, data };
 }
 
 function whiten(canvas) {
-  const pen = penOf(canvas);
-  pen.fillStyle = "white";
+  const pen = Object.assign(penOf(canvas), { fillStyle: "white" });
   pen.fillRect(0, 0, canvas.width, canvas.height);
+  canvas.covered = false;
   return pen;
 }
 
-// Draw anything drawable in the middle of a canvas, as large as it fits.
-export function lay(canvas, image) {
+// Lay anything drawable on white in the middle of a canvas, as large as it fits; it was not drawn
+// there, and gives way to the first stroke.
+function lay(canvas, image) {
   const scale = Math.min(canvas.width / image.width, canvas.height / image.height);
   const [width, height] = [image.width * scale, image.height * scale];
   const pen = whiten(canvas);
   pen.imageSmoothingEnabled = scale < 1;
   pen.drawImage(image, (canvas.width - width) / 2, (canvas.height - height) / 2, width, height);
+  canvas.covered = true;
 }
 
-// Return a canvas of one pixel a value; `colour` turns a value into [red, green, blue].
-export function pixels(values, width, height, colour, label) {
-  const canvas = make("canvas", { width, height, role: "img", "aria-label": label });
-  const image = canvas.getContext("2d").createImageData(width, height);
-  values.forEach((value, i) => image.data.set([...colour(value), 255], 4 * i));
-  canvas.getContext("2d").putImageData(image, 0, 0);
-  return canvas;
-}
-
-export const ink = (value) => [255 - value, 255 - value, 255 - value];
-
-// Blue is negative, white zero, red positive, as in the report's figures.
-export function signed(value) {
-  const full = value < 0 ? BLUE : RED;
-  return full.map((channel) => Math.round(247 + (channel - 247) * Math.min(1, Math.abs(value) / 127)));
-}
-
-const bytes = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
-const signedBytes = (view) => new Int8Array(view.buffer, view.byteOffset, view.byteLength);
 export const percent = (share) => `${(100 * share).toFixed(share < 0.9995 ? 1 : 0)} %`;
 const withSign = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(1)}`;
 
 // Let a canvas be drawn on by mouse, finger or pen; `changed` is called for every movement.
-function drawable(canvas, width, changed) {
+function drawable(canvas, thickness, changed) {
   let last = null;
-  const place = (event) => {
+  const stroke = (event) => {
     const box = canvas.getBoundingClientRect(); // the page may show it smaller than it is
-    return [
-      ((event.clientX - box.left) * canvas.width) / box.width,
-      ((event.clientY - box.top) * canvas.height) / box.height,
-    ];
-  };
-  const stroke = (to) => {
-    const pen = penOf(canvas);
-    Object.assign(pen, { lineCap: "round", lineWidth: width(), strokeStyle: "black" });
+    const scale = canvas.width / box.width;
+    const to = [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
+    const look = { lineCap: "round", lineWidth: thickness.value, strokeStyle: "black" };
+    const pen = Object.assign(penOf(canvas), look);
     pen.beginPath();
-    pen.moveTo(...last);
+    pen.moveTo(...(last ?? to));
     pen.lineTo(...to);
     pen.stroke();
     last = to;
   };
-  const move = (event) => {
-    if (!event.isPrimary) return;
-    if (event.buttons === 0) return end(event); // it was let go outside the window
-    const between = event.getCoalescedEvents?.() ?? []; // all that happened since the last frame
-    for (const step of between.length ? between : [event]) stroke(place(step));
-    changed("move");
-  };
-  const end = (event) => {
-    if (event.isPrimary) listen("removeEventListener");
-  };
-  const listen = (how) => {
-    // of the window: the hand may leave the canvas and come back
-    window[how]("pointermove", move);
-    window[how]("pointerup", end);
-    window[how]("pointercancel", end);
-  };
   canvas.addEventListener("pointerdown", (event) => {
     if (event.button !== 0 || !event.isPrimary) return;
     event.preventDefault();
-    changed("begin");
-    last = place(event);
-    stroke(last);
-    listen("addEventListener");
+    canvas.setPointerCapture(event.pointerId); // the hand may leave the canvas and come back
+    if (canvas.covered) whiten(canvas);
+    last = null;
+    stroke(event);
+    changed();
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    if (!canvas.hasPointerCapture(event.pointerId)) return;
+    const between = event.getCoalescedEvents?.() ?? []; // all that happened since the last frame
+    for (const step of between.length ? between : [event]) stroke(step);
+    changed();
   });
 }
 
-function bars(shown) {
-  return shown.map(({ name, probability }) => {
-    const fill = make("span", { class: "fill", style: `width: ${100 * probability}%` });
-    const track = make("span", { class: "track", "aria-hidden": "true" }, fill);
-    const row = make("li", {}, make("span", { class: "name" }, name), track, percent(probability));
-    if (shown.every((other) => other.probability <= probability)) row.classList.add("best");
-    return row;
-  });
+// Return the items of a list, made like its first, each with the value that it is to show.
+function items(list, values) {
+  while (list.children.length < values.length) list.append(list.firstChild.cloneNode(true));
+  return values.map((value, i) => [...list.children[i].children, value]);
 }
 
-function unitFigures(units, { width, height }) {
-  return units.map(({ number, contribution, weights }) => {
-    const label = _("Incoming weights of hidden unit {}", number);
-    const picture = pixels(signedBytes(weights), width, height, signed, label);
-    const share = make("b", {}, withSign(contribution));
-    return make("figure", {}, picture, make("figcaption", {}, _("unit {}", number), make("br"), share));
-  });
-}
+// Bring the parts in `el` to life: `read` gets pictures of so many channels, nothing where
+// the canvas was cleared, `example` is called to show one. Returns what shows an answer.
+export function board(el, read, example, channels = 1) {
+  const part = (name) => el.querySelector(`.${name}`);
+  const [canvas, message, seen] = [part("paper"), part("message"), part("seen").firstChild];
 
-export function render({ model, el }) {
-  words = model.get("words") ?? words;
-  const canvas = make("canvas", { width: SIDE, height: SIDE, class: "paper", role: "img",
-    "aria-label": _("Canvas: draw here with mouse, finger or pen") });
-  const clear = make("button", { type: "button", class: "clear" }, _("Clear"));
-  const example = make("button", { type: "button", class: "example" }, _("An example"));
-  const pen = make("input", { type: "range", min: 8, max: 44, value: PEN, class: "thickness" });
-  const file = make("input", { type: "file", accept: "image/*", class: "upload" });
-  const message = make("p", { class: "message", "aria-live": "polite" });
-  const seen = make("div", { class: "seen" });
-  const probabilities = make("ul", { class: "bars", "aria-label": _("Probabilities") });
-  const units = make("div", { class: "units" });
-  let used = true; // what is on the canvas was not drawn, and gives way to the first stroke
-
-  const rest = rested(() => model.send({ kind: "rest" }), REST);
-  const send = (picture) => {
-    model.set("picture", picture);
-    model.save_changes();
-    rest();
-  };
-  const sendDrawing = throttled(() => used || send(greyOf(canvas)), model.get("pause") ?? PAUSE);
-  const empty = () => {
-    whiten(canvas);
-    used = true;
-  };
-
-  drawable(canvas, () => Number(pen.value), (what) => {
-    if (what === "begin" && used) {
-      empty();
-      used = false;
-    }
-    sendDrawing();
-  });
-  clear.addEventListener("click", () => {
-    empty();
-    send({});
-  });
-  example.addEventListener("click", () => {
-    model.send({ kind: "example" });
-    rest();
-  });
-  const readFile = async ([chosen]) => {
-    if (!chosen) return;
+  const readFile = async ([file]) => {
+    if (!file) return;
     try {
-      const image = await createImageBitmap(chosen);
+      const image = await createImageBitmap(file);
       const scale = Math.min(1, LARGEST / Math.max(image.width, image.height));
-      const copy = make("canvas", { width: Math.max(1, Math.round(image.width * scale)),
-        height: Math.max(1, Math.round(image.height * scale)) });
+      const copy = new OffscreenCanvas(
+        Math.ceil(image.width * scale), Math.ceil(image.height * scale));
       lay(copy, image);
       lay(canvas, image);
-      used = true;
-      send(greyOf(copy));
+      read(pictureOf(copy, channels));
     } catch {
-      message.textContent = _("cannot read {} as a picture; choose a PNG or JPEG", chosen.name);
+      message.textContent = _("cannot read {} as a picture; choose a PNG or JPEG", file.name);
     }
   };
-  file.addEventListener("change", () => {
-    readFile([...file.files]);
-    file.value = ""; // the same file may be chosen again
-  });
-  el.addEventListener("dragover", (event) => event.preventDefault());
-  el.addEventListener("drop", (event) => {
+
+  el.classList.add("nnlib-drawing", channels === 3 ? "colour" : "grey");
+  whiten(canvas);
+  if (channels === 1) drawable(canvas, part("thickness"), () => read(pictureOf(canvas)));
+  part("example").onclick = example;
+  part("clear").onclick = () => {
+    whiten(canvas);
+    read(null);
+  };
+  part("upload").onchange = ({ target }) => {
+    readFile([...target.files]);
+    target.value = ""; // the same file may be chosen again
+  };
+  el.ondragover = el.ondrop = (event) => {
     event.preventDefault();
-    readFile(event.dataTransfer.files);
-  });
-
-  const answer = () => {
-    const said = model.get("answer");
-    message.textContent = said.message ?? "";
-    seen.replaceChildren();
-    probabilities.replaceChildren(...bars(said.bars ?? []));
-    units.replaceChildren(...(said.units ? unitFigures(said.units, said.seen) : []));
-    if (!said.seen) return;
-    const { width, height, values } = said.seen;
-    const small = pixels(bytes(values), width, height, ink, _("The image that the net sees"));
-    seen.append(small);
-    if (said.example) {
-      lay(canvas, small);
-      used = true;
-    }
+    readFile(event.dataTransfer.files); // none before the drop
   };
-  model.on("change:answer", answer);
 
-  const title = (text, pane) => make("section", {}, make("p", { class: "title" }, text), pane);
-  for (const button of [clear, example]) {
-    button.dataset.lmSuppressShortcuts = "true"; // Enter presses it, and does not edit the cell
-    button.addEventListener("mousedown", (event) => event.preventDefault()); // leaves the focus
-  }
-  el.classList.add("nnlib-drawing");
-  el.append(
-    make("div", { class: "desk" }, canvas,
-      make("div", { class: "tools" }, clear, example,
-        make("label", {}, `${_("Picture")} `, file), make("label", {}, `${_("Thickness")} `, pen))),
-    make("div", { class: "result" }, message,
-      make("div", { class: "panes" }, title(_("What the net sees"), seen),
-        title(_("Probabilities"), probabilities)),
-      title(_("Hidden units that decided, and what each adds to the answer"), units)),
-  );
-  empty();
-  answer();
-  return () => model.off("change:answer", answer);
+  return (answer) => {
+    message.textContent = answer.message ?? "";
+    if (el.classList.toggle("waiting", !answer.seen)) return;
+    const { width, height, values } = answer.seen;
+    paint(seen, values, [height, width], INK);
+    const largest = Math.max(...answer.bars.map((bar) => bar.probability));
+    for (const [name, track, share, bar] of items(part("bars"), answer.bars)) {
+      name.textContent = bar.name;
+      track.style.setProperty("--share", bar.probability);
+      share.textContent = percent(bar.probability);
+      track.parentNode.classList.toggle("best", bar.probability === largest);
+    }
+    for (const [weights, number, share, unit] of items(part("units"), answer.units)) {
+      paint(weights, unit.weights, [height, width], SIGNED);
+      weights.setAttribute("aria-label", _("Incoming weights of hidden unit {}", unit.number));
+      number.textContent = _("unit {}", unit.number);
+      share.textContent = withSign(unit.contribution);
+    }
+    if (answer.example) lay(canvas, seen);
+  };
 }
-
-export default { render };

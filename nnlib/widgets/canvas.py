@@ -1,12 +1,14 @@
 """Draw your own: a net answers while one draws, and shows which hidden units decided.
 
-The canvas is a small program in the page (canvas.js): it follows mouse, finger or pen without
-asking the kernel, and sends what was drawn a few times a second. Here the picture is fitted as
-the set was made, the net reads it, and its answer goes back. Exports show a figure of the last
-drawing; where nobody sits at the notebook, of an image of the set, as if it had been drawn.
+The canvas is a small program in the page (canvas.js, and notebook.js to speak with the kernel): it
+follows mouse, finger or pen by itself, and sends what was drawn a few times a second. Here the
+picture is fitted as the set was made, the net reads it, and its answer goes back. Exports show a
+figure of the last drawing; where nobody sits at the notebook, of an image of the set, as if it
+had been drawn.
 """
 
 import itertools
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ import anywidget
 import ipywidgets
 import numpy as np
 from IPython.display import display
-from traitlets import Dict
+from traitlets import Dict, Int, Unicode
 
 from nnlib.checks import InputError
 from nnlib.data import DownloadError, load_dataset
@@ -32,6 +34,7 @@ from nnlib.widgets.alive import LIVE, drawing
 
 UNITS = 6  # hidden units that are shown
 BARS = 12  # probabilities that are shown; of more classes, the likeliest
+PART = re.compile(r'\{\{ (?:"(.+?)" \| said|choices) \}\}')  # of a template that is filled in
 ALT = "The image that the net sees, a bar for each class, and the weights of units that decided"
 
 
@@ -161,18 +164,28 @@ def draw_your_own(model: MLP, examples: Split, name: str, seed: int = 0) -> None
     pad.on_rest(decision)
 
 
+def _content(name: str) -> str:
+    return Path(__file__).with_name(name).read_text("utf-8")
+
+
 class DrawingPad(anywidget.AnyWidget):
     """The canvas and its answers; `on_rest` is called with a decision once the hand rests."""
 
-    _esm = Path(__file__).with_suffix(".js")
-    _css = Path(__file__).with_suffix(".css")
+    _esm = re.sub(r"^import .*\n", "", _content("canvas.js") + _content("notebook.js"), flags=re.M)
+    _css = _content("canvas.css")
     picture = Dict().tag(sync=True)  # from the page: width, height, grey (bytes)
     answer = Dict().tag(sync=True)  # to the page: message, bars, seen, units
     words = Dict().tag(sync=True)  # to the page: what it says, in the language spoken
+    html = Unicode().tag(sync=True)  # its parts
+    channels = Int(1).tag(sync=True)  # 3 where pictures are to have colours
 
     def __init__(self, model: MLP, examples: Split) -> None:
         said = re.findall(r'\b_\("(.+?)"', str(self._esm))
-        super().__init__(words={text: _(text) for text in said if language() != "en"})
+        super().__init__(
+            words={text: _(text) for text in said if language() != "en"},
+            html=PART.sub(lambda part: _(part[1] or ""), _content("canvas.html")),
+            channels=math.prod(examples.images.shape[3:]),
+        )
         self.model, self.examples = model, examples
         self.rows = itertools.cycle(range(len(examples)))
         self.on_rest: Callable[[Decision], None] = lambda decision: None

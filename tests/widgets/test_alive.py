@@ -20,9 +20,10 @@ from conftest import needs_official
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from pdf_glyphs import check_glyphs
-from PIL import Image
+from PIL import Image, ImageOps
 
 import nnlib
+from nnlib.images import make_scaling
 from nnlib.layers import ACTIVATIONS
 from nnlib.pictures import fit_picture, load_picture
 from nnlib.report.document import Document
@@ -30,6 +31,7 @@ from nnlib.report.exporter import LIVE
 from nnlib.report.page import Page
 from nnlib.training import make_trainer, steps
 from nnlib.widgets import Knobs, alive
+from nnlib.widgets.canvas import decide
 
 DOT = base64.b64encode(
     b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9"/></svg>'
@@ -235,7 +237,7 @@ WATCH = """(() => { globalThis.delays = []; let began = null;
     const begin = event => { if (event.buttons) began ??= performance.now(); };
     ['pointerdown', 'pointermove'].forEach(kind => addEventListener(kind, begin, true));
     new MutationObserver(() => { if (began) delays.push(performance.now() - began); began = null; })
-        .observe(document.querySelector('.seen'), {childList: true}); })()"""
+        .observe(document.querySelector('.message'), {childList: true}); })()"""
 
 
 def apart(a: np.ndarray, b: np.ndarray) -> float:
@@ -356,6 +358,65 @@ def test_a_student_s_own_net_and_images(opened: chrome.Browser, width: int, tmp_
     opened.wait(OWN)
     seen = load_picture(tmp_path / "own.png", (12, 31), "own")
     assert apart(seen, np.array(opened.evaluate(SEEN), float).reshape(12, 31)) == 0
+
+
+COLOURS = """(canvas => {{ const {{ data }} = canvas.getContext('2d')
+    .getImageData(0, 0, canvas.width, canvas.height);
+    return [...data.filter((_, i) => i % 4 < 3)]; }})(document.querySelector('{} canvas'))"""
+DECIDED = """((about, halves, image) => {
+    const bytes = Uint8Array.from(atob(halves), c => c.charCodeAt(0));
+    const answer = nnlib.answerOf(nnlib.netOf(about, bytes), about, image);
+    return [answer.bars.map(bar => bar.probability), answer.units.map(unit => unit.number),
+        answer.units.map(unit => unit.contribution)]; })"""
+
+
+@pytest.mark.parametrize("kind", ["unit", "standard"])
+def test_a_net_that_sees_colours(opened: chrome.Browser, kind: str, tmp_path: Path):
+    shape = (12, 16, 3)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (30, *shape), dtype=np.uint8) // np.array([1, 2, 3], np.uint8)
+    examples = nnlib.Split(images, rng.integers(0, 3, 30))
+    scaling = make_scaling(kind, images)
+    model = nnlib.MLP([12 * 16 * 3, 9, 3], activation="tanh", seed=1, scaling=scaling)
+    model.info |= {"classes": ["lake", "wood", "town"], "dataset": "own"}
+    halves = [array.astype(np.float16) for array in model.parameters.values()]
+    model.load_state({f"{n}": h.astype("f4") for n, h in zip(model.state(), halves, strict=True)})
+    opened_page(opened, tmp_path / "colour.html", model, examples)
+    assert f"(it is {model.info['classes'][examples.y[0]]})" in said(opened)
+
+    about = json.dumps({key: value for key, value in alive.drawing(model, examples).items()
+                        if key not in ("images", "weights")})  # fmt: skip
+    for image in images[:5]:  # one truth
+        given = f"({about}, '{packed(*halves)}', {image.ravel().tolist()})"
+        probabilities, units, contributions = opened.evaluate(DECIDED + given)
+        decision = decide(model, image)
+        np.testing.assert_allclose(probabilities, decision.probabilities, atol=1e-4)
+        np.testing.assert_allclose(contributions, decision.contributions, atol=1e-4)
+        assert units == decision.units.tolist()
+
+    decision = decide(model, images[0])
+    np.testing.assert_array_equal(opened.evaluate(COLOURS.format(".seen")), images[0].ravel())
+    sought = 255 * (0.5 + decision.weights[0] / (2 * np.abs(decision.weights).max()))
+    off = np.abs(opened.evaluate(COLOURS.format(".unit")) - sought.ravel())
+    assert off.max() <= 1
+    assert opened.evaluate(VISIBLE.format(".thickness")) == [False]  # nobody draws a photograph
+    left, top, side, _ = opened.box("document.querySelector('.paper')")
+    opened.drag([(left + side / 4, top + side / 4), (left + side / 2, top + side / 2)])
+    assert "(it is" in said(opened)
+    opened.click("document.querySelector('.clear')")
+    assert said(opened) == "Choose a picture, or drop one here"
+
+    y, x = np.mgrid[0:90, 0:70]  # the middle is cut out of a photograph
+    photo = np.stack([127 + 100 * np.sin(x / 20), 2 * y, 255 - x - y], axis=-1).astype(np.uint8)
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    drop(opened, tmp_path / "photo.png")
+    opened.wait(OWN)
+    fitted = ImageOps.fit(Image.fromarray(photo), (16, 12), Image.Resampling.BILINEAR)
+    seen = np.array(opened.evaluate(COLOURS.format(".seen"))).reshape(shape)
+    assert np.abs(seen - np.asarray(fitted, float)).mean() < 2
+    answer = model.info["classes"][model.predict(scaling(seen[None].astype(np.uint8)))[0]]
+    assert f"looks like {answer}:" in said(opened)
+    assert opened.problems() == []
 
 
 CHOSEN = "document.querySelector('.choices input')"

@@ -1,134 +1,98 @@
 // The playground of the page: knobs, curves and weights of nets that a worker trains.
 
-import { _, make, percent, pixels, signed } from "../canvas.js";
-import { ACTIVATIONS } from "./net.js";
-import { column } from "./reader.js";
+import { SIGNED, _, paint, percent } from "../canvas.js";
+import { column, limitOf } from "./reader.js";
 
-const CHOICES = {
-  hidden: [[], [4], [16], [32], [64], [16, 16], [64, 64]],
-  activation: Object.keys(ACTIVATIONS),
-  lr: [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3],
-  momentum: [0, 0.5, 0.9, 0.95],
-  weight_decay: [0, 1e-5, 1e-4, 1e-3, 0.01, 0.1],
-  batch_size: [1, 4, 16, 32, 64, 128, 256],
-};
-const CHARTS = ["loss", "accuracy"];
 const COLOURS = 6;
 const [OFTEN, CALM] = [100, 1000]; // milliseconds between two drawings
-const SAID = {
-  learning: (number) => _("Run {} is learning.", number),
-  paused: (number) => _("Run {} is paused.", number),
-  finished: (number) => _("Run {} has finished.", number),
-  removed: (number) => _("Run {} is removed.", number),
-  failed: (number) => _("Run {} has failed: its loss is no number any more.", number),
-};
 
-const written = (value) => (Array.isArray(value) ? value.join("-") || "none" : String(value));
-
-// Fill the knobs' lists, each with the value that the notebook has among them.
-function offer(form, knobs) {
-  return Object.fromEntries(Object.entries(CHOICES).map(([name, known]) => {
-    const values = known.some((value) => written(value) === written(knobs[name])) ? known : [knobs[name], ...known];
-    const list = form.elements[name];
-    list.append(...values.map((value) => make("option", {}, written(value))));
-    list.value = written(knobs[name]);
-    return [name, () => values[list.selectedIndex]];
-  }));
-}
-
-// Return a picture of the incoming weights (D, H) of every unit, side by side.
-function weightsOf({ weights, units }, [height, width]) {
-  const limit = weights.reduce((a, w) => Math.max(a, Math.abs(w)), 0) || 1;
-  return Array.from({ length: units }, (none, unit) => pixels(
-    column(weights, units, unit).map((w) => (127 * w) / limit), width, height, signed,
-    _("Incoming weights of unit {} of the first layer", unit)));
-}
-
-// Return a new run's lines in the charts and its row in the table, in its colour.
-function shown(root, number, name, remove) {
+// Return a new run: its row in the table, and in each chart lines of its colour.
+function begun(root, number, name) {
   const colour = `colour-${number % COLOURS}`;
-  const line = (chart, kind) => {
-    const node = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
-    node.setAttribute("class", `${kind} ${colour}`);
-    root.querySelector(`.${chart} g`).append(node);
-    return node;
-  };
-  const lines = CHARTS.map((chart) => [line(chart, "training"), line(chart, "validation")]);
-  const cells = [make("td"), make("td")];
-  const gone = make("button", { type: "button", "aria-label": _("Remove run {}", number) }, "×");
-  const row = make("tr", {}, make("th", { scope: "row", class: colour }, String(number)), make("td", {}, name),
-    ...cells, make("td", {}, gone));
-  root.querySelector("tbody").append(row);
-  gone.addEventListener("click", () => {
-    for (const node of [row, ...lines.flat()]) node.remove();
-    remove();
+  const body = root.querySelector("tbody");
+  body.append(body.querySelector("template").content.cloneNode(true));
+  const row = body.lastElementChild;
+  const [head, turned] = row.cells;
+  [head.className, head.textContent, turned.textContent] = [colour, number, name];
+  const gone = row.querySelector("button");
+  gone.ariaLabel = gone.ariaLabel.replace("{}", number);
+  const lines = [...root.querySelectorAll(".runs")].map((runs) => {
+    runs.insertAdjacentHTML("beforeend", `<g class="${colour}"><polyline class="training"/>`
+      + '<polyline class="validation"/></g>');
+    return runs.lastElementChild;
   });
-  return { lines, cells };
+  return { number, row, lines, gone, seen: [], judged: [] };
 }
 
-export function learn(root, { knobs: first, shape, said }, worker) {
-  const part = (selector) => root.querySelector(selector);
-  const [go, step] = [".go", ".step"].map(part);
-  const values = offer(part("form"), first);
+// Return pictures of the incoming weights (D, H) of every unit, all on one scale.
+function weightsOf({ W, units }, shape) {
+  const limit = limitOf(W) || 1;
+  return Array.from({ length: units }, (none, unit) => {
+    const canvas = document.createElement("canvas");
+    const ariaLabel = _("Incoming weights of unit {} of the first layer", unit);
+    Object.assign(canvas, { role: "img", ariaLabel });
+    return paint(canvas, column(W, units, unit).map((w) => (127 * w) / limit), shape, SIGNED);
+  });
+}
+
+export function learn(root, { shape, knobs: { seed } }, data, worker) {
+  const [form, go, step, status, weights] = ["form", ".go", ".step", ".status", ".weights"].map(
+    (selector) => root.querySelector(selector));
   const pause = matchMedia("(prefers-reduced-motion: reduce)").matches ? CALM : OFTEN;
   let [run, number, drawn] = [null, 0, 0];
 
-  const say = (state) => {
+  const act = (kind, state) => {
+    worker.postMessage({ kind });
     run.state = state;
-    go.textContent = { learning: _("Pause"), paused: _("Go on") }[state] ?? _("Train");
-    part(".status").textContent = SAID[state](run.number);
+    go.textContent = go.dataset[state] ?? go.dataset.other;
+    status.textContent = status.dataset[state].replace("{}", run.number);
   };
-  const order = (kind, more) => worker.postMessage({ kind, ...more });
   const begin = () => {
-    const knobs = Object.fromEntries(Object.entries(values).map(([name, value]) => [name, value()]));
-    const turned = Object.keys(knobs).filter((name) => written(knobs[name]) !== written(first[name]));
-    const words = turned.map((name) => part(`[name=${name}]`).parentNode.firstChild.data + written(knobs[name]));
-    number += 1;
-    const made = { number, seen: [], judged: [], best: 0 };
-    Object.assign(made, shown(root, number, words.join(", ") || "as given", () => {
-      if (run === made) {
-        order("pause");
-        say("removed");
-      }
+    const chosen = [...form.querySelectorAll("option:checked")];
+    const name = chosen.filter((option) => !option.defaultSelected).map(
+      (option) => option.closest("label").firstChild.data + option.text);
+    const mine = begun(root, ++number, name.join(", ") || "as given");
+    mine.gone.onclick = () => {
+      for (const node of [mine.row, ...mine.lines]) node.remove();
+      if (run === mine) act("pause", "removed");
       go.focus();
-    }));
-    run = made;
-    order("start", { knobs: { ...knobs, seed: first.seed }, number });
-  };
-  const start = (begins) => {
-    if (begins) begin();
-    order("go");
-    say("learning");
+    };
+    run = mine;
+    const knobs = Object.fromEntries(chosen.map(
+      (option) => [option.parentNode.name, JSON.parse(option.dataset.value)]));
+    worker.postMessage({ kind: "start", data, knobs: { ...knobs, seed }, number });
   };
   const draw = () => {
     const last = run.seen.at(-1);
-    CHARTS.forEach((name, chart) => [run.seen, run.judged].forEach((list, kind) => {
-      run.lines[chart][kind].setAttribute("points", list.map((at) => `${at.epoch},${at[name]}`).join(" "));
+    ["loss", "accuracy"].forEach((name, chart) => [run.seen, run.judged].forEach((list, kind) => {
+      const points = list.map((at) => `${at.epoch},${at[name]}`).join(" ");
+      run.lines[chart].children[kind].setAttribute("points", points);
     }));
-    part(".weights").replaceChildren(...weightsOf(last, shape));
-    run.cells[0].textContent = last.epoch.toFixed(1);
-    run.cells[1].textContent = run.judged.length ? percent(run.best) : "–";
+    weights.replaceChildren(...weightsOf(last, shape));
+    run.row.cells[2].textContent = last.epoch.toFixed(1);
+    const shares = run.judged.map(({ accuracy }) => accuracy);
+    run.row.cells[3].textContent = shares.length ? percent(Math.max(...shares)) : "–";
     drawn = performance.now();
   };
 
-  worker.addEventListener("message", ({ data: { kind, judged, ...seen } }) => {
-    if (seen.number !== run.number) return; // of a run that has given way to this one
+  worker.onmessage = ({ data: { kind, judged, ...seen } }) => {
+    if (seen.run !== run.number) return; // of a run that has given way to this one
     if (kind !== "failed") run.seen.push(seen);
     if (judged) run.judged.push({ epoch: seen.epoch, ...judged });
-    run.best = Math.max(run.best, judged?.accuracy ?? 0);
-    if (kind !== "seen") say(kind);
+    if (kind !== "seen") act("pause", kind);
     if (run.seen.length && (run.state !== "learning" || performance.now() - drawn > pause)) draw();
-  });
-  part("form").addEventListener("change", () => start(true));
-  go.addEventListener("click", () => {
-    if (run?.state !== "learning") return start(run?.state !== "paused");
-    order("pause");
-    say("paused");
-  });
-  step.addEventListener("click", () => {
-    if (run?.state !== "learning" && run?.state !== "paused") begin();
-    order("step");
-    say("paused");
-  });
-  part(".said").textContent = said;
+  };
+  form.onchange = () => {
+    begin();
+    act("go", "learning");
+  };
+  go.onclick = () => {
+    if (run?.state === "learning") return act("pause", "paused");
+    if (run?.state !== "paused") begin();
+    return act("go", "learning");
+  };
+  step.onclick = () => {
+    if (!["learning", "paused"].includes(run?.state)) begin();
+    act("step", "paused");
+  };
 }

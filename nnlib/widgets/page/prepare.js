@@ -1,185 +1,147 @@
-// What is drawn, made to look like a set's images by the steps and numbers of nnlib.pictures. It is
-// for even paper: shadows, lines and frames stay. An image is {data, width, height}, row by row.
+// A picture of one's own, made to look like a set's images: by the steps and numbers of
+// nnlib.pictures, but for even paper (shadows, lines and frames stay). An image is {data, width,
+// height}: grey values row by row, or red, green and blue in turn, which are 3 channels.
 
 const BOXES = { mnist: 20 / 28, digits: 1, "fashion-mnist": 1 };
-const [LOOK, RIM, PALE, NOISE, INK, DUST] = [280, 0.05, 0.03, 5, 0.1, 0.2];
-const BLUR = 4; // pixels about what is drawn
-const MANY = 2000; // values that tell a quantile
-const NOTHING = "it shows nothing; draw with more contrast";
+const [LOOK, RIM, PALE, EDGE, DUST] = [280, 0.05, 0.03, 0.1, 0.08];
 
 const sum = (values) => values.reduce((a, b) => a + b, 0);
 const most = (values) => values.reduce((a, b) => Math.max(a, b), 0);
+const quantile = (values, q) => values.slice().sort()[Math.floor(q * (values.length - 1))];
 // The nearest whole number, of two the even one, as NumPy and Python round.
 const rounded = (x) => (Math.abs(x % 1) === 0.5 ? 2 * Math.round(x / 2) : Math.round(x));
-const mapped = (image, change) => ({ ...image, data: image.data.map(change) });
-
-// Return a quantile of some values, of many by looking at a part of them.
-function quantile(values, q) {
-  const stride = Math.ceil(values.length / MANY);
-  const sorted = values.filter((_, i) => i % stride === 0).sort(); // numbers of a typed array, by size
-  return sorted[Math.floor(q * (sorted.length - 1))];
-}
-
-// Return an image of this size whose pixels are `value(x, y)`.
-function filled(width, height, value) {
-  const data = new Float64Array(width * height);
-  for (let y = 0, i = 0; y < height; y++) for (let x = 0; x < width; x++, i++) data[i] = value(x, y);
-  return { data, width, height };
-}
-
-function blurred({ data, width, height }, deviation) {
-  const radius = Math.floor(4 * deviation + 0.5);
-  const bell = Float64Array.from({ length: 2 * radius + 1 }, (_, k) => Math.exp(-0.5 * ((k - radius) / deviation) ** 2));
-  const all = sum(bell);
-  const along = (from, step, length) => from.map((_, i) => {
-    const first = i - step * (Math.floor(i / step) % length);
-    const last = first + step * (length - 1);
-    let total = 0;
-    for (let k = 0, at = i - step * radius; k < bell.length; k++, at += step) {
-      total += bell[k] * from[at < first ? first : at > last ? last : at];
-    }
-    return total / all;
-  });
-  return { data: along(along(data, 1, width), width, height), width, height };
-}
-
-// Return an image scaled by averaging, as Pillow's box filter does.
-function resized(image, factor) {
-  const turned = ({ data, width, height }) => { // every row scaled, and made a column
-    const length = Math.max(1, rounded(width * factor));
-    const scale = width / length;
-    const half = (Math.max(scale, 1) + 1) / 2;
-    return filled(height, length, (row, i) => {
-      const centre = (i + 0.5) * scale;
-      const [first, last] = [Math.max(0, Math.floor(centre - half) + 1), Math.min(width - 1, Math.floor(centre + half - 1))];
-      let total = 0;
-      for (let x = first; x <= last; x++) total += data[row * width + x];
-      return total / (last - first + 1);
-    });
-  };
-  return turned(turned(image));
-}
 
 // Return the pixels about the edge of an image.
-function rimOf({ data, width, height }, wide) {
-  const across = Math.min(data.length, wide * width);
-  const sides = filled(2 * wide, height, (x, y) => data[y * width + (x < wide ? x : width - 1 - x + wide)]);
-  return Float64Array.of(...data.subarray(0, across), ...data.subarray(data.length - across), ...sides.data);
-}
+const rimOf = ({ data, width }, wide) => data.filter((grey, i) => Math.min(
+  i % width, width - 1 - (i % width), i / width, (data.length - 1 - i) / width) < wide);
 
-// Return left, top, width and height of where a value passes a test.
-function boxOf({ data, width }, test) {
-  let [left, top, right, bottom] = [width, Infinity, -1, -1];
-  for (let i = 0; i < data.length; i++) {
-    if (!test(data[i])) continue;
-    const x = i % width;
-    if (x < left) left = x;
-    if (x > right) right = x;
-    bottom = Math.floor(i / width);
-    if (top > bottom) top = bottom;
-  }
+// Return left, top, width and height of where values are above this one.
+function boxOf({ data, width }, floor) {
+  let [left, top, right, bottom] = [Infinity, Infinity, 0, 0];
+  data.forEach((value, i) => {
+    if (value <= floor) return;
+    const [x, y] = [i % width, Math.floor(i / width)];
+    [left, right] = [Math.min(left, x), Math.max(right, x)];
+    [top, bottom] = [Math.min(top, y), Math.max(bottom, y)];
+  });
   return [left, top, right - left + 1, bottom - top + 1];
 }
 
-const cut = ({ data, width }, [left, top, wide, high]) => (
-  filled(wide, high, (x, y) => data[(top + y) * width + left + x]));
-
-// Return the part of a page that is not bare paper, as contrast with it, and which of that is ink.
-function contrast(page, strokes) {
-  const side = Math.max(page.width, page.height);
-  const paper = quantile(rimOf(page, Math.max(1, rounded(RIM * side))), 0.5);
-  const [left, top, width, height] = boxOf(page, (grey) => Math.abs(grey - paper) > 1);
-  if (width < 1) throw new Error(NOTHING);
-  const [x, y] = [Math.max(0, left - BLUR), Math.max(0, top - BLUR)]; // with room to blur it
-  const [toX, toY] = [Math.min(page.width, left + width + BLUR), Math.min(page.height, top + height + BLUR)];
-  const above = mapped(blurred(cut(page, [x, y, toX - x, toY - y]), side / 400), (grey) => grey - paper);
-  const sign = above.data.reduce((total, grey) => total + grey ** 3, 0) < 0 ? -1 : 1; // dark ink, or light
-  const ink = mapped(above, (grey) => Math.max(0, (sign * grey) / Math.max(sign < 0 ? paper : 255 - paper, 16)));
-  const steps = ink.data.map((value, i) => Math.abs(value - ink.data[Math.max(0, i - 2)]));
-  const floor = Math.max((NOISE * quantile(steps, 0.25)) / 0.3186 / Math.SQRT2, PALE);
-  const found = ink.data.filter((value) => value > floor);
-  if (found.length < Math.max(4, 0.0005 * page.data.length)) throw new Error(NOTHING);
-  const threshold = strokes ? otsu(found) : Math.max(floor, INK * most(found));
-  return [ink, mapped(ink, (value) => value > threshold)];
-}
-
-// Return the threshold whose two classes differ most: Otsu's.
-function otsu(values) {
-  const width = most(values) / 128;
-  const counts = new Float64Array(128);
-  for (const value of values) counts[Math.min(127, Math.floor(value / width))] += 1;
-  const totals = counts.map((count, i) => count * (i + 0.5) * width);
-  let [below, total] = [0, 0];
-  const between = counts.map((count, i) => {
-    below += count;
-    total += totals[i];
-    const rest = below * (values.length - below);
-    return ((sum(totals) * below) / values.length - total) ** 2 / Math.max(rest, 1);
+// Return a box of an image in another size, by averaging, as Pillow's box filter does.
+function resized(image, [left, top, wide, high], width, height, channels = 1) {
+  const spans = (first, scale, length, end) => Array.from({ length }, (none, i) => {
+    const [centre, half] = [first + (i + 0.5) * scale, (Math.max(scale, 1) + 1) / 2];
+    return [Math.max(0, Math.floor(centre - half) + 1), Math.min(end, Math.floor(centre + half))];
   });
-  return (between.indexOf(most(between)) + 1) * width;
+  const columns = spans(left, wide / width, width, image.width);
+  const rows = spans(top, high / height, height, image.height);
+  const { data } = image;
+  const means = new Float64Array(width * height * channels).map((none, i) => {
+    const pixel = Math.floor(i / channels);
+    const [[x, right], [y, below]] = [columns[pixel % width], rows[Math.floor(pixel / width)]];
+    let total = 0;
+    for (let row = y * image.width; row < below * image.width; row += image.width) {
+      for (let at = row + x; at < row + right; at++) total += data[at * channels + (i % channels)];
+    }
+    return total / (right - x) / (below - y);
+  });
+  return { data: means, width, height };
 }
 
-// Return the connected parts of what is true: the places of the pixels of each, and its longer side.
-function connected({ data, width, height }) {
-  const left = Uint8Array.from(data);
+// Return the threshold halfway between the means of the values on its sides: as Otsu's, the one
+// that parts two classes best, found step by step (Ridler and Calvard 1978).
+function parting(values) {
+  const mean = (some) => sum(some) / (some.length || 1);
+  let threshold = 0.65 * most(values); // above what is a shadow at most
+  for (let step = 0; step < 8; step++) {
+    const above = values.filter((value) => value > threshold);
+    threshold = (mean(above) + mean(values.filter((value) => value <= threshold))) / 2;
+  }
+  return threshold;
+}
+
+// Return ink without what is dust: of its connected parts, those much smaller than the largest.
+function dusted({ data, width, height }, threshold) {
+  const around = [-1, 0, 1].flatMap((x) => [x - width, x, x + width]);
+  const left = data.map((value) => value > threshold);
   const parts = [];
   for (let start = left.indexOf(1); start >= 0; start = left.indexOf(1, start)) {
-    const places = [start];
-    let [first, last, lowest] = [width, 0, 0];
+    const part = [start];
     left[start] = 0;
-    for (const at of places) { // grows meanwhile
-      const [x, y] = [at % width, Math.floor(at / width)];
-      [first, last, lowest] = [Math.min(first, x), Math.max(last, x), Math.max(lowest, y)];
-      near(at, { width, height }, (i) => {
-        if (left[i]) left[places[places.push(i) - 1]] = 0;
-      });
+    for (const at of part) { // grows meanwhile
+      for (const step of around) {
+        if (left[at + step]) part.push(at + step);
+        left[at + step] = 0;
+      }
     }
-    parts.push({ places, length: 1 + Math.max(last - first, lowest - Math.floor(start / width)) });
+    parts.push(part);
   }
-  return parts;
+  const largest = most(parts.map((part) => part.length));
+  const clean = new Float64Array(data.length);
+  for (const part of parts.filter(({ length }) => length >= DUST * largest)) {
+    for (const at of part) for (const step of around) clean[at + step] = data[at + step];
+  }
+  return { data: clean, width, height };
 }
 
-// Do something at a place and at the places about it.
-function near(at, { width, height }, action) {
-  const [x, y] = [at % width, Math.floor(at / width)];
-  for (let row = Math.max(0, y - 1); row <= Math.min(height - 1, y + 1); row++) {
-    for (let column = Math.max(0, x - 1); column <= Math.min(width - 1, x + 1); column++) action(row * width + column);
-  }
+// Return what is drawn on a page, 0 being paper; null where it shows nothing.
+function inkOf(page, strokes) {
+  const paper = quantile(rimOf(page, Math.max(1, RIM * Math.max(page.width, page.height))), 0.5);
+  const near = Math.exp(-0.5 / (Math.max(page.width, page.height) / 400) ** 2); // blurred a little
+  const along = (values, step) => values.map((value, i) => (
+    (value + near * ((values[i - step] ?? value) + (values[i + step] ?? value))) / (1 + 2 * near)));
+  const above = along(along(Float64Array.from(page.data, (grey) => grey - paper), 1), page.width);
+  const sign = Math.sign(sum(above.map((grey) => grey * grey * grey))) || 1; // of light ink or dark
+  const full = Math.max(sign < 0 ? paper : 255 - paper, 16);
+  const ink = above.map((grey) => Math.max(0, (sign * grey) / full));
+  const found = ink.filter((value) => value > PALE);
+  if (found.length < Math.max(4, 0.0005 * ink.length)) return null;
+  const threshold = strokes ? parting(found) : Math.max(PALE, EDGE * most(found));
+  return dusted({ ...page, data: ink }, threshold);
 }
 
-// Return what is drawn on a page, 0 being paper, without margins and dust.
-function inkOf(grey, strokes) {
-  const factor = LOOK / Math.max(grey.width, grey.height);
-  const [ink, drawn] = contrast(factor < 1 ? resized(grey, factor) : grey, strokes);
-  const parts = connected(drawn);
-  const longest = Math.max(...parts.map((part) => part.length));
-  const clean = mapped(ink, () => 0);
-  for (const { places, length } of parts) {
-    if (length >= DUST * longest) for (const at of places) near(at, ink, (i) => (clean.data[i] = ink.data[i]));
-  }
-  const end = INK * most(clean.data);
-  return cut(clean, boxOf(clean, (value) => value > end));
+// Return the middle of a picture in colour, as large as it covers a frame.
+function covered(picture, wide, high) {
+  const scale = Math.min(picture.width / wide, picture.height / high);
+  const [across, down] = [wide * scale, high * scale];
+  const box = [(picture.width - across) / 2, (picture.height - down) / 2, across, down];
+  return resized(picture, box, wide, high, 3).data.map(rounded);
 }
 
-// Fit grey values (0 to 255) into one image (height, width) of the set; throws if they show nothing.
-export function fitPicture(grey, [height, width], dataset) {
-  const made = BOXES[dataset];
-  if (grey.width === width && grey.height === height) {
-    const rim = rimOf(grey, 1);
-    if (!made && quantile(rim, 0.5) > 127) return mapped(grey, (value) => 255 - value);
-    if (!made || quantile(rim, 0.25) === 0) return grey;
-  }
-  const drawn = inkOf(grey, dataset === "mnist" || dataset === "digits");
-  const ink = resized(drawn, Math.min(height / drawn.height, width / drawn.width) * (made ?? 1));
-  const full = 255 / most(ink.data);
-  const small = mapped(ink, (value) => rounded(value * full));
-  const weights = dataset === "mnist" ? small.data : small.data.map(() => 1);
+// Return an image in a frame, the centre of its weights in the middle as far as it stays inside.
+function placed({ data, width, height }, wide, high, weights) {
   const corner = (side, length, place) => {
     const centre = sum(weights.map((weight, i) => weight * place(i))) / sum(weights);
     return Math.max(0, Math.min(side - length, rounded((side - 1) / 2 - centre)));
   };
-  const left = corner(width, small.width, (i) => i % small.width);
-  const top = corner(height, small.height, (i) => Math.floor(i / small.width));
-  const inside = (x) => x >= left && x < left + small.width;
-  return filled(width, height, (x, y) => (inside(x) && small.data[(y - top) * small.width + x - left]) || 0);
+  const left = corner(wide, width, (i) => i % width);
+  const top = corner(high, height, (i) => Math.floor(i / width));
+  const frame = new Float64Array(wide * high);
+  for (let y = 0; y < height; y++) {
+    frame.set(data.subarray(y * width, (y + 1) * width), (top + y) * wide + left);
+  }
+  return frame;
+}
+
+// Return the pixels of a picture as an image of the set, of this shape; null if it shows nothing.
+export function fitPicture(picture, [high, wide, channels], dataset) {
+  if (channels) return covered(picture, wide, high);
+  const made = BOXES[dataset];
+  if (picture.width === wide && picture.height === high) {
+    const rim = rimOf(picture, 1);
+    if (!made && quantile(rim, 0.5) > 127) return picture.data.map((value) => 255 - value);
+    if (!made || quantile(rim, 0.25) === 0) return picture.data;
+  }
+  const scaled = (image, box, factor) => resized(
+    image, box, ...box.slice(2).map((length) => Math.max(1, rounded(length * factor))));
+  const whole = [0, 0, picture.width, picture.height];
+  const factor = LOOK / Math.max(...whole);
+  const page = factor < 1 ? scaled(picture, whole, factor) : picture;
+  const drawn = inkOf(page, dataset === "mnist" || dataset === "digits");
+  if (!drawn) return null;
+  const box = boxOf(drawn, EDGE * most(drawn.data));
+  const ink = scaled(drawn, box, Math.min(wide / box[2], high / box[3]) * (made ?? 1));
+  const full = 255 / most(ink.data); // a thin pen fades when it shrinks
+  ink.data = ink.data.map((value) => rounded(value * full));
+  return placed(ink, wide, high, dataset === "mnist" ? ink.data : ink.data.map(() => 1));
 }

@@ -7,37 +7,24 @@ const TURN = 25; // milliseconds of training between two messages
 const BREATH = 15; // milliseconds of rest after them: the reader came to watch
 
 export function serve(worker) {
-  let [data, training, timer] = [null, null, null];
+  let [training, run, timer] = [null, null, null];
 
   const advance = (until) => {
     let [kind, judged] = ["seen", null];
     do {
       if (!Number.isFinite(training.step())) kind = "failed";
-      else if (training.at === 0) judged = training.judge();
+      else if (Number.isInteger(training.standing.epoch)) judged = training.judge();
     } while (kind === "seen" && !judged && performance.now() < until);
-    if (judged && training.epochs >= EPOCHS) kind = "finished";
-    worker.postMessage({ kind, ...training.standing, judged });
+    if (judged && training.standing.epoch >= EPOCHS) kind = "finished";
+    worker.postMessage({ kind, run, judged, ...training.standing });
     return kind === "seen";
   };
-  const turn = () => (timer = advance(performance.now() + TURN) ? setTimeout(turn, BREATH) : null);
-  const pause = () => {
-    clearTimeout(timer);
-    timer = null;
+  const turn = () => {
+    if (advance(performance.now() + TURN)) timer = setTimeout(turn, BREATH);
   };
-
-  const answers = {
-    data: (given) => (data = given.data),
-    start: ({ knobs, number }) => {
-      pause();
-      training = new Training(data, knobs);
-      training.number = number;
-    },
-    go: () => (timer ??= setTimeout(turn)),
-    pause,
-    step: () => {
-      pause();
-      advance(0);
-    },
+  worker.onmessage = ({ data: { kind, data, knobs, number } }) => {
+    clearTimeout(timer); // whatever is asked for, what ran pauses
+    if (kind === "start") [training, run] = [new Training(data, knobs), number];
+    ({ go: turn, step: () => advance(0) })[kind]?.();
   };
-  worker.onmessage = ({ data: message }) => answers[message.kind](message);
 }
