@@ -301,9 +301,9 @@ def stored(name: str) -> pd.DataFrame:
         raise InputError(f"cannot read {path} ({' '.join(str(error).split())}); {anew}") from error
     if lacking := [column for column in columns if column not in runs]:
         raise InputError(f"{path} lacks the columns {', '.join(lacking)}; {anew}")
-    planned = sum(len(seeds) for seeds, __ in said)
-    whole = runs["reading"].eq("as trained") & runs[runs.columns[-1]].notna()
-    if whole.sum() < planned:
-        raise InputError(f"{path} lacks {planned - whole.sum()} of {planned} runs; {anew}")
+    if planned := sum(len(seeds) for seeds, __ in said):
+        whole = (runs["reading"].eq("as trained") & runs[runs.columns[-1]].notna()).sum()
+        if whole < planned:
+            raise InputError(f"{path} lacks {planned - whole} of {planned} runs; {anew}")
     runs.attrs = about
     return runs

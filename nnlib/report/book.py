@@ -19,13 +19,14 @@ from typing import Any
 import nbformat
 from filelock import FileLock, Timeout
 from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell
 
 from nnlib import data
 from nnlib.checks import InputError
 from nnlib.files import make_folder, project_root, read_json, stoppable, write_atomic, write_json
 from nnlib.language import LANGUAGES, gettext, language
 from nnlib.report.document import Document, typeset
-from nnlib.report.execute import check_parameters, execute_all
+from nnlib.report.execute import check_parameters, execute_all, own_dataset
 from nnlib.report.exporter import tags_of, title_of
 from nnlib.report.page import Page
 from nnlib.report.reference import reference
@@ -43,6 +44,10 @@ BANNER = (
 )
 ABOVE = '<h2 id="contents-of-the-report">'  # stands the link to the edition in the other language
 EDITIONS = {"en": "English edition", "zh": "中文版"}
+LACKING = (
+    "{} was neither at hand nor reachable when this chapter was computed: everything in it was "
+    "computed on the 1,797 small handwritten digits of scikit-learn instead."
+)
 MANIFEST = ".nnlib-report.json"  # lists the files of a report: only those may ever be replaced
 MARK = "nnlib-report-in-work"  # in the folder of a report that is being made, ends its lock's name
 CLUTTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # what file managers leave behind
@@ -68,9 +73,9 @@ def publish(
     """Execute the notebooks in order, publish them in the folder `out`, and return its index.html.
 
     `parameters` sets names of the notebooks' `parameters` cells. Whatever goes wrong, a report
-    that was in `out` stays as it was. Where Fashion-MNIST cannot be had, digits take its place.
-    An edition in another language than English has a folder of its own in `out`, and a link
-    there and back.
+    that was in `out` stays as it was. Where Fashion-MNIST cannot be had, digits take its place
+    everywhere, and where another chapter's own data set cannot, they do in that chapter. An edition
+    in another language than English has a folder of its own in `out`, and a link there and back.
     Raises InputError for an unknown profile or parameter and for a folder that is not a report's,
     ReportError for a cell that fails.
     """
@@ -79,6 +84,7 @@ def publish(
     check_parameters(wanted, notebooks)
     _check_out(out)
     wanted["dataset"], banner = _available(wanted["dataset"])
+    lacking = {} if wanted["dataset"] else _lacking(notebooks)
     make_folder(out.parent)
     with stoppable(), _workplace(out) as folder:
         new, aside = folder / "report", folder / "previous"
@@ -86,7 +92,10 @@ def publish(
         if out.exists():
             _replace(out, aside, aside)  # and back: a mount point says no before the chapters run
         given = {name: value for name, value in wanted.items() if value is not None}
-        done = execute_all(notebooks, given, folder, new / "figures")
+        swapped = dict.fromkeys(lacking, "digits")
+        done = execute_all(notebooks, given, folder, new / "figures", swapped)
+        for name, title in lacking.items():
+            done[name].cells.insert(1, new_markdown_cell(f"> {gettext(LACKING.format(title))}"))
         _write_report(done, new, banner, _footer(wanted), solutions)
         _check_out(out)  # again: the notebooks took their time
         _link_editions(out, new)
@@ -130,6 +139,19 @@ def _available(dataset: str | None) -> tuple[str | None, str | None]:
         print(f"{error}; going on with digits", file=sys.stderr)
         return "digits", gettext(BANNER)
     return dataset, None
+
+
+def _lacking(notebooks: Mapping[str, NotebookNode]) -> dict[str, str]:
+    """Return the chapters whose own data set cannot be had, and what that is called."""
+    found = {}
+    for name, nb in notebooks.items():
+        try:
+            if (own := own_dataset(nb)) != "fashion-mnist":
+                data.load_dataset(own)
+        except data.DownloadError as error:
+            print(f"{error}; {name} goes on with digits", file=sys.stderr)
+            found[name] = data.DATASETS[own].title
+    return found
 
 
 def _check_out(out: Path) -> None:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import matplotlib
@@ -51,20 +52,22 @@ class _Kernel(AsyncKernelManager):
 
 
 def execute_all(
-    notebooks: dict[str, NotebookNode], parameters: Mapping[str, Any], folder: Path, figures: Path
-) -> dict[str, NotebookNode]:
+    notebooks: dict[str, NotebookNode], parameters: Mapping[str, Any], folder: Path, figures: Path,
+    datasets: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, NotebookNode]:  # fmt: skip
     """Return every notebook executed; progress goes to standard error, figures to `figures`.
 
     Each takes those of the parameters that it has, and works in a folder of its own below
-    `folder`. Raises ReportError for a cell that fails or a kernel that dies, KeyboardInterrupt
-    if told to.
+    `folder`; `datasets` are those of single notebooks. Raises ReportError for a cell that fails or
+    a kernel that dies, KeyboardInterrupt if told to.
     """
     done, _Kernel.environment = {}, _environment(folder, figures)
     for number, (name, nb) in enumerate(notebooks.items(), 1):
         print(f"[{number}/{len(notebooks)}] {name} …", end=" ", file=sys.stderr, flush=True)
         start = time.perf_counter()
         try:
-            done[name] = _execute(name, nb, parameters, folder / name)
+            own = {"dataset": datasets[name]} if name in datasets else {}
+            done[name] = _execute(name, nb, {**parameters, **own}, folder / name)
         finally:
             print(f"{time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
     return done
@@ -136,6 +139,12 @@ def quick_values(nb: NotebookNode) -> dict[str, Any]:
     values = {name: ast.literal_eval(value) for name, value in found}
     # papermill would inject a tuple as text
     return {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}
+
+
+def own_dataset(nb: NotebookNode) -> str:
+    """Return the data set that a notebook is on if none is given."""
+    found = re.search(r"""^dataset = (["'])(.+?)\1""", _parameters_source(nb), re.MULTILINE)
+    return found[2] if found else "fashion-mnist"
 
 
 def _parameter_names(nb: NotebookNode) -> set[str]:

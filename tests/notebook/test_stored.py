@@ -57,3 +57,8 @@ def test_a_table_comes_with_what_is_said_of_it():
     runs = stored("simard")
     assert len(runs) == 20
     assert runs.query("seed == 0").attrs == json.loads((RESULTS / "simard.json").read_text())
+
+
+def test_curves_are_read_as_well():
+    curves = stored("simard-curves")
+    assert {"seed", "epoch", "train_accuracy"} <= set(curves)

@@ -291,6 +291,22 @@ def test_a_chosen_data_set_is_never_swapped(project: Path, monkeypatch: pytest.M
         book.publish("quick", "mnist", project / "out")
 
 
+def test_a_chapter_whose_own_data_cannot_be_had_goes_on_with_digits(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    known = {"fashion-mnist": print, "cifar-10": _unreachable}
+    monkeypatch.setattr(data, "load_dataset", lambda name: known[name](name))
+    own = code('dataset = "cifar-10"', "parameters")
+    put(project, "02_colour", text("# Colour\n\nWhich?"), own, code("print('it is', dataset)"))
+    page = soup(book.publish("quick", out=project / "out").parent / "02_colour.html")
+    assert "it is digits" in page.main.get_text()
+    assert page.blockquote.get_text().strip().startswith("CIFAR-10 was neither at hand nor")
+    assert soup(project / "out" / "01_data.html").blockquote is None
+    assert "cifar-10 answered; 02_colour goes on with digits" in capsys.readouterr().err
+    pdf = pdf_text(project / "out" / "nnlib-report.pdf")
+    assert "CIFAR-10 was neither" in pdf
+
+
 def test_no_notebooks_is_an_error_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(book, "project_root", lambda: tmp_path)
     with pytest.raises(ValueError, match="no notebooks in"):
