@@ -70,9 +70,10 @@ def load_dataset(
 
     name: fashion-mnist, mnist, cifar-10, digits, or else (`./mnist`, say) a folder holding four
     IDX files by their official names or nearly so, `.gz` or not, with images of any size, or
-    pictures, a subfolder a class (`nnlib.folder` says more). `val_size` images (None: one twelfth
-    of all, and one at least) are drawn class by class, so that both parts keep the proportions;
-    where a folder has a val/, from that (None: all of it), and its rows follow the training rows.
+    pictures, a subfolder a class (`nnlib.pictures.folder` says more). `val_size` images (None: one
+    twelfth of all, and one at least) are drawn class by class, so that both parts keep the
+    proportions; where a folder has a val/, from that (None: all of it), and its rows follow the
+    training rows.
     `train_size` keeps that many of the rest, likewise. Rows stay in the file's order. Pictures are
     scaled and cropped to `image_size`, h = w or (h, w) or "32x24", and must have one size without
     it. The test files are not opened, but for pictures the first time, which are decoded all at
@@ -126,7 +127,7 @@ def _read(name: str | os.PathLike, test: bool, image_size: tuple[int, int] | Non
     In a folder of IDX files, the classes are the numbers from 0 to the largest training label.
     """
     if holds_pictures(name):
-        from nnlib.folder import load_pictures
+        from nnlib.pictures.folder import load_pictures
 
         return load_pictures(full_name(name), test, image_size)
     if image_size:

@@ -172,7 +172,7 @@ def test_without_its_data_a_model_predicts_as_ever(run: Path, tmp_path: Path) ->
 def test_a_net_that_sees_colours_is_shown_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nnlib.folder.project_root", lambda: tmp_path)
+    monkeypatch.setattr("nnlib.pictures.folder.project_root", lambda: tmp_path)
     shades = {"blue": (20, 30, 200), "red": (220, 20, 10)}
     rng = np.random.default_rng(0)
     for name, shade in shades.items():

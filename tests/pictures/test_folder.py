@@ -18,10 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from nnlib import folder as pictures
 from nnlib import load_dataset, load_test_split
 from nnlib.cli import main
 from nnlib.data import read_size
+from nnlib.pictures import folder as pictures
 
 
 @pytest.fixture(autouse=True)
@@ -522,7 +522,8 @@ def test_without_a_cache_it_works_and_is_said(tmp_path, decoded, project, monkey
 READER = """
 import sys
 from pathlib import Path
-from nnlib import folder, load_dataset, load_test_split
+from nnlib import load_dataset, load_test_split
+from nnlib.pictures import folder
 folder.project_root = lambda: Path(sys.argv[2])
 sys.stdin.readline()  # both start together
 print(load_dataset(sys.argv[1]).sha256, len(load_test_split(sys.argv[1])))

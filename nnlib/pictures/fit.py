@@ -25,8 +25,8 @@ import numpy as np
 from PIL import Image, ImageOps
 from scipy import ndimage
 
-from nnlib import folder
 from nnlib.checks import InputError
+from nnlib.pictures import folder
 
 BOXES = {"mnist": 20 / 28, "digits": 1.0, "fashion-mnist": 1.0}  # the part of the frame to fill
 STROKES = ("mnist", "digits")  # sets of what a pen draws

@@ -302,7 +302,7 @@ def test_a_picture_in_colour_covers_the_frame(kind: str, shape, tmp_path: Path) 
 def test_a_picture_in_colour_is_as_a_folder_of_pictures_reads_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nnlib.folder.project_root", lambda: tmp_path)
+    monkeypatch.setattr("nnlib.pictures.folder.project_root", lambda: tmp_path)
     rng = np.random.default_rng(0)
     for k, part in enumerate(("train", "train", "test")):
         place = tmp_path / "set" / part / "x"
