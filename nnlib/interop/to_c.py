@@ -8,7 +8,6 @@ the same in every file stands in net.c.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -65,7 +64,7 @@ def write(model: MLP, path: Path) -> str:
     about = "\n * ".join(f"{name}: {text}" for name, text in described(model).items())
     named = {"about": _inert(about), "file": _inert(path.name), "stack": 4 * sum(hidden)}
     text = [HEAD.format(classes=classes, **named)]
-    scales: dict[str, Any] = vars(model.scaling) | ({"zero": 0, "one": 1} if hidden else {})
+    scales = vars(model.scaling) | ({"zero": 0, "one": 1} if hidden else {})
     text += [_array(name, np.float32(value)) for name, value in scales.items()]
     for number, step in enumerate(steps, start=1):
         weights = in_float32({f"W{number}": step.W, f"b{number}": step.b})

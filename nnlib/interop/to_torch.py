@@ -66,5 +66,4 @@ def _scaled(model: MLP) -> str:
     offset, factor = model.scaling.offset, model.scaling.factor
     if not isinstance(offset, tuple):
         return f"(x - {offset!r}) * {factor!r}"
-    colours = f"x.unflatten(1, (-1, {len(offset)}))"
-    return f"(({colours} - tensor({offset!r})) * tensor({factor!r})).flatten(1)"
+    return f"((x.unflatten(1, (-1, 3)) - tensor({offset!r})) * tensor({factor!r})).flatten(1)"
