@@ -423,6 +423,7 @@ def _colour() -> Study:
         replace(each, config=replace(each.config, val_size=5000), seeds=(0,), late=True,
                 labels=each.labels | {"held_out": 5000}, note=HELD_OUT)
         for each in best
+        if each.minutes == 5
     ]  # fmt: skip
     together = [
         Group({"group": "one recipe"} | {n: each.columns[n] for n in ("data", "recipe", "minutes")},

@@ -6,11 +6,12 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from experiments import store
+from experiments import catalogue, store
 from experiments.catalogue import AS_PUBLISHED, REPORTS, STUDIES
 from experiments.readings import READINGS
 from experiments.searches import Searches
 from experiments.store import Store
+from experiments.study import TITLES
 from nnlib.files import load_tensors, project_root, read_json
 
 FRONTIER, ABLATION = STUDIES["frontier"], STUDIES["ablation"]
@@ -114,6 +115,16 @@ def test_the_ablation_changes_one_thing_at_a_time() -> None:
         assert len(changed - own - {"flip"}) == (recipe.labels["recipe"] != "all"), recipe
 
 
+def test_in_colour_a_group_differs_in_what_it_is_called_after() -> None:
+    free = {"depth": {"hidden"}, "change": {*catalogue.STILL, *catalogue.CHANGES["and light"]}}
+    for group, may in free.items():
+        recipes = [r for r in STUDIES["colour"].recipes if r.labels["group"] == group]
+        configs = [recipe.config.as_dict() for recipe in recipes]
+        assert len({str(config) for config in configs}) == len(recipes)
+        assert {name for c in configs for name in c if c[name] != configs[0][name]} <= may
+        assert all(recipe.seeds == tuple(range(5)) for recipe in recipes)
+
+
 # --- what is stored
 
 
@@ -126,10 +137,11 @@ def test_all_of_a_study_is_stored_and_its_answers_give_its_accuracies(name) -> N
     curves = pd.read_csv(store.folder() / f"{name}-curves.csv")
     assert list(about["columns"]) == list(table.columns) == list(kept.columns)
     assert list(about["curves"]) == list(curves.columns)
-    assert table["data"].isin(["Fashion-MNIST", "MNIST"]).all()
+    assert table["data"].isin(TITLES.values()).all()
     answers, _ = load_tensors(store.folder() / f"{name}-answers.safetensors")
+    names = {title: data for data, title in TITLES.items()}
     for row in table.itertuples():
-        truth = answers[f"truth/{row.data.lower()}"]
+        truth = answers[f"truth/{names[row.data]}"]
         assert (answers[row.answers] == truth).mean() == pytest.approx(row.test_accuracy)
 
 
