@@ -76,7 +76,7 @@ def test_choices_are_read_in_the_type_of_their_field(text, expected):
         ("lr=1", "'' is not a number"),
         ("lr=1:2:cubic", "unknown kind of range 'cubic'"),
         ("lr", "cannot read 'lr'"),
-        ("colour=1:2", "unknown hyperparameter 'colour': use one of hidden, activation"),
+        ("shade=1:2", "unknown hyperparameter 'shade': use one of hidden, activation"),
         ("dataset=1:2", "dataset cannot be varied"),
         ("seed=1:2", "seed cannot be varied"),
         ("activation=1:2", "activation has no order"),
@@ -402,7 +402,7 @@ def test_a_study_of_another_search_is_not_mixed_with_this_one(change, says, tmp_
     [
         ("--range lr=0.5:0.1", r"the low end 0\.5 exceeds the high end 0\.1"),
         ("--range lr=0:0.1:log", "a log range must begin above 0, got 0"),
-        ("--range colour=0:1", "unknown hyperparameter 'colour'"),
+        ("--range shade=0:1", "unknown hyperparameter 'shade'"),
         ("--range lr=0.1:0.5 --trials 0", "trials must be a whole number >= 1, got 0"),
         (
             "--range lr=0.1:0.4 --out done",
