@@ -53,14 +53,6 @@ needs_official = pytest.mark.skipif(
 )
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Tests that share a module's fixture share a process, too: it is made once, not in each.
-
-    Of the others the longest comes first: beside it, other processes have all the rest to do.
-    """
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest test: beside it, other workers have all the rest to do."""
     items.sort(key=lambda item: "test_quick_report" not in item.nodeid)
-    for item in items:
-        definitions = item._fixtureinfo.name2fixturedefs.values()
-        if any(each[-1].scope == "module" for each in definitions):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
