@@ -288,14 +288,14 @@ UNLIKE = {
     "smoothed labels": replace(MNIST, hidden=(800, 800), label_smoothing=0.1, epochs=340),
 }  # fmt: skip
 ON_ALL = "Trained on all 60,000 images, after the recipe was chosen; weights of the last epoch."
-HELD_OUT = "The same recipe on 55,000 images, judged on the other 5,000 after every epoch."
+HELD_OUT = "The same recipe on 5,000 images fewer, which judge it after every epoch."
 
 
 def _candidate(group: str, recipe: str, minutes: int, config: TrainConfig, **more: Any) -> Recipe:
     labels = {"group": group, "recipe": recipe, "minutes": minutes, "held_out": config.val_size}
-    readings = (AS_TRAINED, "many views")
-    note = HELD_OUT if config.val_size else ON_ALL
-    return Recipe(config, labels, readings=readings, minutes=minutes, note=note, **more)
+    usual = {"readings": (AS_TRAINED, "many views"), "note": ON_ALL}
+    noted = {"note": HELD_OUT} if config.val_size else {}
+    return Recipe(config, labels, minutes=minutes, **usual | more | noted)
 
 
 def _best(minutes: int, recipe: str, config: TrainConfig) -> Iterator[Recipe]:
@@ -307,12 +307,17 @@ def _best(minutes: int, recipe: str, config: TrainConfig) -> Iterator[Recipe]:
     yield _candidate("best", recipe, minutes, held_out, seeds=(0,), late=True)
 
 
+def _all_seeds(recipe: Recipe) -> Group:
+    """Return the nets of one recipe, which answer together."""
+    about = {name: recipe.columns[name] for name in ("data", "recipe", "minutes")}
+    return Group({"group": "one recipe"} | about, (recipe,))
+
+
 def _groups(best: list[Recipe], unlike: list[Recipe]) -> Iterator[Group]:
     """Yield the nets that answer together: those of one recipe, all of them, and unlike ones."""
     whole = [recipe for recipe in best if not recipe.labels["held_out"]]
     for recipe in whole:
-        about = {name: recipe.columns[name] for name in ("data", "recipe", "minutes")}
-        yield Group({"group": "one recipe"} | about, (recipe,))
+        yield _all_seeds(recipe)
     for data in (TITLES[config.dataset] for config in (FASHION, MNIST)):
         mixed = {"data": data, "recipe": "several"}
         own = [recipe for recipe in whole if recipe.columns["data"] == data]
@@ -412,24 +417,17 @@ def _colour() -> Study:
     """Return the study of colour: what depth and augmentation are worth, and the best of them."""
 
     def recipe(group: str, name: str, config: TrainConfig, minutes: int = 2, **more: Any) -> Recipe:
-        labels = {"group": group, "recipe": name, "minutes": minutes, "held_out": config.val_size}
         views = (AS_TRAINED, "many views") if group == "best" and config.flip else (AS_TRAINED,)
-        return Recipe(config, labels, readings=views, minutes=minutes, **more)
+        return _candidate(group, name, minutes, config, readings=views, note="", **more)
 
     depth = [recipe("depth", n, replace(COLOUR, hidden=hidden)) for n, hidden in DEPTHS.items()]
     change = [recipe("change", n, replace(COLOUR, **changed)) for n, changed in CHANGES.items()]
     best = [recipe("best", name, config, minutes) for minutes, name, config in LONGER]
     judged = [
-        replace(each, config=replace(each.config, val_size=5000), seeds=(0,), late=True,
-                labels=each.labels | {"held_out": 5000}, note=HELD_OUT)
-        for each in best
-        if each.minutes == 5
-    ]  # fmt: skip
-    together = [
-        Group({"group": "one recipe"} | {n: each.columns[n] for n in ("data", "recipe", "minutes")},
-              (each,))
-        for each in best
-    ]  # fmt: skip
+        recipe("best", name, replace(config, val_size=5000), minutes, seeds=(0,), late=True)
+        for minutes, name, config in LONGER
+        if minutes == 5
+    ]
     return Study(
         "Colour: nets on CIFAR-10 as JPEG files, a public copy whose bytes are not the official.",
         {
@@ -439,7 +437,7 @@ def _colour() -> Study:
             "held_out": "images that judge it after every epoch, and are not trained on",
         },
         (*depth, *change, *best, *judged),
-        tuple(together),
+        tuple(map(_all_seeds, best)),
     )
 
 
