@@ -31,7 +31,7 @@ from nnlib.images import is_pixels
 PIECE = 2**16  # pixels handled at a time: what a piece needs stays in a core's own cache
 ONE_THREAD = 10**5  # multiplications in a matrix product that BLAS does not share among threads
 LIGHT = ("brightness", "contrast", "colour")
-GREY = np.array([0.299, 0.587, 0.114], np.float32)  # shares of red, green and blue
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue
 SIGMA = 4.0  # pixels: how smooth elastic displacements are, as Simard's
 Array = np.ndarray
 Size = tuple[int, int]  # (h, w) in pixels
@@ -89,7 +89,7 @@ class Augment:
 
     @property
     def _light(self) -> bool:
-        return bool(self.brightness or self.contrast or self.colour)
+        return any(getattr(self, name) for name in LIGHT)
 
     @property
     def _warps(self) -> bool:
@@ -311,12 +311,12 @@ def _cover(images: Array, side: int, rng: np.random.Generator) -> None:
 def lit(images: Array, brightness: Array, contrast: Array, colour: Array) -> Array:
     """Return images in another light, by factors (N,); see `Augment`."""
     each = (-1, *[1] * (images.ndim - 1))
-    shade = images @ GREY if images.ndim == 4 else images.astype(np.float32)  # (N, h, w)
+    shade = images @ LUMA if images.ndim == 4 else images.astype(np.float32)  # (N, h, w)
     mean = shade.mean(axis=(1, 2))  # (N,)
     lift = (brightness * (1 - contrast) * mean).reshape(each)
     z = images * (brightness * contrast).reshape(each) + lift  # float32
     if images.ndim == 4:  # grey(z) is a mean of its channels, and follows them
-        z += (1 - colour).reshape(each) * ((z @ GREY)[..., None] - z)
+        z += (1 - colour).reshape(each) * ((z @ LUMA)[..., None] - z)
     return np.rint(z.clip(0, 255)).astype(np.uint8)
 
 

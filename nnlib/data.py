@@ -133,7 +133,7 @@ def _read(name: str | os.PathLike, test: bool, image_size: tuple[int, int] | Non
     if image_size:
         raise InputError(f"image size is for folders of pictures, {name} has its own: leave it out")
     paths = list(fetch(name, TEST_FILES if test else TRAIN_FILES).values())
-    known = DATASETS.get(str(name)) if name in DATASETS else None
+    known = DATASETS[str(name)] if name in DATASETS else None
     if not paths:
         return Content(*_read_digits(test), DATASETS["digits"].classes, "scikit-learn")
     source = str(paths[0].parent)

@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -302,20 +302,25 @@ class _Bounded(io.BytesIO):
         return super().write(piece)
 
 
+def bar(**about: Any) -> Any:
+    """Return a bar of tqdm's, which is silent where nobody looks and where that is asked for."""
+    from tqdm import tqdm
+
+    return tqdm(**about, disable=os.environ.get("TQDM_DISABLE") == "1" or None)
+
+
 def _receive(url: str, title: str) -> bytes:
     """Return what a server sends. Into memory: nothing half-written can stay on the disk.
 
     Hence pooch's downloader without its `retrieve`, whose temporary file outlives a kill.
     """
     from pooch import HTTPDownloader
-    from tqdm import tqdm
 
-    quiet = os.environ.get("TQDM_DISABLE") == "1" or None  # None: where nobody looks
     # total=1 until the length is known: pooch asks whether the bar is true, and tqdm counts
-    bar = tqdm(desc=title, total=1, unit="B", unit_scale=True, disable=quiet)
+    shown = bar(desc=title, total=1, unit="B", unit_scale=True)
     identity = {"Accept-Encoding": "identity"}  # the files are packed already
-    get = HTTPDownloader(bar, chunk_size=2**16, timeout=TIMEOUT, headers=identity)
-    with _Bounded() as received, bar:
+    get = HTTPDownloader(shown, chunk_size=2**16, timeout=TIMEOUT, headers=identity)
+    with _Bounded() as received, shown:
         get(url, received, None)
         return received.getvalue()
 

@@ -53,7 +53,7 @@ def load_picture(path: str | os.PathLike, shape: tuple[int, ...], dataset: str =
     try:
         with Image.open(path) as image:
             if len(shape) == 3:
-                return np.array(folder.upright(image, (shape[0], shape[1])).convert("RGB"))
+                return _in_colour(image, shape)
             return fit_picture(_grey(image), shape, dataset)
     except FileNotFoundError:
         raise InputError(f"picture {path} does not exist: name a PNG or JPEG file") from None
@@ -89,8 +89,7 @@ def fit_picture(grey: np.ndarray, shape: tuple[int, ...], dataset: str = "") -> 
     cover the frame, and the middle cut out.
     """
     if len(shape) == 3:
-        image = Image.fromarray(grey).convert("RGB")
-        return np.array(ImageOps.fit(image, (shape[1], shape[0]), Image.Resampling.BILINEAR))
+        return _in_colour(Image.fromarray(grey), shape)
     if np.ptp(grey) == 0:
         raise InputError(NOTHING)
     if grey.shape == tuple(shape):
@@ -103,6 +102,11 @@ def fit_picture(grey: np.ndarray, shape: tuple[int, ...], dataset: str = "") -> 
     ink = _resized(drawn, min(BOXES.get(dataset, 1.0) * np.array(shape) / drawn.shape))
     small = np.rint(ink * (255 / ink.max())).astype(np.uint8)  # a thin pen fades when it shrinks
     return _place(small, shape, weights=small if dataset == "mnist" else np.ones_like(small))
+
+
+def _in_colour(image: Image.Image, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a picture as a folder of pictures would have it: uint8 (height, width, 3)."""
+    return np.array(folder.upright(image, (shape[0], shape[1])).convert("RGB"))
 
 
 def _drawn(grey: np.ndarray, strokes: bool) -> np.ndarray:

@@ -27,7 +27,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from nnlib import checks
 from nnlib.checks import InputError
 from nnlib.files import load_tensors, make_folder, project_root, reading, save_tensors, sha256
-from nnlib.sources import SUFFIXES, Content, content_sum
+from nnlib.sources import SUFFIXES, Content, bar, content_sum
 
 PARTS = {"train": 0, "val": 1, "valid": 1, "validation": 1, "test": 2}
 UNSEEN = (".", "__MACOSX")  # how names begin of what nobody has put there
@@ -188,7 +188,6 @@ def decode(
 
 def _each(pool: ThreadPool, title: str, work: Callable, *arguments: Iterable) -> list:
     """Return what `work` makes of each picture, or the error that it ends with, under a bar."""
-    from tqdm import tqdm
 
     def attempt(given: tuple) -> Any:
         try:
@@ -197,9 +196,8 @@ def _each(pool: ThreadPool, title: str, work: Callable, *arguments: Iterable) ->
             return error
 
     given = list(zip(*arguments, strict=True))
-    quiet = os.environ.get("TQDM_DISABLE") == "1" or None  # None: where nobody looks
-    bar = {"desc": title, "total": len(given), "unit": "file", "leave": False, "disable": quiet}
-    return list(tqdm(pool.imap(attempt, given, chunksize=16), **bar))
+    found = pool.imap(attempt, given, chunksize=16)
+    return list(bar(iterable=found, desc=title, total=len(given), unit="file", leave=False))
 
 
 def _must_be_read(paths: list[str], found: list) -> None:
