@@ -11,14 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import nbclient
 import nbformat
 import numpy as np
 import pytest
 from bs4 import BeautifulSoup
 from conftest import needs_official, striped
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.utils.capture import capture_output
+from IPython.utils.capture import CapturedIO, capture_output
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
@@ -158,22 +157,27 @@ def needed(nb: NotebookNode) -> list[NotebookNode]:
     return kept[::-1]
 
 
-def run(path: Path, dataset: str, folder: Path) -> dict[str, list[NotebookNode]]:
-    """The outputs of the exercises' cells by id, after a run with the quick profile."""
-    nb = read(path)
-    values = quick_values(nb) | {"dataset": dataset}
-    cells = needed(nb)
-    after = next(i for i, c in enumerate(cells) if "parameters" in tags_of(c)) + 1
-    given = "\n".join(f"{name} = {value!r}" for name, value in values.items())
-    small = new_notebook(cells=[*cells[:after], new_code_cell(given), *cells[after:]])
-    resources = {"metadata": {"path": str(folder)}}
-    done = nbclient.NotebookClient(small, timeout=120, resources=resources).execute()
-    return {cell.id: cell.outputs for cell in done.cells}
+@pytest.fixture
+def shell() -> Iterator[InteractiveShell]:
+    """What runs a notebook's cells, in this process."""
+    yield InteractiveShell.instance()
+    InteractiveShell.clear_instance()
 
 
-def verdicts_of(outputs: list[NotebookNode]) -> Iterator[str]:
-    for output in outputs:
-        assert output.output_type == "display_data", output
+def run(path: Path, dataset: str, shell: InteractiveShell) -> dict[str, CapturedIO]:
+    """What the exercises' cells show by id, in a run with the quick profile."""
+    nb, shown = read(path), {}
+    for cell in needed(nb):
+        with capture_output() as shown[cell.id]:
+            shell.run_cell(cell.source).raise_error()
+        if "parameters" in tags_of(cell):
+            shell.push(quick_values(nb) | {"dataset": dataset})
+    return shown
+
+
+def verdicts_of(shown: CapturedIO) -> Iterator[str]:
+    assert not shown.stdout
+    for output in shown.outputs:
         text = output.data.get("text/markdown", "")
         if found := re.match(r'<div class="alert alert-\w+">\n\n\*\*(.+?)\*\* \S', text):
             yield KINDS[found[1]]
@@ -190,15 +194,16 @@ def verdicts_of(outputs: list[NotebookNode]) -> Iterator[str]:
 )
 @every_notebook
 def test_solutions_pass_and_first_forms_do_not(
-    path: Path, dataset: str, tmp_path: Path, own_folder: Path
+    path: Path, dataset: str, tmp_path: Path, own_folder: Path, shell: InteractiveShell, monkeypatch
 ):
-    outputs = run(path, str(own_folder) if dataset == "own" else dataset, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    shown = run(path, str(own_folder) if dataset == "own" else dataset, shell)
     for exercise in exercises_of(read(path)):
         (answer,), solution = exercise.answer, exercise.solution[-1]
-        first = list(verdicts_of(outputs[answer.id]))
+        first = list(verdicts_of(shown[answer.id]))
         assert first == ["open" if "None" in answer.source else "wrong"], exercise.number
-        told = [str(output.get("data")) for output in outputs[solution.id]]
-        assert list(verdicts_of(outputs[solution.id])) == ["right"], (exercise.number, told)
+        told = [str(output.data) for output in shown[solution.id].outputs]
+        assert list(verdicts_of(shown[solution.id])) == ["right"], (exercise.number, told)
 
 
 # ---------------------------------------------------------------- each mistake has its hint
@@ -541,15 +546,13 @@ def test_a_readers_code_that_stops_is_told_its_line():
     assert "`raise KeyError(\"nothing here\")`, with `KeyError: 'nothing here'`" in told
 
 
-def test_what_a_cell_shows(capsys: pytest.CaptureFixture):
-    shell = InteractiveShell.instance()
+def test_what_a_cell_shows(shell: InteractiveShell):
     with capture_output() as shown:
         shell.run_cell("from nnlib import exercises; exercises.check_seeds(1, 1.0, 0.5)")
     (output,) = shown.outputs
     assert output.data["text/markdown"].startswith(
         '<div class="alert alert-warning">\n\n**✗ Not yet.** A single run'
     )
-    InteractiveShell.clear_instance()
 
 
 # ---------------------------------------------------------------- exported
