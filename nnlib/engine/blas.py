@@ -7,7 +7,7 @@ interpreter's lock until they are done. `scipy.linalg.cython_blas` gives the rou
 import ctypes
 from collections.abc import Callable
 from ctypes import c_char_p, c_int, c_void_p, py_object
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -28,11 +28,12 @@ def _routine(name: str) -> Callable:
     return ctypes.CFUNCTYPE(None)(at(capsule, kind(capsule)))
 
 
-def _operand(x: Array) -> tuple[Any, Any]:
-    """Return how BLAS, which counts columns first, is to read a matrix: turned or not, its step."""
+def _operand(x: Array) -> tuple[Any, Any, Any]:
+    """Return how BLAS, which counts columns first, reads a matrix: turned or not, where, step."""
     turned = x.strides[0] != x.itemsize
     rows, step = (x.shape[1], x.strides[0]) if turned else (x.shape[0], x.strides[1])
-    return ctypes.c_char(b"T" if turned else b"N"), c_int(max(step // x.itemsize, rows, 1))
+    letter, step = ctypes.c_char(b"T" if turned else b"N"), max(step // x.itemsize, rows, 1)
+    return ctypes.byref(letter), x.ctypes.data_as(c_void_p), ctypes.byref(c_int(step))
 
 
 def product(a: Array, b: Array, c: Array) -> Callable[[float, float], None]:
@@ -43,19 +44,17 @@ def product(a: Array, b: Array, c: Array) -> Callable[[float, float], None]:
     if c.strides[0] != c.itemsize:  # cᵀ = bᵀ aᵀ moves no data
         a, b, c = b.T, a.T, c.T
     letter, real = KINDS[c.dtype.char]
-    (turn_a, step_a), (turn_b, step_b), (_, step_c) = map(_operand, (a, b, c))
-    m, n, k, alpha, beta = c_int(len(a)), c_int(len(b.T)), c_int(len(b)), real(), real()
-    kept = (
-        turn_a, turn_b, m, n, k, alpha, a, step_a, b, step_b, beta, c, step_c,
+    (turn_a, at_a, step_a), (turn_b, at_b, step_b), (_, at_c, step_c) = map(_operand, (a, b, c))
+    alpha, beta = real(), real()
+    numbers = (*map(c_int, (*c.shape, len(b))), alpha, beta)
+    m, n, k, at_alpha, at_beta = map(ctypes.byref, numbers)
+    gemm = partial(
+        _routine(letter + "gemm"),
+        turn_a, turn_b, m, n, k, at_alpha, at_a, step_a, at_b, step_b, at_beta, at_c, step_c,
     )  # fmt: skip
-    gemm = _routine(letter + "gemm")
-    where = [
-        c_void_p(each.ctypes.data if isinstance(each, Array) else ctypes.addressof(each))
-        for each in kept
-    ]
 
-    def multiply(by: float, keep: float, kept: tuple = kept) -> None:
+    def multiply(by: float, keep: float) -> None:
         alpha.value, beta.value = by, keep
-        gemm(*where)
+        gemm()
 
     return multiply
