@@ -87,7 +87,7 @@ test: env  ## linters, types, imports and all tests, the quick report among them
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(BIN)/lint-imports --no-cache --no-logo
-	$(PY) -m pytest --numprocesses=2 --dist=worksteal
+	$(PY) -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
 test-slow: env  ## the long proofs
 	$(PY) -m pytest -m slow $(ARGS)

@@ -53,6 +53,10 @@ needs_official = pytest.mark.skipif(
 )
 
 
+LONGEST = "quick_report", "lab", "alive", "cluster", "search", "report", "live", "search_kill"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest test: beside it, other workers have all the rest to do."""
-    items.sort(key=lambda item: "test_quick_report" not in item.nodeid)
+    """Begin with the files that take longest: beside them, other workers have the rest to do."""
+    order = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
