@@ -5,16 +5,14 @@ is checked here is that of the same file, as other libraries have it. Of what is
 sum is published: files that somebody has unpacked are judged by their form alone.
 """
 
-import gzip
 import io
 import tarfile
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from nnlib.checks import InputError
+from nnlib.files import unpacking
 
 FOLDER = "cifar-10-batches-bin"  # in the archive
 TRAIN_FILES, TEST_FILES = tuple(f"data_batch_{n}.bin" for n in range(1, 6)), ("test_batch.bin",)
@@ -44,17 +42,10 @@ def read_cifar(paths: Sequence[Path], test: bool) -> tuple[np.ndarray, np.ndarra
 
 def _parts(path: Path, files: Sequence[str]) -> list[np.ndarray]:
     """Return the records (n, 3073) of a file, or of each of those files in an archive."""
-    try:
-        with open(path, "rb") as stream:
-            packed = stream.read(2) == b"\x1f\x8b"  # as every gzip file begins
-            stream.seek(0)
-            raw = (gzip.GzipFile(fileobj=stream) if packed else stream).read(MOST + 1)
-        if len(raw) > MOST:
+    with unpacking(path, "CIFAR-10") as (stream, _):
+        if len(raw := stream.read(MOST + 1)) > MOST:
             raise ValueError(f"it holds more than {MOST:,} bytes")
         return [_records(part) for part in ([raw] if path.name in files else _taken(raw, files))]
-    except (ValueError, OSError, EOFError, zlib.error, tarfile.TarError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise InputError(f"cannot use {path} as CIFAR-10: {reason}; replace the file") from error
 
 
 def _taken(raw: bytes, files: Sequence[str]) -> Iterator[memoryview]:
