@@ -1,6 +1,7 @@
 """Data sets: loaded, and split into training and validation images the same way every time.
 
-Where the files come from and why they are the right ones is the business of `sources`.
+Where the files come from and why they are the right ones is the business of `sources`, what is in
+them that of `formats`.
 """
 
 import math
@@ -15,13 +16,18 @@ import numpy as np
 
 from nnlib import checks
 from nnlib.checks import InputError
-from nnlib.cifar import read_cifar
+from nnlib.formats import content_sum, read_cifar, read_idx
 from nnlib.images import Split
-from nnlib.sources import DATASETS as DATASETS
-from nnlib.sources import TEST_FILES, TRAIN_FILES, Content, content_sum, fetch, read_idx
+from nnlib.sources import (
+    DATASETS,
+    TEST_FILES,
+    TRAIN_FILES,
+    Content,
+    fetch,
+    full_name,
+    holds_pictures,
+)
 from nnlib.sources import DownloadError as DownloadError
-from nnlib.sources import full_name as full_name
-from nnlib.sources import holds_pictures as holds_pictures
 
 MOST_SIDE = 2**12  # pixels
 DIGITS_TEST = 297  # of scikit-learn's 1,797 images, the last ones

@@ -6,7 +6,6 @@ safetensors with JSON metadata, never pickles, because a pickle is a program.
 """
 
 import errno
-import gzip
 import hashlib
 import json
 import math
@@ -14,14 +13,12 @@ import os
 import re
 import secrets
 import signal
-import tarfile
 import tempfile
 import threading
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -39,8 +36,6 @@ HINTS = {  # what to do about the system's complaints that the user can mend
     errno.EACCES: "change its permissions, or choose another place",
     errno.EPERM: "change its permissions, or choose another place",
 }
-DEFLATE_RATIO = 1032  # no gzip file unpacks to more than this many times its size
-DAMAGED = OSError, ValueError, EOFError, MemoryError, RecursionError, zlib.error, tarfile.TarError
 METADATA_KEY = "nnlib"  # one key only: safetensors does not keep the order of several
 
 
@@ -87,25 +82,6 @@ def reading(
 def writing(path: str | os.PathLike, what: str = "the file") -> AbstractContextManager[Path]:
     """Do as `reading` where something is written."""
     return reading(path, f"write {what}", "choose another place")
-
-
-@contextmanager
-def unpacking(path: str | os.PathLike, form: str) -> Iterator[tuple[IO[bytes], int]]:
-    """Yield the content of a file, be it packed by gzip or not, and how many bytes it can be.
-
-    `form` says what it should be; what is found wrong inside becomes one line about the file.
-    """
-    path = Path(path)
-    try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for
-            raise ValueError("it is not a regular file")
-        with open(path, "rb") as raw:
-            packed, size = raw.read(2) == b"\x1f\x8b", path.stat().st_size
-            raw.seek(0)
-            yield (gzip.GzipFile(fileobj=raw), size * DEFLATE_RATIO) if packed else (raw, size)
-    except DAMAGED as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise InputError(f"cannot use {path} as {form}: {reason}; replace the file") from error
 
 
 def write_atomic(path: str | os.PathLike, data: bytes | str, sync: bool = True) -> None:

@@ -1,17 +1,15 @@
-"""The files of a data set: where they are, how they come, how they are read.
+"""The files of a data set: where they are, and how they come.
 
 Fashion-MNIST and MNIST use the same file names and the same shapes, so one taken for the other
 trains without complaint: every official file is checked by SHA-256 before anything reads it.
 Unpacking, packing anew, browsers and other libraries change the names of files and nothing that
 is in them, so a file is known by a name that is close enough, and by the sum of its content.
-Files of one's own have no published sum, so `read_idx` believes nothing that they say.
 """
 
 import difflib
 import gzip
 import io
 import json
-import math
 import os
 import re
 import zlib
@@ -25,9 +23,9 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from nnlib import cifar
 from nnlib.checks import InputError
-from nnlib.files import make_folder, project_root, reading, sha256, unpacking, write_atomic
+from nnlib.files import make_folder, project_root, reading, sha256, write_atomic
+from nnlib.formats import CIFAR_FOLDER, CIFAR_TEST, CIFAR_TRAIN, MAX_IDX_BYTES
 
 TRAIN_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 TEST_FILES = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -39,10 +37,7 @@ NAMED = re.compile(  # train-images.idx3-ubyte, emnist-letters-test-labels-idx1-
     re.IGNORECASE,
 )
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
-IDX_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4"}  # whole numbers; others are refused
-QMNIST = b"\0\0\x0c\2"  # how its files of labels begin
 
-MAX_IDX_BYTES = 800_000_000  # pixels of one file; larger ones would not fit beside the training
 MAX_DOWNLOAD = 2**28  # bytes; the largest official file has 170 million
 TIMEOUT = (5.0, 10.0)  # seconds: to connect, and between two pieces of an answer
 
@@ -207,8 +202,8 @@ def _file_at_hand(name: str, file: str, sums: tuple[str, ...]) -> Path | None:
 
 def _unpacked(name: str) -> dict[str, Path]:
     """Return the files that somebody has taken out of CIFAR-10's archive, if all are there."""
-    for folder in (place / inner for place in _places(name) for inner in (cifar.FOLDER, "")):
-        paths = {file: folder / file for file in cifar.TRAIN_FILES + cifar.TEST_FILES}
+    for folder in (place / inner for place in _places(name) for inner in (CIFAR_FOLDER, "")):
+        paths = {file: folder / file for file in CIFAR_TRAIN + CIFAR_TEST}
         if all(path.is_file() for path in paths.values()):
             return paths
     return {}
@@ -321,63 +316,3 @@ def _why(error: Exception) -> str:
         return f"HTTP status {response.status_code}"
     kind = type(error).__name__
     return str(error) if isinstance(error, ValueError) else SHORTLY.get(kind, kind)
-
-
-# ---------------------------------------------------------------- IDX files
-
-
-def read_idx(path: str | os.PathLike, ndim: int) -> np.ndarray:
-    """Read an IDX file of bytes with `ndim` axes: images 3, (N, h, w); labels 1, (N,).
-
-    Layout: two zero bytes, 0x08 for unsigned bytes, the number of axes, each axis as a
-    big-endian 32-bit number, then the data (LeCun, Cortes and Burges, the MNIST page). Other
-    whole numbers are taken where they fit into bytes, QMNIST's labels, eight numbers an image,
-    by the first. Packed by gzip or not is told by content. Raises InputError where anything
-    differs, before allocating more than the file could hold.
-    """
-    with unpacking(path, "IDX data") as (stream, capacity):
-        return _parse_idx(stream, ndim, capacity)
-
-
-def _parse_idx(stream: io.BufferedIOBase, ndim: int, capacity: int) -> np.ndarray:
-    """Read header and data from a stream that holds at most `capacity` bytes."""
-    start, expected = stream.read(4), bytes((0, 0, 8, ndim))
-    qmnist = ndim == 1 and start == QMNIST
-    known = len(start) == 4 and start[:2] == b"\0\0" and start[2] in IDX_TYPES
-    if not (known and (qmnist or start[3] == ndim)):
-        raise ValueError(f"it begins with 0x{start.hex()}, not with 0x{expected.hex()}")
-    kind, axes = np.dtype(IDX_TYPES[start[2]]), start[3]
-    header = stream.read(4 * axes)
-    if len(header) < 4 * axes:
-        raise ValueError("it ends within its header")
-    shape = tuple(int(n) for n in np.frombuffer(header, ">u4"))
-    extent = shape if kind.itemsize == 1 else (*shape, kind.itemsize)
-    size = math.prod(extent)  # Python's integers: no overflow
-    described = f"its header claims {' × '.join(map(str, extent))} bytes"
-    if size == 0:
-        raise ValueError(f"{described}, which is nothing")
-    if size > capacity - len(start + header):
-        raise ValueError(f"{described}, more than the file can hold")
-    if size > MAX_IDX_BYTES:
-        raise ValueError(f"{described}, more than the limit of {MAX_IDX_BYTES:,}")
-    if qmnist and shape[1] != 8:
-        raise ValueError(f"{described}, not one label an image")
-    data = stream.read(size + 1)  # for gzip, to look for one more compares the checksum too
-    if len(data) < size:
-        raise ValueError(f"it ends after {len(data):,} of {size:,} bytes of data")
-    if len(data) > size:
-        raise ValueError(f"{described}, but more follow")
-    values = np.frombuffer(data, kind).reshape(shape)
-    values = values[:, 0] if qmnist else values
-    if values.dtype != np.uint8 and (values.min() < 0 or values.max() > 255):
-        raise ValueError(f"it holds {values.min()} to {values.max()}, not numbers from 0 to 255")
-    return values.astype(np.uint8, copy=False)
-
-
-def content_sum(images: np.ndarray, labels: np.ndarray) -> str:
-    """Return the SHA-256 of the two unpacked IDX files that would hold images and labels."""
-    return sha256(*(part for array in (images, labels) for part in (_header(array), array.data)))
-
-
-def _header(array: np.ndarray) -> bytes:
-    return bytes((0, 0, 8, array.ndim)) + np.array(array.shape, dtype=">u4").tobytes()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from idx_files import idx_bytes, pack
 
-from nnlib.sources import MAX_IDX_BYTES, read_idx
+from nnlib.formats import MAX_IDX_BYTES, read_idx
 
 COUNT = 1_000
 HUGE = (100_000_000_000 // (28 * 28), 28, 28)  # 100 GB
