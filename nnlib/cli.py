@@ -27,12 +27,13 @@ import numpy as np
 from nnlib import checks, training
 from nnlib.checks import InputError
 from nnlib.config import TrainConfig, layers_text
-from nnlib.data import DATASETS, fetch, full_name, holds_pictures, load_test_split
+from nnlib.data import load_test_split
 from nnlib.evaluation import evaluate
 from nnlib.files import HINTS, complaint, project_root, without_nan
 from nnlib.language import speaking
 from nnlib.network import MLP, load_model
 from nnlib.runs import VERSION, RunFolder
+from nnlib.sources import DATASETS, fetch, full_name, holds_pictures
 
 COMMAND = Path(__file__).parent / "command.toml"  # every verb, and what it takes
 MEANT: dict[Any, Any] = {  # what a table can but name
