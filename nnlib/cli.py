@@ -157,7 +157,7 @@ def _how(setting: Field) -> dict[str, Any]:
     if setting.type is bool:
         return {"action": argparse.BooleanOptionalAction, "help": text}
     kind, *others = typing.get_args(setting.type) or [setting.type]  # of int | None, int
-    metavar = "|".join(setting.metadata.get("choices", ())) or METAVARS[kind]
+    metavar = "|".join(setting.metadata["choices"]) or METAVARS[kind]
     several = {"nargs": "+", "type": _layer} if ... in others else {}  # of tuple[int, ...]
     return {"type": kind, "metavar": metavar, "help": text} | several
 
