@@ -54,27 +54,26 @@ class Listing(NamedTuple):
 
 def list_pictures(folder: Path) -> Listing:
     """Look through a folder, opening no file; InputError where it is laid out in another way."""
-    places = list(_walk(folder, folder))
-    apart = any(len(above) == 2 and above[0] in PARTS for above, _ in places)
+    seen = list(_walk(folder, folder))
+    apart = any(len(above) == 2 and above[0] in PARTS for above, _ in seen)
     rows, others = [], []  # part, class, path and state of each picture
-    for above, entries in places:
+    for above, entry in seen:
         part = PARTS.get(above[0]) if apart and above else 0
         if part is None:
             raise InputError(f"{folder / above[0]} is neither train, val nor test: remove it")
         if len(above) > 1 + apart:
-            within = f"{os.path.dirname(entries[0].path)} is a folder in class {above[apart]!r}"
+            within = f"{os.path.dirname(entry.path)} is a folder in class {above[apart]!r}"
             raise InputError(f"{within}: move its files up, or name the folder above the classes")
-        for entry in entries:
-            known = entry.name.lower().endswith(SUFFIXES) and len(above) == 1 + apart
-            if known and entry.is_file():
-                s = entry.stat()
-                state = f"{s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}"
-                rows.append((part, above[-1], entry.path, state))
-            else:
-                others.append(entry.path)
+        known = entry.name.lower().endswith(SUFFIXES) and len(above) == 1 + apart
+        if known and entry.is_file():
+            s = entry.stat()
+            state = f"{s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}"
+            rows.append((part, above[-1], entry.path, state))
+        else:
+            others.append(entry.path)
     rows.sort(key=itemgetter(0))
     counts = [sum(row[0] == part for row in rows) for part in range(3)]
-    for name in {above[0] for above, _ in places if apart and above} | {"train"}:
+    for name in {above[0] for above, _ in seen if apart and above} | {"train"}:
         if not counts[PARTS[name]]:
             place = folder / name if apart else folder
             raise InputError(f"{place} holds no pictures in subfolders, each a class: add them")
@@ -90,25 +89,22 @@ def list_pictures(folder: Path) -> Listing:
 
 def _walk(
     folder: str | Path, root: Path, above: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], list[os.DirEntry]]]:
-    """Yield (names from the root to it, its files) for every folder with files; none is hidden."""
+) -> Iterator[tuple[tuple[str, ...], os.DirEntry]]:
+    """Yield (names of the folders from the root to it, file) for every file; none is hidden."""
     with reading(folder, advice="see whether it is there"):
         with os.scandir(folder) as entries:
             shown = [entry for entry in entries if not entry.name.startswith(UNSEEN)]
-        seen = sorted(shown, key=lambda entry: entry.name)
-        for link in filter(os.DirEntry.is_symlink, seen):
-            if not os.path.realpath(link.path).startswith(f"{root}{os.sep}"):
-                out = f"{link.path} is a link that leads out of {root}"
+        for entry in sorted(shown, key=lambda entry: entry.name):
+            if entry.is_symlink() and root not in Path(os.path.realpath(entry.path)).parents:
+                out = f"{entry.path} is a link that leads out of {root}"
                 raise InputError(f"{out}: put a copy in its place")
-        folders = [entry for entry in seen if entry.is_dir()]
-        files = [entry for entry in seen if not entry.is_dir()]
-    if files:
-        yield above, files
-    for entry in folders:
-        if len(above) == 3:  # a link may lead round in circles
-            raise InputError(f"{entry.path} is too deep for a class: move it up")
-        # a name with an umlaut is written in one of two ways, which look the same
-        yield from _walk(entry.path, root, (*above, unicodedata.normalize("NFC", entry.name)))
+            if not entry.is_dir():
+                yield above, entry
+            elif len(above) == 3:  # a link may lead round in circles
+                raise InputError(f"{entry.path} is too deep for a class: move it up")
+            else:  # a name with an umlaut is written in one of two ways, which look the same
+                name = unicodedata.normalize("NFC", entry.name)
+                yield from _walk(entry.path, root, (*above, name))
 
 
 # ---------------------------------------------------------------- decoding
@@ -151,24 +147,22 @@ def _head(path: str) -> tuple[tuple[int, int], bool]:
         return (width, height) if turned else (height, width), _is_grey(image)
 
 
-def _read(out: np.ndarray, path: str, size: tuple[int, int] | None) -> tuple[int, int]:
-    """Decode a picture into `out`; return a number for the file's content, and for the pixels'."""
+def _read(out: np.ndarray, path: str, size: tuple[int, int] | None) -> int:
+    """Decode a picture into `out`; return a number for the file's content."""
     with open(path, "rb") as stream:
         content = hashlib.file_digest(stream, "sha256")
         with Image.open(stream, formats=FORMATS) as image:
             out[:] = upright(image, size).convert("RGB" if out.ndim == 3 else "L")
-    both = content.digest(), hashlib.sha256(out.data).digest()
-    return int.from_bytes(both[0][:8], "big"), int.from_bytes(both[1][:8], "big")
+    return int.from_bytes(content.digest()[:8], "big")
 
 
 def decode(
     paths: Sequence[str], size: tuple[int, int] | None, title: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Decode pictures, in grey where all are: (N, h, w) or (N, h, w, 3), several at once.
 
-    Returns with them a number for each file's content and one for each image's, (N,). Raises
-    InputError where one cannot be read, where they differ in size and no size is given, and where
-    they would not fit into memory.
+    Returns with them a number for each file's content, (N,). Raises InputError where one cannot be
+    read, where they differ in size and no size is given, and where they would not fit into memory.
     """
     with ThreadPool(min(THREADS, os.cpu_count() or 1)) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Pillow's; what it cannot read is an error
@@ -190,8 +184,7 @@ def decode(
         more = f", and {len(failed) - 1:,} more" if failed[1:] else ""
         line = f"cannot read {path} as a picture ({reason}){more}"
         raise InputError(f"{line}: mend or remove what cannot be read")
-    files, pixels = np.array(numbers, np.uint64).T
-    return images, files, pixels
+    return images, np.array(numbers, np.uint64)
 
 
 def _each(pool: ThreadPool, title: str, work: Callable, *arguments: Collection) -> list:
@@ -276,12 +269,12 @@ def _make(folder: Path, size: tuple[int, int] | None, listing: Listing) -> list[
 
     Each file is replaced in one step, so that two processes at once do no harm.
     """
-    images, files, pixels = decode(listing.paths, size, folder.name)
+    images, files = decode(listing.paths, size, folder.name)
     for_test = _test_rows(listing, files)
-    twins = np.isin(pixels[for_test], pixels[~for_test]).sum()
-    about = {"stamp": listing.stamp, "twins": int(twins)}
     parts = [(images[rows], listing.labels[rows]) for rows in (~for_test, for_test)]
     del images  # half of the memory
+    train, tests = ([hash(image.tobytes()) for image in images] for images, _ in parts)
+    about = {"stamp": listing.stamp, "twins": int(np.isin(tests, train).sum())}
     found = [(*part, about | {"sha256": content_sum(*part)}) for part in parts]
     try:
         for test, (pictures, labels, known) in enumerate(found):
