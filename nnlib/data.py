@@ -16,9 +16,9 @@ import numpy as np
 
 from nnlib import checks, sources
 from nnlib.checks import InputError
-from nnlib.formats import content_sum, read_cifar, read_idx
+from nnlib.formats import read_cifar, read_idx
 from nnlib.images import Split
-from nnlib.sources import DATASETS, Content, full_name
+from nnlib.sources import DATASETS, Content, content_sum, full_name
 from nnlib.sources import DownloadError as DownloadError
 
 MOST_SIDE = 2**12  # pixels

@@ -23,7 +23,6 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from nnlib.checks import InputError
-from nnlib.files import sha256
 
 DEFLATE_RATIO = 1032  # no gzip file unpacks to more than this many times its size
 DAMAGED = OSError, ValueError, EOFError, MemoryError, RecursionError, zlib.error, tarfile.TarError
@@ -107,15 +106,6 @@ def _parse_idx(stream: BinaryIO, ndim: int, capacity: int) -> np.ndarray:
     if values.dtype != np.uint8 and (values.min() < 0 or values.max() > 255):
         raise ValueError(f"it holds {values.min()} to {values.max()}, not numbers from 0 to 255")
     return values.astype(np.uint8, copy=False)
-
-
-def content_sum(images: np.ndarray, labels: np.ndarray) -> str:
-    """Return the SHA-256 of the two unpacked IDX files that would hold images and labels."""
-    return sha256(*(part for array in (images, labels) for part in (_header(array), array.data)))
-
-
-def _header(array: np.ndarray) -> bytes:
-    return bytes((0, 0, 8, array.ndim)) + np.array(array.shape, dtype=">u4").tobytes()
 
 
 # ---------------------------------------------------------------- CIFAR-10

@@ -241,6 +241,15 @@ def _has_sum(path: Path, sums: tuple[str, ...], changed: int, size: int) -> bool
     return False
 
 
+def content_sum(images: np.ndarray, labels: np.ndarray) -> str:
+    """Return the SHA-256 of the two unpacked IDX files that would hold images and labels."""
+    return sha256(*(part for array in (images, labels) for part in (_header(array), array.data)))
+
+
+def _header(array: np.ndarray) -> bytes:
+    return bytes((0, 0, 8, array.ndim)) + np.array(array.shape, dtype=">u4").tobytes()
+
+
 # ---------------------------------------------------------------- downloading
 
 

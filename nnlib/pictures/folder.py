@@ -28,8 +28,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from nnlib import checks
 from nnlib.checks import InputError
 from nnlib.files import load_tensors, make_folder, project_root, reading, save_tensors, sha256
-from nnlib.formats import content_sum
-from nnlib.sources import SUFFIXES, Content, bar
+from nnlib.sources import SUFFIXES, Content, bar, content_sum
 
 PARTS = {"train": 0, "val": 1, "valid": 1, "validation": 1, "test": 2}
 UNSEEN = (".", "__MACOSX")  # how names begin of what nobody has put there
