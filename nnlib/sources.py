@@ -225,7 +225,7 @@ def _first_right(folder: Path, file: str, sums: tuple[str, ...]) -> Path | None:
     for path in _called(file, folder):
         with reading(path, advice="replace the file"):
             state = path.stat()
-            if _has_sum(path, sums, state.st_mtime_ns, state.st_size):
+            if _has_sum(path, tuple(sums), state.st_mtime_ns, state.st_size):
                 return path
     return None
 
