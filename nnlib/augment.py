@@ -85,11 +85,7 @@ class Augment:
     @property
     def active(self) -> bool:
         """Whether anything is on."""
-        return bool(self.flip or self.shift or self.cutout or self._warps or self._light)
-
-    @property
-    def _light(self) -> bool:
-        return any(getattr(self, name) for name in LIGHT)
+        return any(vars(self).values())
 
     @property
     def _warps(self) -> bool:
@@ -134,15 +130,12 @@ class Augment:
             images = images.copy()
             images[flipped] = images[flipped, :, ::-1]
             images = _moved(images, int(self.shift), rng)
-        if self._light:
-            images = lit(images, *(self._factors(name, len(images), rng) for name in LIGHT))
+        if any(spreads := [getattr(self, name) for name in LIGHT]):
+            factors = (rng.uniform(1 - spread, 1 + spread, len(images)) for spread in spreads)
+            images = lit(images, *(each.astype(np.float32) for each in factors))  # (N,)
         if self.cutout:
             _cover(images, self.cutout, rng)
         return images
-
-    def _factors(self, name: str, n: int, rng: np.random.Generator) -> Array:
-        spread = getattr(self, name)
-        return rng.uniform(1 - spread, 1 + spread, n).astype(np.float32)  # (N,)
 
     def _positions(self, shape: tuple[int, ...], flipped: Array, rng: np.random.Generator) -> Array:
         """Draw where the pixels of a piece look: (N, 2, h, w) float32."""

@@ -1,35 +1,46 @@
 """The `nnlib` command: words on the command line in, one call of the library, words out.
 
 Results go to standard output, progress to standard error. A mistake of the user's ends with one
-line and exit status 2, anything else that fails with one line and 1. The flags of `train` are
-the fields of `TrainConfig`; no setting is named twice.
+line and exit status 2, anything else that fails with one line and 1. The verbs and their options
+stand in command.toml, each verb done by the function `run_` of its name; the flags of `train` are
+the fields of `TrainConfig`, and no setting is named twice.
 """
 
 import argparse
+import io
 import json
 import math
 import os
 import subprocess
 import sys
+import tomllib
 import typing
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, Field, fields
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
 from nnlib import checks, training
 from nnlib.checks import InputError
-from nnlib.config import TrainConfig
-from nnlib.data import DATASETS, fetch, full_name, holds_pictures, load_test_split
+from nnlib.config import TrainConfig, layers_text
+from nnlib.data import load_test_split
 from nnlib.evaluation import evaluate
 from nnlib.files import HINTS, complaint, project_root, without_nan
 from nnlib.language import speaking
 from nnlib.network import MLP, load_model
 from nnlib.runs import VERSION, RunFolder
+from nnlib.sources import DATASETS, fetch, full_name, holds_pictures
 
+COMMAND = Path(__file__).parent / "command.toml"  # every verb, and what it takes
+MEANT: dict[Any, Any] = {  # what a table can but name
+    "int": int,
+    "NAME VALUE": ("NAME", "VALUE"),
+    "data sets": ", ".join(DATASETS),
+}
 METAVARS: dict[Any, str] = {int: "N", float: "X", str: "NAME"}
 
 
@@ -48,11 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_, **__: say(f"nnlib: {message}")
-            return options.run(options) or 0
+            return globals()[f"run_{options.verb}"](options) or 0
     except KeyboardInterrupt as stop:  # of training, it says how to go on
         return _fail(str(stop) or "interrupted", 1)
-    except ValueError as error:
-        return _fail(error, 2)
     except ModuleNotFoundError as error:
         return _fail(_missing(options.verb, error), 1)
     except MemoryError as error:
@@ -61,8 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(where + complaint(error), 2 if error.errno in HINTS else 1)
-    except (ArithmeticError, RuntimeError) as error:
-        return _fail(error, 1)
+    except (ValueError, ArithmeticError, RuntimeError) as error:
+        return _fail(error, 2 if isinstance(error, ValueError) else 1)
     finally:
         _flush()
 
@@ -75,11 +84,11 @@ def _open_streams() -> None:
     while (descriptor := os.open(os.devnull, os.O_RDWR)) < 3:
         pass
     os.close(descriptor)
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
-        if reconfigure := getattr(getattr(sys, name), "reconfigure", None):
-            reconfigure(errors="replace")
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _flush() -> None:
@@ -117,55 +126,40 @@ def _missing(verb: str, error: ModuleNotFoundError) -> str:
 
 
 def make_parser() -> Parser:
-    """Return the parser of the whole command, a subparser for each verb."""
+    """Return the parser of the whole command, a subparser for each verb of command.toml."""
     parser = Parser(prog="nnlib", description="A multi-layer perceptron in NumPy, and its report.")
     parser.add_argument("--version", action="version", version=f"nnlib {VERSION}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
-    data = _verb(verbs, "data", run_data, "download and verify data sets", json_flag=False)
-    data.add_argument("names", nargs="*", metavar="NAME", help=", ".join(DATASETS))
-    train = _verb(verbs, "train", run_train, "train a net and keep its best weights")
-    train.add_argument("--out", metavar="DIR", help="a new folder; by default one under runs/")
-    train.add_argument("--resume", metavar="DIR", help="go on from the last checkpoint in DIR")
-    _add_settings(train)
-    test = _verb(verbs, "test", run_test, "print a saved model's accuracy on the test images")
-    predict = _verb(verbs, "predict", run_predict, "say what a picture shows")
-    for verb in (test, predict):
-        verb.add_argument("model", metavar="MODEL", help="a run's folder or a .safetensors file")
-    test.add_argument("--dataset", metavar="NAME", help="by default the one it was trained on")
-    predict.add_argument("images", nargs="+", metavar="IMAGE", help="any picture file")
-    _add_export(verbs)
-    _add_search(verbs)
-    _add_report(verbs)
-    bench = _verb(verbs, "bench", run_bench, "measure training beside other libraries")
-    bench.add_argument("--rounds", type=int, default=7, metavar="N", help="epochs of each [7]")
+    for name, options in tomllib.loads(COMMAND.read_text("utf-8")).items():
+        text = options.pop("help")
+        # abbreviations would turn a new flag into a change of what old commands mean
+        verb = verbs.add_parser(name, help=text, description=text, allow_abbrev=False)
+        for flag, how in options.items():
+            verb.add_argument(flag, **{key: MEANT.get(value, value) for key, value in how.items()})
+        if name in ("train", "search"):
+            _add_settings(verb, leave_out=options)
     return parser
 
 
-def _verb(verbs: Any, name: str, run: Callable, text: str, json_flag: bool = True) -> Parser:
-    # abbreviations would turn a new flag into a change of what old commands mean
-    verb = verbs.add_parser(name, help=text, description=text, allow_abbrev=False)
-    verb.set_defaults(run=run)
-    if json_flag:
-        verb.add_argument("--json", action="store_true", help="print one JSON object")
-    return verb
-
-
-def _add_settings(verb: argparse.ArgumentParser, leave_out: Sequence[str] = ()) -> None:
-    """Give a subcommand one flag for each field of `TrainConfig`."""
+def _add_settings(verb: argparse.ArgumentParser, leave_out: Iterable[str]) -> None:
+    """Give a subcommand one flag for each field of `TrainConfig`, but for those it has."""
     group = verb.add_argument_group("settings")
-    for setting in (each for each in fields(TrainConfig) if each.name not in leave_out):
-        flag = "--" + setting.name.replace("_", "-")
-        group.add_argument(flag, default=argparse.SUPPRESS, help=_help(setting), **_how(setting))
+    for setting in fields(TrainConfig):
+        if (flag := "--" + setting.name.replace("_", "-")) not in leave_out:
+            group.add_argument(flag, default=argparse.SUPPRESS, **_how(setting))
 
 
 def _how(setting: Field) -> dict[str, Any]:
-    """Say to argparse what a field's type means on the command line."""
+    """Say to argparse what a field's type and default mean on the command line."""
+    default, text = setting.default, setting.metadata["help"].replace("%", "%%")
+    if not (default is MISSING or default is None or default is False):
+        text += f" [{layers_text(default) if isinstance(default, tuple) else default}]"
     if setting.type is bool:
-        return {"action": argparse.BooleanOptionalAction}
+        return {"action": argparse.BooleanOptionalAction, "help": text}
     kind, *others = typing.get_args(setting.type) or [setting.type]  # of int | None, int
-    metavar = "|".join(setting.metadata.get("choices", ())) or METAVARS[kind]
+    metavar = "|".join(setting.metadata["choices"]) or METAVARS[kind]
     several = {"nargs": "+", "type": _layer} if ... in others else {}  # of tuple[int, ...]
-    return {"type": kind, "metavar": metavar} | several
+    return {"type": kind, "metavar": metavar, "help": text} | several
 
 
 def _layer(text: str) -> int | str:
@@ -175,56 +169,6 @@ def _layer(text: str) -> int | str:
     except ValueError:
         why = f"invalid int value: {text!r}; write 128, or linear for no hidden layer"
         raise argparse.ArgumentTypeError(why) from None
-
-
-def _help(setting: Field) -> str:
-    default = setting.default
-    text = setting.metadata["help"].replace("%", "%%")
-    if default is MISSING or default is None or default is False:
-        return text
-    shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
-    return f"{text} [{shown}]"
-
-
-def _add_export(verbs: Any) -> None:
-    verb = _verb(verbs, "export", run_export, "write a saved model for other tools")
-    verb.add_argument("model", metavar="MODEL", help="a run's folder or a .safetensors file")
-    verb.add_argument("--to", required=True, metavar="onnx|torch|c", help="the form")
-    verb.add_argument("--out", metavar="FILE", help="a new file; by default one beside the model")
-
-
-def _add_search(verbs: Any) -> None:
-    verb = _verb(verbs, "search", run_search, "try many settings and rank them")
-    verb.add_argument("--trials", type=int, metavar="N", help="how many; grid: all by default")
-    verb.add_argument("--range", action="append", default=[], dest="ranges",
-                      metavar="NAME=LOW:HIGH[:log|:int|:log-int]",
-                      help="search a setting between two numbers")  # fmt: skip
-    verb.add_argument("--choice", action="append", default=[], dest="choices",
-                      metavar="NAME=V1,V2,...",
-                      help="search a setting among values; layers as 128x64")  # fmt: skip
-    verb.add_argument("--sampler", default="random", metavar="grid|random|tpe|qmc")
-    verb.add_argument("--pruner", default="none", metavar="none|median|halving|hyperband")
-    verb.add_argument("--seeds", type=int, default=1, metavar="K", help="runs of each trial [1]")
-    verb.add_argument("--jobs", type=int, metavar="J", help="processes that train")
-    verb.add_argument("--storage", metavar="URL|FILE", help="where the study is kept")
-    verb.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster to train on")
-    verb.add_argument("--seed", type=int, default=0, metavar="S", help="of the search [0]")
-    verb.add_argument("--out", metavar="DIR", help="its folder; by default one under runs/")
-    _add_settings(verb, leave_out=("seed",))
-
-
-def _add_report(verbs: Any) -> None:
-    verb = _verb(verbs, "report", run_report, "run the notebooks and publish the report", False)
-    verb.add_argument("--profile", default="standard", metavar="quick|standard")
-    verb.add_argument("--language", default="en", metavar="en|zh", help="of the report [en]")
-    verb.add_argument("--dataset", metavar="NAME", help="instead of the notebooks' own")
-    verb.add_argument("--out", default="report", metavar="DIR", help="where to publish [report]")
-    verb.add_argument("--in-place", action="store_true",
-                      help="refresh notebooks/ and figures/ instead of publishing")  # fmt: skip
-    verb.add_argument("--no-solutions", dest="solutions", action="store_false",
-                      help="publish without the exercises' solutions")  # fmt: skip
-    verb.add_argument("-p", dest="parameters", nargs=2, action="append", default=[],
-                      metavar=("NAME", "VALUE"), help="set a notebook's parameter")  # fmt: skip
 
 
 def config_of(options: argparse.Namespace, or_else: str = "") -> TrainConfig:
@@ -311,7 +255,7 @@ def run_predict(options: argparse.Namespace) -> int:
             _fail(error, 2)
     far = _unlike(options.model, model, pictures)
     answers = [
-        _ranked(path, model, picture) | {"unlike": each}
+        {"image": path} | _ranked(model, picture) | {"unlike": each}
         for path, picture, each in zip(paths, pictures, far, strict=True)
     ]
     if answers or options.json:
@@ -329,12 +273,12 @@ def picture_format(model: MLP) -> tuple[tuple[int, ...], str]:
     return shape, model.info.get("dataset", "")
 
 
-def _ranked(path: str, model: MLP, picture: Any) -> dict[str, Any]:
+def _ranked(model: MLP, picture: np.ndarray) -> dict[str, Any]:
     probabilities = model.predict_proba(model.scaling(picture[None]))[0]  # (K,)
     names = model.info.get("classes") or [str(k) for k in range(len(probabilities))]
     best = probabilities.argsort()[::-1][:3]
     top = [{"label": names[k], "probability": float(probabilities[k])} for k in best]
-    return {"image": path, "label": top[0]["label"], "top": top}
+    return {"label": top[0]["label"], "top": top}
 
 
 def _unlike(path: str, model: MLP, pictures: list[Any]) -> list[dict[str, Any] | None]:
@@ -343,9 +287,8 @@ def _unlike(path: str, model: MLP, pictures: list[Any]) -> list[dict[str, Any] |
 
     failures = ValueError, TypeError, AttributeError, OSError, ImportError, MemoryError
     with suppress(*failures), warnings.catch_warnings(action="ignore"):  # training has warned
-        if pictures:
-            data = likeness.training_data(model, trained_on(path, model))
-            return [*likeness.unlike(np.stack(pictures), data)]
+        seen, dataset = np.stack(pictures), trained_on(path, model)
+        return [*likeness.unlike(seen, likeness.training_data(model, dataset))]
     return [None] * len(pictures)
 
 
@@ -377,9 +320,9 @@ def run_search(options: argparse.Namespace) -> None:
     config = config_of(options)
     if options.trials is None and options.sampler != "grid":
         raise InputError("no number of trials given: add --trials 20")
-    ranges = map(search.parse_range, options.ranges)
+    ranges = map(search.parse_range, options.ranges or ())
     space: dict[str, Any] = {}
-    for name, values in [*ranges, *map(search.parse_choice, options.choices)]:
+    for name, values in [*ranges, *map(search.parse_choice, options.choices or ())]:
         if name in space:
             raise InputError(f"{name} is given twice: name it in one --range or --choice")
         space[name] = values
@@ -407,7 +350,7 @@ def run_report(options: argparse.Namespace) -> None:
     """Execute the notebooks and publish the report, or refresh what is committed."""
     from nnlib.report import book as report
 
-    parameters = {name: _literal(value) for name, value in options.parameters}
+    parameters = {name: _literal(value) for name, value in options.parameters or ()}
     more = options.dataset, options.out, parameters, options.solutions
     with speaking(options.language):
         if options.in_place:
@@ -428,10 +371,9 @@ def run_bench(options: argparse.Namespace) -> None:
 
 def _literal(text: str) -> Any:
     """Read a parameter's value: a JSON value where it is one, else the text itself."""
-    try:
+    with suppress(ValueError):
         return json.loads(text)
-    except ValueError:
-        return text
+    return text
 
 
 def _answer(options: argparse.Namespace, values: dict[str, Any], text: str) -> None:

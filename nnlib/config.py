@@ -5,7 +5,7 @@ search varies all come from the fields of `TrainConfig`: a new setting is one ne
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import partial
 from inspect import signature
@@ -23,8 +23,11 @@ _from_0, _from_1 = partial(checks.count, least=0), partial(checks.count, least=1
 _seed = partial(checks.whole, least=0)  # of any size
 
 
-def _option(default: Any, text: str, check: Callable | None = None, **more: Any) -> Any:
-    return field(default=default, metadata={"help": text, "check": check, **more})
+def _option(
+    default: Any, text: str, check: Callable = lambda name, value: value, choices: Collection = ()
+) -> Any:
+    check = partial(checks.one_of, known=choices) if choices else check
+    return field(default=default, metadata={"help": text, "check": check, "choices": choices})
 
 
 def layers_text(layers: Sequence[int]) -> str:
@@ -109,12 +112,9 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for item in fields(self):
-            value, rule = checks.plain(getattr(self, item.name)), item.metadata
+            value = checks.plain(getattr(self, item.name))
             if value is not None or item.default is not None:
-                if rule.get("choices"):
-                    checks.one_of(item.name, value, rule["choices"])
-                if check := rule.get("check"):
-                    value = check(item.name.replace("_", " "), value)
+                value = item.metadata["check"](item.name.replace("_", " "), value)
             object.__setattr__(self, item.name, value)
         self.make_optimizer()
         self.augmentation  # noqa: B018  (raises for what it cannot do)

@@ -1,6 +1,7 @@
 """Data sets: loaded, and split into training and validation images the same way every time.
 
-Where the files come from and why they are the right ones is the business of `sources`.
+Where the files come from and why they are the right ones is the business of `sources`, what is in
+them that of `formats`.
 """
 
 import math
@@ -13,15 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from nnlib import checks
+from nnlib import checks, sources
 from nnlib.checks import InputError
-from nnlib.cifar import read_cifar
+from nnlib.formats import read_cifar, read_idx
 from nnlib.images import Split
-from nnlib.sources import DATASETS as DATASETS
-from nnlib.sources import TEST_FILES, TRAIN_FILES, Content, content_sum, fetch, read_idx
+from nnlib.sources import DATASETS, Content, content_sum, full_name
 from nnlib.sources import DownloadError as DownloadError
-from nnlib.sources import full_name as full_name
-from nnlib.sources import holds_pictures as holds_pictures
 
 MOST_SIDE = 2**12  # pixels
 DIGITS_TEST = 297  # of scikit-learn's 1,797 images, the last ones
@@ -126,16 +124,17 @@ def _read(name: str | os.PathLike, test: bool, image_size: tuple[int, int] | Non
 
     In a folder of IDX files, the classes are the numbers from 0 to the largest training label.
     """
-    if holds_pictures(name):
+    if sources.holds_pictures(name):
         from nnlib.pictures.folder import load_pictures
 
         return load_pictures(full_name(name), test, image_size)
     if image_size:
         raise InputError(f"image size is for folders of pictures, {name} has its own: leave it out")
-    paths = list(fetch(name, TEST_FILES if test else TRAIN_FILES).values())
     known = DATASETS[str(name)] if name in DATASETS else None
-    if not paths:
-        return Content(*_read_digits(test), DATASETS["digits"].classes, "scikit-learn")
+    if known and not known.sums:
+        return Content(*_read_digits(test), known.classes, "scikit-learn")
+    files = sources.TEST_FILES if test else sources.TRAIN_FILES
+    paths = list(sources.fetch(name, files).values())
     source = str(paths[0].parent)
     if known and known.archive:
         return Content(*read_cifar(paths, test), known.classes, source)
@@ -146,7 +145,7 @@ def _read(name: str | os.PathLike, test: bool, image_size: tuple[int, int] | Non
     if known:
         classes = known.classes
     else:
-        (path,) = fetch(name, TRAIN_FILES[1:]).values()
+        (path,) = sources.fetch(name, sources.TRAIN_FILES[1:]).values()
         classes = tuple(str(k) for k in range(int(read_idx(path, 1).max()) + 1))
     if labels.max() >= len(classes):
         need = f"labels in {source} must be below {len(classes)}, the number of classes"

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from nnlib import checks
 from nnlib.checks import InputError
@@ -129,6 +128,8 @@ def owned(folder: Path, names: Iterable[str]) -> Iterator[None]:
     if not os.access(folder, os.W_OK):
         yield
         return
+    from filelock import FileLock, Timeout  # here, as it is slow to import
+
     with writing(folder, "to the folder"):
         try:
             hold = FileLock(folder / LOCK).acquire(timeout=0)

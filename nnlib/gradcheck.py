@@ -40,22 +40,3 @@ def relative_error(a: np.ndarray, b: np.ndarray) -> float:
     """
     scale = max(np.abs(a).max(initial=0.0), np.abs(b).max(initial=0.0))
     return float(np.abs(a - b).max(initial=0.0) / scale) if scale > 0 else 0.0
-
-
-def check_gradients(
-    model, x: np.ndarray, y: np.ndarray, weight_decay: float = 0.0, weights=None
-) -> dict:
-    """Return the relative error of every parameter's analytic gradient: {"W1": 3e-10, …}.
-
-    `model` is an `nnlib.MLP` in float64 without dropout; x (N, D) float64, y (N,), as `weights`
-    are. For nets of at most a few hundred parameters: two passes are made for each.
-    """
-    _, analytic = model.loss_and_gradients(x, y, weight_decay, weights=weights)
-
-    def loss() -> float:
-        return model.loss_and_gradients(x, y, weight_decay, weights=weights)[0]
-
-    return {
-        name: relative_error(analytic[name], numerical_gradient(loss, parameter))
-        for name, parameter in model.parameters.items()
-    }

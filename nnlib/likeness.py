@@ -11,9 +11,10 @@ from threadpoolctl import threadpool_limits
 
 from nnlib.checks import InputError
 from nnlib.config import TrainConfig
-from nnlib.data import TRAIN_FILES, Dataset, fetch
+from nnlib.data import Dataset
 from nnlib.images import UNIT
 from nnlib.network import MLP, PREDICT_ROWS, in_pieces
+from nnlib.sources import TRAIN_FILES, fetch
 
 USUAL = 0.97  # of validation images have a training image as near as that
 SAMPLE = 300  # of them, at most

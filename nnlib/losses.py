@@ -6,8 +6,10 @@ logit is too large: exp never overflows and log never sees a zero.
 
 import numpy as np
 
+Array = np.ndarray
 
-def log_softmax(logits: np.ndarray) -> np.ndarray:
+
+def log_softmax(logits: Array) -> Array:
     """Return log p with p = softmax(z) over the last axis: z - max z - log Σ exp(z - max z).
 
     logits (N, K) -> (N, K).
@@ -16,17 +18,14 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
+def softmax(logits: Array) -> Array:
     """Return the probabilities exp(zₖ) / Σⱼ exp(zⱼ): logits (N, K) -> (N, K), rows sum to 1."""
     return np.exp(log_softmax(logits))
 
 
 def softmax_cross_entropy(
-    logits: np.ndarray,
-    labels: np.ndarray,
-    smoothing: float = 0.0,
-    weights: np.ndarray | None = None,
-) -> tuple[float, np.ndarray]:
+    logits: Array, labels: Array, smoothing: float = 0.0, weights: Array | None = None
+) -> tuple[float, Array]:
     """Return the mean cross-entropy of a batch and its gradient with respect to the logits.
 
     loss = -1/N Σₙ Σₖ tₙₖ log pₙₖ and ∂loss/∂z = (p - t) / N, where t is 1 - s at the label plus
@@ -54,11 +53,11 @@ def softmax_cross_entropy(
     return float(losses @ shares), gradient
 
 
-def relative(weights: np.ndarray) -> np.ndarray:
+def relative(weights: Array) -> Array:
     """Return weights (N,) divided by their mean, which is then 1; zeros where all are 0."""
     return weights * (len(weights) / (weights.sum() or 1.0))
 
 
-def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
+def accuracy(logits: Array, labels: Array) -> float:
     """Return the fraction of rows whose largest logit is at the label: (N, K), (N,) -> 0 … 1."""
     return float((logits.argmax(axis=-1) == labels).mean())

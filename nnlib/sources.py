@@ -1,17 +1,15 @@
-"""The files of a data set: where they are, how they come, how they are read.
+"""The files of a data set: where they are, and how they come.
 
 Fashion-MNIST and MNIST use the same file names and the same shapes, so one taken for the other
 trains without complaint: every official file is checked by SHA-256 before anything reads it.
 Unpacking, packing anew, browsers and other libraries change the names of files and nothing that
 is in them, so a file is known by a name that is close enough, and by the sum of its content.
-Files of one's own have no published sum, so `read_idx` believes nothing that they say.
 """
 
 import difflib
 import gzip
 import io
 import json
-import math
 import os
 import re
 import zlib
@@ -25,9 +23,9 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from nnlib import cifar
 from nnlib.checks import InputError
 from nnlib.files import make_folder, project_root, reading, sha256, write_atomic
+from nnlib.formats import CIFAR_FOLDER, CIFAR_TEST, CIFAR_TRAIN, MAX_IDX_BYTES
 
 TRAIN_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 TEST_FILES = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -38,14 +36,9 @@ NAMED = re.compile(  # train-images.idx3-ubyte, emnist-letters-test-labels-idx1-
     rf"{COPY}(?:\.gz)?{COPY}(.*)",
     re.IGNORECASE,
 )
-GZIP = b"\x1f\x8b"  # how every gzip file begins
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
-IDX_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4"}  # whole numbers; others are refused
-QMNIST = b"\0\0\x0c\2"  # how its files of labels begin
 
-MAX_IDX_BYTES = 800_000_000  # pixels of one file; larger ones would not fit beside the training
 MAX_DOWNLOAD = 2**28  # bytes; the largest official file has 170 million
-DEFLATE_RATIO = 1032  # no gzip file unpacks to more than this many times its size
 TIMEOUT = (5.0, 10.0)  # seconds: to connect, and between two pieces of an answer
 
 
@@ -116,13 +109,16 @@ def fetch(
     if name not in DATASETS:
         found = _own_files(name)
         return {file: found[file] for file in files}
-    known = DATASETS[name]  # with neither mirrors nor sums for digits
+    known, paths = DATASETS[name], {}
     mirrors = list(known.mirrors) if download else []
-    if known.archive:
-        unpacked = {} if _file_at_hand(name, known.archive, known.sums) else _unpacked(name)
-        return unpacked or {known.archive: _official_file(name, known.archive, known.sums, mirrors)}
-    sums = {file: known.sums[FILES.index(file) :: len(FILES)] for file in files}
-    return {file: _official_file(name, file, sums[file], mirrors) for file in files if sums[file]}
+    wanted = [known.archive] if known.archive else files if known.sums else ()
+    for file in wanted:
+        sums = known.sums if known.archive else known.sums[FILES.index(file) :: len(FILES)]
+        path = _file_at_hand(name, file, sums)
+        if not path and known.archive and (unpacked := _unpacked(name)):
+            return unpacked
+        paths[file] = path or _download(name, file, sums[0], mirrors)
+    return paths
 
 
 def holds_pictures(name: str | os.PathLike) -> bool:
@@ -180,51 +176,37 @@ def _own_files(name: str) -> dict[str, Path]:
     raise InputError(f"{folder} lacks {lacking} (.gz or not){seen}; rename or add what is missing")
 
 
-def _official_file(name: str, file: str, sums: tuple[str, ...], mirrors: list[str]) -> Path:
-    """Return a verified file of a known set, downloading it where it is missing or damaged."""
-    if path := _file_at_hand(name, file, sums):
-        return path
-    path = project_root() / "data" / name / _stored(file)
-    _download(name, path, sums[0], mirrors)
-    return path
+def _places(name: str) -> list[Path]:
+    """Return where a known set may be: below NNLIB_DATA by its name, there itself, in data/."""
+    own = project_root() / "data" / name
+    if not (given := os.environ.get("NNLIB_DATA")):
+        return [own]
+    folder, letters = Path(os.path.expanduser(given)), re.sub("[^a-z]", "", name)
+    # FashionMNIST, Fashion-MNIST, CIFAR10, …
+    named = [p for p in folder.glob("*") if re.sub("[^a-z]", "", p.name.lower()) == letters]
+    return [*named, folder, own]
 
 
 def _file_at_hand(name: str, file: str, sums: tuple[str, ...]) -> Path | None:
-    """Return a verified file that is below NNLIB_DATA, else one that was downloaded before."""
-    given, folder = os.environ.get("NNLIB_DATA"), project_root() / "data" / name
-    path = _given_file(Path(os.path.expanduser(given)), name, file, sums) if given else None
-    return path or _first_right(folder, file, sums)
-
-
-def _given_places(folder: Path, name: str) -> list[Path]:
-    """Return the folders below NNLIB_DATA that go by a set's name, and NNLIB_DATA itself."""
-    letters = re.sub("[^a-z]", "", name)  # FashionMNIST, Fashion-MNIST, CIFAR10, …
-    named = [p for p in folder.glob("*") if re.sub("[^a-z]", "", p.name.lower()) == letters]
-    return [*named, folder]
+    """Return a verified file of a known set; InputError for another in its place in NNLIB_DATA."""
+    *given, own = _places(name)
+    for place in given:
+        if path := _first_right(place, file, sums):
+            return path
+    for path in (path for place in given[:-1] for path in _called(file, place)):
+        actual = sha256(path.read_bytes())
+        wrong = f"its SHA-256 is {actual}, not {sums[0]} of {name}/{_stored(file)}"
+        raise InputError(f"{path} is damaged: {wrong}; replace it, or unset NNLIB_DATA")
+    return _first_right(own, file, sums)
 
 
 def _unpacked(name: str) -> dict[str, Path]:
     """Return the files that somebody has taken out of CIFAR-10's archive, if all are there."""
-    places = [project_root() / "data" / name]
-    if given := os.environ.get("NNLIB_DATA"):
-        places = _given_places(Path(os.path.expanduser(given)), name) + places
-    for folder in (place / inner for place in places for inner in (cifar.FOLDER, "")):
-        paths = {file: folder / file for file in cifar.TRAIN_FILES + cifar.TEST_FILES}
+    for folder in (place / inner for place in _places(name) for inner in (CIFAR_FOLDER, "")):
+        paths = {file: folder / file for file in CIFAR_TRAIN + CIFAR_TEST}
         if all(path.is_file() for path in paths.values()):
             return paths
     return {}
-
-
-def _given_file(folder: Path, name: str, file: str, sums: tuple[str, ...]) -> Path | None:
-    """Return the file where it is below NNLIB_DATA; InputError for another in its place."""
-    *places, _ = every = _given_places(folder, name)
-    for place in every:
-        if path := _first_right(place, file, sums):
-            return path
-    for path in (path for place in places for path in _called(file, place)):
-        wrong = f"its SHA-256 is {_sum_of(path)}, not {sums[0]} of {name}/{_stored(file)}"
-        raise InputError(f"{path} is damaged: {wrong}; replace it, or unset NNLIB_DATA")
-    return None
 
 
 def _stored(file: str) -> str:
@@ -239,37 +221,41 @@ def _called(file: str, folder: Path) -> Iterator[Path]:
 
 
 def _first_right(folder: Path, file: str, sums: tuple[str, ...]) -> Path | None:
-    """Return the first path in a folder that goes by the file's name and has its content."""
+    """Return the first path that goes by the file's name, and has, or has packed, its content."""
     for path in _called(file, folder):
-        if _sum_of(path) == sums[0] or _sum_of(path, unpack=True) in sums:
-            return path
+        with reading(path, advice="replace the file"):
+            state = path.stat()
+            if _has_sum(path, tuple(sums), state.st_mtime_ns, state.st_size):
+                return path
     return None
 
 
-def _sum_of(path: Path, unpack: bool = False) -> str:
-    """Return the SHA-256 of a file, hashed once a process for as long as it stays the same.
-
-    With `unpack`, that of its content, if it is packed and whole.
-    """
-    with reading(path, advice="replace the file"):
-        state = path.stat()
-        return _hashed(path, state.st_mtime_ns, state.st_size, unpack)
-
-
 @lru_cache
-def _hashed(path: Path, changed: int, size: int, unpack: bool) -> str:
+def _has_sum(path: Path, sums: tuple[str, ...], changed: int, size: int) -> bool:
+    """Hash a file, and what is packed in it, once a process for as long as it stays the same."""
     raw = path.read_bytes()
-    if unpack and raw.startswith(GZIP):
-        with suppress(OSError, EOFError, zlib.error), gzip.open(io.BytesIO(raw)) as content:
-            raw = content.read(MAX_IDX_BYTES)
-    return sha256(raw)
+    if sha256(raw) in sums:
+        return True
+    with suppress(OSError, EOFError, zlib.error), gzip.open(io.BytesIO(raw)) as content:
+        return sha256(content.read(MAX_IDX_BYTES)) in sums
+    return False
+
+
+def content_sum(images: np.ndarray, labels: np.ndarray) -> str:
+    """Return the SHA-256 of the two unpacked IDX files that would hold images and labels."""
+    return sha256(*(part for array in (images, labels) for part in (_header(array), array.data)))
+
+
+def _header(array: np.ndarray) -> bytes:
+    return bytes((0, 0, 8, array.ndim)) + np.array(array.shape, dtype=">u4").tobytes()
 
 
 # ---------------------------------------------------------------- downloading
 
 
-def _download(name: str, path: Path, expected: str, mirrors: list[str]) -> None:
-    """Write the file to `path` from the first mirror that serves it, and prefer that one after."""
+def _download(name: str, file: str, expected: str, mirrors: list[str]) -> Path:
+    """Fetch a file to data/ from the first mirror that serves it, and prefer that one after."""
+    path = project_root() / "data" / name / _stored(file)
     reasons, damaged = [], path.exists()
     for mirror in list(mirrors):
         try:
@@ -282,7 +268,7 @@ def _download(name: str, path: Path, expected: str, mirrors: list[str]) -> None:
         make_folder(path.parent)  # not earlier: without a network, nothing is left behind
         write_atomic(path, raw)
         mirrors.sort(key=lambda other: other != mirror)
-        return
+        return path
     why = "; ".join(reasons) or "no mirror is known"
     advice = "check the network, or set NNLIB_DATA to a folder with fashion-mnist/ and mnist/"
     if DATASETS[name].archive:
@@ -339,73 +325,3 @@ def _why(error: Exception) -> str:
         return f"HTTP status {response.status_code}"
     kind = type(error).__name__
     return str(error) if isinstance(error, ValueError) else SHORTLY.get(kind, kind)
-
-
-# ---------------------------------------------------------------- IDX files
-
-
-def read_idx(path: str | os.PathLike, ndim: int) -> np.ndarray:
-    """Read an IDX file of bytes with `ndim` axes: images 3, (N, h, w); labels 1, (N,).
-
-    Layout: two zero bytes, 0x08 for unsigned bytes, the number of axes, each axis as a
-    big-endian 32-bit number, then the data (LeCun, Cortes and Burges, the MNIST page). Other
-    whole numbers are taken where they fit into bytes, QMNIST's labels, eight numbers an image,
-    by the first. Packed by gzip or not is told by content. Raises InputError where anything
-    differs, before allocating more than the file could hold.
-    """
-    path = Path(path)
-    try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for
-            raise ValueError("it is not a regular file")
-        with open(path, "rb") as raw:
-            packed = raw.read(2) == GZIP
-            raw.seek(0)
-            capacity = path.stat().st_size * (DEFLATE_RATIO if packed else 1)
-            return _parse_idx(gzip.GzipFile(fileobj=raw) if packed else raw, ndim, capacity)
-    except (ValueError, OSError, EOFError, MemoryError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise InputError(f"cannot use {path} as IDX data: {reason}; replace the file") from error
-
-
-def _parse_idx(stream: io.BufferedIOBase, ndim: int, capacity: int) -> np.ndarray:
-    """Read header and data from a stream that holds at most `capacity` bytes."""
-    start, expected = stream.read(4), bytes((0, 0, 8, ndim))
-    qmnist = ndim == 1 and start == QMNIST
-    known = len(start) == 4 and start[:2] == b"\0\0" and start[2] in IDX_TYPES
-    if not (known and (qmnist or start[3] == ndim)):
-        raise ValueError(f"it begins with 0x{start.hex()}, not with 0x{expected.hex()}")
-    kind, axes = np.dtype(IDX_TYPES[start[2]]), start[3]
-    header = stream.read(4 * axes)
-    if len(header) < 4 * axes:
-        raise ValueError("it ends within its header")
-    shape = tuple(int(n) for n in np.frombuffer(header, ">u4"))
-    extent = shape if kind.itemsize == 1 else (*shape, kind.itemsize)
-    size = math.prod(extent)  # Python's integers: no overflow
-    described = f"its header claims {' × '.join(map(str, extent))} bytes"
-    if size == 0:
-        raise ValueError(f"{described}, which is nothing")
-    if size > capacity - len(start + header):
-        raise ValueError(f"{described}, more than the file can hold")
-    if size > MAX_IDX_BYTES:
-        raise ValueError(f"{described}, more than the limit of {MAX_IDX_BYTES:,}")
-    if qmnist and shape[1] != 8:
-        raise ValueError(f"{described}, not one label an image")
-    data = stream.read(size + 1)  # for gzip, to look for one more compares the checksum too
-    if len(data) < size:
-        raise ValueError(f"it ends after {len(data):,} of {size:,} bytes of data")
-    if len(data) > size:
-        raise ValueError(f"{described}, but more follow")
-    values = np.frombuffer(data, kind).reshape(shape)
-    values = values[:, 0] if qmnist else values
-    if values.dtype != np.uint8 and (values.min() < 0 or values.max() > 255):
-        raise ValueError(f"it holds {values.min()} to {values.max()}, not numbers from 0 to 255")
-    return values.astype(np.uint8, copy=False)
-
-
-def content_sum(images: np.ndarray, labels: np.ndarray) -> str:
-    """Return the SHA-256 of the two unpacked IDX files that would hold images and labels."""
-    return sha256(*(part for array in (images, labels) for part in (_header(array), array.data)))
-
-
-def _header(array: np.ndarray) -> bytes:
-    return bytes((0, 0, 8, array.ndim)) + np.array(array.shape, dtype=">u4").tobytes()

@@ -9,7 +9,7 @@ import pytest
 from idx_files import sum_of
 from mirror import serving
 
-from nnlib import cifar, load_dataset, load_test_split, sources
+from nnlib import formats, load_dataset, load_test_split, sources
 from nnlib.cli import main
 from nnlib.sources import DATASETS, DownloadError, KnownSet
 
@@ -159,7 +159,7 @@ HOSTILE = {
 @pytest.mark.parametrize("case", HOSTILE)
 def test_a_hostile_archive_is_refused_in_one_line(project, monkeypatch, case):
     raw, message = HOSTILE[case]
-    monkeypatch.setattr(cifar, "MOST", 1_000_000)
+    monkeypatch.setattr(formats, "MAX_CIFAR_BYTES", 1_000_000)
     with serving({ARCHIVE: raw}) as (address, _):
         publish(monkeypatch, raw, address)  # as if it had been published so
         with pytest.raises(ValueError, match=message) as caught:

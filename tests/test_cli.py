@@ -77,20 +77,19 @@ def test_threads_are_kept_and_no_part_of_the_model(own_folder: Path, tmp_path: P
     words = ("train", "--dataset", own_folder, "--hidden", 100, "--batch-size", 100)
     for threads in (1, 2):
         out = tmp_path / str(threads)
-        assert nnlib(*words, "--epochs", 2, "--threads", threads, "--out", out).returncode == 0
+        assert here(*words, "--epochs", 2, "--threads", threads, "--out", out)[0] == 0
         assert json.loads((out / "config.json").read_text())["threads"] == threads
-    more = nnlib("train", "--resume", out, "--epochs", 3)
-    assert more.returncode == 0
+    assert here("train", "--resume", out, "--epochs", 3)[0] == 0
     assert json.loads((out / "config.json").read_text())["threads"] == 2
     whole = tmp_path / "whole"
-    assert nnlib(*words, "--epochs", 3, "--threads", 2, "--out", whole).returncode == 0
+    assert here(*words, "--epochs", 3, "--threads", 2, "--out", whole)[0] == 0
     assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("form", ["folder", "file"])
 def test_a_model_is_tested(run: Path, form: str) -> None:
     model = run if form == "folder" else run / "model.safetensors"
-    answer = json.loads(nnlib("test", model, "--json").stdout)
+    answer = json.loads(here("test", model, "--json")[1])
     assert answer["n"] == 100
     assert answer["accuracy"] > 0.5
     assert answer["loss"] > 0
@@ -197,9 +196,9 @@ def test_a_net_that_sees_colours_is_shown_them(
 
 def test_resume_continues_and_repeats_nothing(run: Path) -> None:
     before = (run / "model.safetensors").read_bytes()
-    done = nnlib("train", "--resume", run, "--json")
-    assert json.loads(done.stdout)["epochs"] == 8
-    assert done.stderr == ""
+    status, out, err = here("train", "--resume", run, "--json")
+    assert (status, json.loads(out)["epochs"]) == (0, 8)
+    assert err == ""
     assert (run / "model.safetensors").read_bytes() == before
 
 
@@ -281,7 +280,7 @@ def test_help_names_every_setting() -> None:
 
     from nnlib import TrainConfig
 
-    text = nnlib("train", "--help").stdout
+    text = here("train", "--help")[1]
     for setting in fields(TrainConfig):
         assert "--" + setting.name.replace("_", "-") in text
 
@@ -425,10 +424,11 @@ def test_a_search_answers_with_its_best(tmp_path: Path) -> None:
     assert 0 < answer["best"]["val_accuracy"] <= 1
     assert len(done.stderr.splitlines()) == 3
     assert len((tmp_path / "s" / "trials.csv").read_text().splitlines()) == 4
-    table = nnlib(*SEARCH, "--range", "lr=0.01:0.5:log", "--choice", "hidden=8,8x4",
-                  "--out", tmp_path / "s")  # fmt: skip
-    assert "val_accuracy" in table.stdout
-    assert table.stderr == "", "all is done already"
+    status, out, err = here(*SEARCH, "--range", "lr=0.01:0.5:log", "--choice", "hidden=8,8x4",
+                            "--out", tmp_path / "s")  # fmt: skip
+    assert status == 0
+    assert "val_accuracy" in out
+    assert err == "", "all is done already"
 
 
 BAD_SEARCHES = {
@@ -486,8 +486,7 @@ def test_bad_reports_get_one_line(tmp_path: Path) -> None:
 
 
 def test_digits_need_no_download() -> None:
-    done = nnlib("data", "digits")
-    assert done.stdout == "digits: comes with scikit-learn\n"
+    assert here("data", "digits") == (0, "digits: comes with scikit-learn\n", "")
     assert "unknown data set 'cifar'" in refused("data", "cifar")
 
 

@@ -15,8 +15,9 @@ from idx_files import NAMES, idx_bytes, made_up_files, sum_of, write_folder
 
 from nnlib import data
 from nnlib.data import load_dataset, load_test_split
+from nnlib.formats import read_idx
 from nnlib.images import Scaling, Split, make_scaling
-from nnlib.sources import fetch, read_idx
+from nnlib.sources import fetch
 
 OFFICIAL = os.environ.get("NNLIB_DATA", "")
 needs_official = pytest.mark.skipif(

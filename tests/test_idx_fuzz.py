@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from idx_files import idx_bytes, pack
 
-from nnlib.sources import MAX_IDX_BYTES, read_idx
+from nnlib.formats import MAX_IDX_BYTES, read_idx
 
 COUNT = 1_000
 HUGE = (100_000_000_000 // (28 * 28), 28, 28)  # 100 GB
@@ -102,13 +102,11 @@ def test_a_thousand_mutants_are_refused_or_legal(tmp_path):
 
 
 def write_bomb(path, header, zeros):
+    """Pack zeros a million at a time: after a full flush, all such blocks are the same bytes."""
     squeeze = zlib.compressobj(9, zlib.DEFLATED, 31)  # 31: a gzip wrapper
-    block = bytes(1_000_000)
-    with open(path, "wb") as stream:
-        stream.write(squeeze.compress(header))
-        for _ in range(zeros // len(block)):
-            stream.write(squeeze.compress(block))
-        stream.write(squeeze.flush())
+    start = squeeze.compress(header) + squeeze.flush(zlib.Z_FULL_FLUSH)
+    block = squeeze.compress(bytes(1_000_000)) + squeeze.flush(zlib.Z_FULL_FLUSH)
+    path.write_bytes(start + block * (zeros // 1_000_000))
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -21,7 +21,8 @@ from mirror import serving
 
 from nnlib import sources
 from nnlib.data import load_dataset, load_test_split
-from nnlib.sources import DATASETS, DownloadError, KnownSet, fetch, read_idx
+from nnlib.formats import read_idx
+from nnlib.sources import DATASETS, DownloadError, KnownSet, fetch
 
 # ---------------------------------------------------------------- IDX files
 

@@ -14,10 +14,11 @@ import os
 import unicodedata
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from multiprocessing.pool import ThreadPool
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,7 +44,7 @@ class Listing(NamedTuple):
     """The pictures of a folder: those for training, validation and test, each by class and name."""
 
     classes: tuple[str, ...]
-    paths: list[str]
+    paths: tuple[str, ...]
     labels: np.ndarray  # (N,)
     counts: list[int]  # for training, validation and test
     stamp: str  # another one where any picture is another one
@@ -52,60 +53,57 @@ class Listing(NamedTuple):
 
 def list_pictures(folder: Path) -> Listing:
     """Look through a folder, opening no file; InputError where it is laid out in another way."""
-    places = list(_walk(folder, folder))
-    apart = any(len(above) == 2 and above[0] in PARTS for above, _ in places)
-    found: list[list[tuple[str, str, str]]] = [[], [], []]  # path, class and state, for each part
-    others = []
-    for above, entries in places:
+    seen = list(_walk(folder, folder))
+    apart = any(len(above) == 2 and above[0] in PARTS for above, _ in seen)
+    rows, others = [], []  # part, class, path and state of each picture
+    for above, entry in seen:
         part = PARTS.get(above[0]) if apart and above else 0
         if part is None:
             raise InputError(f"{folder / above[0]} is neither train, val nor test: remove it")
         if len(above) > 1 + apart:
-            within = f"{os.path.dirname(entries[0].path)} is a folder in class {above[apart]!r}"
+            within = f"{os.path.dirname(entry.path)} is a folder in class {above[apart]!r}"
             raise InputError(f"{within}: move its files up, or name the folder above the classes")
-        for entry in entries:
-            known = entry.name.lower().endswith(SUFFIXES) and len(above) == 1 + apart
-            if known and entry.is_file():
-                s = entry.stat()
-                state = f"{s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}"
-                found[part].append((entry.path, above[-1], state))
-            else:
-                others.append(entry.path)
-    for name in {above[0] for above, _ in places if apart and above} | {"train"}:
-        if not found[PARTS[name]]:
+        known = entry.name.lower().endswith(SUFFIXES) and len(above) == 1 + apart
+        if known and entry.is_file():
+            s = entry.stat()
+            state = f"{s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}"
+            rows.append((part, above[-1], entry.path, state))
+        else:
+            others.append(entry.path)
+    rows.sort(key=itemgetter(0))
+    counts = [sum(row[0] == part for row in rows) for part in range(3)]
+    for name in {above[0] for above, _ in seen if apart and above} | {"train"}:
+        if not counts[PARTS[name]]:
             place = folder / name if apart else folder
             raise InputError(f"{place} holds no pictures in subfolders, each a class: add them")
-    paths, names, states = zip(*(each for part in found for each in part), strict=True)
-    numbers = {name: k for k, name in enumerate(sorted({name for _, name, _ in found[0]}))}
-    for path, name in zip(paths, names, strict=True):
+    _, names, paths, states = zip(*rows, strict=True)
+    numbers = {name: k for k, name in enumerate(sorted(set(names[: counts[0]])))}
+    for name, path in zip(names, paths, strict=True):
         if name not in numbers:
             raise InputError(f"{path}: no training picture is of class {name!r}; add some")
     stamp = sha256("\0".join((FORMAT, *paths, *states)).encode(errors="surrogateescape"))
-    labels, counts = np.array([numbers[name] for name in names]), [len(part) for part in found]
-    return Listing(tuple(numbers), list(paths), labels, counts, stamp, others)
+    labels = np.array([numbers[name] for name in names])
+    return Listing(tuple(numbers), paths, labels, counts, stamp, others)
 
 
 def _walk(
     folder: str | Path, root: Path, above: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], list[os.DirEntry]]]:
-    """Yield (names from the root to it, its files) for every folder with files; none is hidden."""
+) -> Iterator[tuple[tuple[str, ...], os.DirEntry]]:
+    """Yield (names of the folders from the root to it, file) for every file; none is hidden."""
     with reading(folder, advice="see whether it is there"):
         with os.scandir(folder) as entries:
-            seen = [entry for entry in entries if not entry.name.startswith(UNSEEN)]
-        seen.sort(key=lambda entry: entry.name)
-        for link in filter(os.DirEntry.is_symlink, seen):
-            if not os.path.realpath(link.path).startswith(f"{root}{os.sep}"):
-                out = f"{link.path} is a link that leads out of {root}"
+            shown = [entry for entry in entries if not entry.name.startswith(UNSEEN)]
+        for entry in sorted(shown, key=lambda entry: entry.name):
+            if entry.is_symlink() and root not in Path(os.path.realpath(entry.path)).parents:
+                out = f"{entry.path} is a link that leads out of {root}"
                 raise InputError(f"{out}: put a copy in its place")
-        folders = [entry for entry in seen if entry.is_dir()]
-        files = [entry for entry in seen if not entry.is_dir()]
-    if files:
-        yield above, files
-    for entry in folders:
-        if len(above) == 3:  # a link may lead round in circles
-            raise InputError(f"{entry.path} is too deep for a class: move it up")
-        # a name with an umlaut is written in one of two ways, which look the same
-        yield from _walk(entry.path, root, (*above, unicodedata.normalize("NFC", entry.name)))
+            if not entry.is_dir():
+                yield above, entry
+            elif len(above) == 3:  # a link may lead round in circles
+                raise InputError(f"{entry.path} is too deep for a class: move it up")
+            else:  # a name with an umlaut is written in one of two ways, which look the same
+                name = unicodedata.normalize("NFC", entry.name)
+                yield from _walk(entry.path, root, (*above, name))
 
 
 # ---------------------------------------------------------------- decoding
@@ -148,45 +146,47 @@ def _head(path: str) -> tuple[tuple[int, int], bool]:
         return (width, height) if turned else (height, width), _is_grey(image)
 
 
-def _read(out: np.ndarray, path: str, size: tuple[int, int] | None) -> tuple[int, int]:
-    """Decode a picture into `out`; return a number for the file's content, and for the pixels'."""
+def _read(out: np.ndarray, path: str, size: tuple[int, int] | None) -> int:
+    """Decode a picture into `out`; return a number for the file's content."""
     with open(path, "rb") as stream:
         content = hashlib.file_digest(stream, "sha256")
         with Image.open(stream, formats=FORMATS) as image:
             out[:] = upright(image, size).convert("RGB" if out.ndim == 3 else "L")
-    both = content.digest(), hashlib.sha256(out.data).digest()
-    return int.from_bytes(both[0][:8], "big"), int.from_bytes(both[1][:8], "big")
+    return int.from_bytes(content.digest()[:8], "big")
 
 
 def decode(
-    paths: list[str], size: tuple[int, int] | None = None, title: str = ""
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    paths: Sequence[str], size: tuple[int, int] | None, title: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Decode pictures, in grey where all are: (N, h, w) or (N, h, w, 3), several at once.
 
-    Returns with them a number for each file's content and one for each image's, (N,). Raises
-    InputError where one cannot be read, where they differ in size and no size is given, and where
-    they would not fit into memory.
+    Returns with them a number for each file's content, (N,). Raises InputError where one cannot be
+    read, where they differ in size and no size is given, and where they would not fit into memory.
     """
     with ThreadPool(min(THREADS, os.cpu_count() or 1)) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Pillow's; what it cannot read is an error
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         each = partial(_each, pool, title)
-        found = each(_head, paths)
-        heads = [head for head in found if not isinstance(head, Exception)]
-        if not heads:
-            _must_be_read(paths, found)
+        heads = [head for head in each(_head, paths) if not isinstance(head, Exception)]
+        heads = heads or [((1, 1), True)]  # none can be read, as will be said
         height, width = size or _one_size([size for size, _ in heads])
         channels = () if all(grey for _, grey in heads) else (3,)
         shape = len(paths), height, width, *channels
         checks.memory(f"reading {len(paths):,} pictures of {height}x{width}", math.prod(shape))
         images = np.empty(shape, np.uint8)
         numbers = each(partial(_read, size=size), images, paths)
-    _must_be_read(paths, numbers)
-    files, pixels = np.array(numbers, np.uint64).T
-    return images, files, pixels
+    failed = [each for each in zip(paths, numbers, strict=True) if isinstance(each[1], Exception)]
+    if failed:
+        path, error = failed[0]
+        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = "it is none" if isinstance(error, UnidentifiedImageError) else reason
+        more = f", and {len(failed) - 1:,} more" if failed[1:] else ""
+        line = f"cannot read {path} as a picture ({reason}){more}"
+        raise InputError(f"{line}: mend or remove what cannot be read")
+    return images, np.array(numbers, np.uint64)
 
 
-def _each(pool: ThreadPool, title: str, work: Callable, *arguments: Iterable) -> list:
+def _each(pool: ThreadPool, title: str, work: Callable, *arguments: Collection) -> list:
     """Return what `work` makes of each picture, or the error that it ends with, under a bar."""
 
     def attempt(given: tuple) -> Any:
@@ -195,38 +195,26 @@ def _each(pool: ThreadPool, title: str, work: Callable, *arguments: Iterable) ->
         except Exception as error:  # a damaged file brings any
             return error
 
-    given = list(zip(*arguments, strict=True))
-    found = pool.imap(attempt, given, chunksize=16)
-    return list(bar(iterable=found, desc=title, total=len(given), unit="file", leave=False))
-
-
-def _must_be_read(paths: list[str], found: list) -> None:
-    """Raise InputError where there are errors, which names the first and counts the others."""
-    failed = [(path, e) for path, e in zip(paths, found, strict=True) if isinstance(e, Exception)]
-    if failed:
-        path, error = failed[0]
-        reason = " ".join(str(error).split()) or type(error).__name__
-        reason = "it is none" if isinstance(error, UnidentifiedImageError) else reason
-        more = f", and {len(failed) - 1:,} more" if failed[1:] else ""
-        line = f"cannot read {path} as a picture ({reason}){more}"
-        raise InputError(f"{line}: mend or remove what cannot be read")
+    found = pool.imap(attempt, zip(*arguments, strict=True), chunksize=16)
+    how = {"desc": title, "total": len(arguments[0]), "unit": "file", "leave": False}
+    return list(bar(iterable=found, **how))
 
 
 def _one_size(sizes: list[tuple[int, int]]) -> tuple[int, int]:
     """Return the size of all pictures; InputError where there are several."""
-    common = Counter(sizes).most_common()
-    if len(common) > 1:
-        some = ", ".join(f"{h}x{w} ({n:,})" for (h, w), n in common[:3])
-        more = f" and {len(common) - 3:,} more" if common[3:] else ""
+    (common, _), *others = counted = Counter(sizes).most_common()
+    if others:
+        some = ", ".join(f"{h}x{w} ({n:,})" for (h, w), n in counted[:3])
+        more = f" and {len(counted) - 3:,} more" if counted[3:] else ""
         line = f"the pictures are of several sizes, {some}{more}"
         raise InputError(f"{line}: choose one, HxW, with --image-size 64")
-    return common[0][0]
+    return common
 
 
 # ---------------------------------------------------------------- from files to splits
 
 
-def load_pictures(folder: str | Path, test: bool, size: tuple[int, int] | None = None) -> Content:
+def load_pictures(folder: str | Path, test: bool, size: tuple[int, int] | None) -> Content:
     """Return a folder's training pictures, those of val/ behind them, or its test pictures.
 
     Without test/, the first sixth of each class in the order of the files' SHA-256 is for testing:
@@ -280,12 +268,12 @@ def _make(folder: Path, size: tuple[int, int] | None, listing: Listing) -> list[
 
     Each file is replaced in one step, so that two processes at once do no harm.
     """
-    images, files, pixels = decode(listing.paths, size, folder.name)
+    images, files = decode(listing.paths, size, folder.name)
     for_test = _test_rows(listing, files)
-    twins = np.isin(pixels[for_test], pixels[~for_test]).sum()
-    about = {"stamp": listing.stamp, "twins": int(twins)}
     parts = [(images[rows], listing.labels[rows]) for rows in (~for_test, for_test)]
     del images  # half of the memory
+    train, tests = ([hash(image.tobytes()) for image in images] for images, _ in parts)
+    about = {"stamp": listing.stamp, "twins": int(np.isin(tests, train).sum())}
     found = [(*part, about | {"sha256": content_sum(*part)}) for part in parts]
     try:
         for test, (pictures, labels, known) in enumerate(found):
