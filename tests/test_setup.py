@@ -444,7 +444,8 @@ def test_test_runs_linters_types_imports_and_tests(made):
     assert made("test").returncode == 0
     assert made.calls == ["-m ruff check .", "-m ruff format --check .", "-m mypy",
                           "-m lint-imports --no-cache --no-logo",
-                          "-m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder"]  # fmt: skip
+                          "-m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder",
+                          ]  # fmt: skip
 
 
 @pytest.mark.parametrize("step", ["ruff check", "ruff format", "mypy", "lint-imports", "pytest"])

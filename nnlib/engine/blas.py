@@ -11,7 +11,6 @@ from functools import cache, partial
 from typing import Any
 
 import numpy as np
-from scipy.linalg import cython_blas
 
 Array = np.ndarray
 KINDS: dict[str, tuple[str, Any]] = {"f": ("s", ctypes.c_float), "d": ("d", ctypes.c_double)}
@@ -20,6 +19,8 @@ KINDS: dict[str, tuple[str, Any]] = {"f": ("s", ctypes.c_float), "d": ("d", ctyp
 @cache
 def _routine(name: str) -> Callable:
     """Return a routine by its name; its arguments are addresses."""
+    from scipy.linalg import cython_blas  # not above: half of what `import nnlib` would take
+
     capsule = cython_blas.__pyx_capi__[name]
     kind = ctypes.PYFUNCTYPE(c_char_p, py_object)(("PyCapsule_GetName", ctypes.pythonapi))
     at = ctypes.PYFUNCTYPE(c_void_p, py_object, c_char_p)(

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.linalg  # noqa: F401  (its BLAS must be loaded to be found)
 from threadpoolctl import ThreadpoolController
 
 PAYS = 1.4e7  # multiplications a step for which one more thread is worth waking
@@ -42,6 +41,7 @@ class Crew:
     """So many threads that share out calls, the caller's own among them."""
 
     def __init__(self, threads: int) -> None:
+        _pools()  # takes a moment the first time, which is to be in no epoch
         self.threads = threads
         silent = partial(np.seterr, all="ignore")  # whoever trains looks at the numbers himself
         self.pool = ThreadPoolExecutor(max(1, threads - 1), "crew", initializer=silent)
@@ -66,6 +66,8 @@ crew = cache(Crew)  # its threads stay, for the next run
 
 @cache
 def _pools() -> ThreadpoolController:
+    import scipy.linalg  # noqa: F401  (its BLAS must be loaded to be found)
+
     return ThreadpoolController()
 
 
