@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import matplotlib
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, Tag
 from matplotlib.colors import to_hex
 from matplotlib.ft2font import FT2Font
 from nbformat import NotebookNode
@@ -27,8 +27,7 @@ from nnlib.files import sha256
 from nnlib.language import gettext, speaking
 from nnlib.report import ReportError
 from nnlib.report.cells import CONTROL, content_of
-from nnlib.report.exporter import TEMPLATES, CommandLine, Exporter, pandoc, tags_of
-from nnlib.report.glyphs import FONTS
+from nnlib.report.exporter import FONTS, TEMPLATES, CommandLine, Exporter, pandoc, tags_of
 
 SPANS = ["small", "font"]  # and blocks of HTML that pandoc would not keep
 BLOCKS = ["center", "details", "summary"]
@@ -74,28 +73,23 @@ class Document(Exporter):
         return pandoc(text, "typst", "html", "typst.lua"), resources
 
     def _arranged(self, cells: list[NotebookNode]) -> list[NotebookNode]:
-        for cell in cells:
-            folded = cell.metadata.get("jupyter", {}).get("source_hidden")
-            if folded and cell.cell_type == "code" and "solution" not in tags_of(cell):
-                cell.source = ""
-            if "exercise" in tags_of(cell):
-                cell.outputs = []  # what its check says to one who has not begun
         return _solutions_last(cells)
 
-    def _set_formulas(self) -> None:
-        super()._set_formulas()
-        for _, soup in self.fragments:
-            _for_paper(soup)
-            for image in soup.find_all("img"):  # typst reads files
-                mime, content = content_of(image["src"])
-                image["src"] = f"picture-{sha256(content)[:16]}.{mime[6:9]}"
-                (self.folder / image["src"]).write_bytes(content)
+    def _prepare(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
+        nb, resources = super()._prepare(nb, resources)
+        _for_paper(self.shown)
+        for image in self.shown.find_all("img"):  # typst reads files
+            mime, content = content_of(image["src"])
+            image["src"] = f"picture-{sha256(content)[:16]}.{mime[6:9]}"
+            (self.folder / image["src"]).write_bytes(content)
+        return nb, resources
 
-    def _set_formula(self, span: Any, tex: str, display: bool, done: str) -> None:
+    def _set_formula(self, span: Tag, done: str) -> None:
+        tex = span.get_text()
         told = json.dumps(" ".join(tex.split()), ensure_ascii=False)
         done = RENAMED.sub(r"\1.o", done).replace("#h(0em)", "thick")  # \; becomes nothing
         done = done.replace('"||"', '"|"' if "vmatrix" in tex else '"‖"')  # one sign for typst
-        block = "true" if display else "false"
+        block = "true" if "display" in span["class"] else "false"
         equation = f"#math.equation(alt: {told}, block: {block}, {done})" if done else ""
         span.attrs = {"class": "typst", "data-typst": equation}
 
