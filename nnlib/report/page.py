@@ -61,8 +61,8 @@ class Page(Exporter, HTMLExporter):
         nb, resources = super()._prepare(nb, resources)
         shown = [output.metadata.nnlib for cell in nb.cells for output in cell.get("outputs", [])]
         for about in shown:
-            if about.kind == "table" and about.html.table:
-                _caption_table(self.shown, about)
+            if about.kind == "table" and about.caption and about.html.table:
+                about.html.table.insert(0, self._caption(about))
         self._tidy(self.shown)
         heads = self.shown.select("h1, h2[id]")
         self.page.update(
@@ -75,6 +75,15 @@ class Page(Exporter, HTMLExporter):
 
     def _set_formula(self, span: Tag, done: str) -> None:
         span.replace_with(*BeautifulSoup(done, "html.parser").contents)
+
+    def _caption(self, about: NotebookNode) -> Tag:
+        """Return the caption of a table, with its number."""
+        caption = self.shown.new_tag("caption")
+        if about.number:
+            number = f"<b>{gettext(f'Table {about.number}.')}</b> "
+            caption.extend(list(BeautifulSoup(number, "html.parser").contents))
+        caption.extend(list((about.told.p or about.told).contents))
+        return caption
 
     def _tidy(self, soup: BeautifulSoup) -> None:
         """Make what is shown accessible, and lead its links to pages."""
@@ -180,18 +189,6 @@ def _tidy_accent(accent: Any) -> None:
         accent.decompose()
     elif accent.get_text() in ("^", "\u0302"):
         accent.string, accent["stretchy"] = "^", "false"
-
-
-def _caption_table(soup: BeautifulSoup, about: Any) -> None:
-    """Give the table of an output its caption and number."""
-    caption = about.html.table.caption or soup.new_tag("caption")
-    if about.caption:
-        caption.extend(list((about.told.p or about.told).contents))
-    if about.number:
-        number = f"<b>{gettext(f'Table {about.number}.')}</b> "
-        caption.insert(0, *BeautifulSoup(number, "html.parser").contents)
-    if caption.contents:
-        about.html.table.insert(0, caption)
 
 
 def _tidy_table(soup: BeautifulSoup, table: Any) -> None:
