@@ -175,8 +175,8 @@ class Cell:
     def __init__(self, name: str, folder: str, attachments: Mapping[str, Any], live: bool = False):
         self.name, self.folder, self.attachments, self.live = name, folder, attachments, live
 
-    def markdown(self, source: str) -> Tag:
-        """Return a text in Markdown as HTML."""
+    def markdown(self, source: str, caption: bool = False) -> Tag:
+        """Return a text in Markdown as HTML; a caption is one line, and no paragraph."""
 
         def aside(found: re.Match) -> str:
             tex = found["formula"] or ""
@@ -184,11 +184,11 @@ class Cell:
             return f"nnTeX{tex.encode().hex()}x" if tex else found[0]
 
         source = CODE.sub(lambda code: code[0].replace("$", DOLLAR), CONTROL.sub("", source))
-        told = _reader().render(IN_MARKDOWN.sub(aside, source).replace("\\$", DOLLAR))
+        source = IN_MARKDOWN.sub(aside, source).replace("\\$", DOLLAR)
+        told = _reader().renderInline(source) if caption else _reader().render(source)
         for box, mark in (("☐", " "), ("☑", "[xX]")):  # of tasks
             told = re.sub(rf"(<li>\s*(?:<p>)?)\[{mark}\]\s", rf"\1{box} ", told)
-        back = re.sub("nnTeX([0-9a-f]+)x", lambda tex: escape(bytes.fromhex(tex[1]).decode()), told)
-        return self.html(back)
+        return self.html(re.sub("nnTeX((?:[0-9a-f]{2})+)x", _back, told))
 
     def html(self, source: str) -> Tag:
         """Return a body of HTML, closed and still, its formulas marked and its pictures inside."""
@@ -261,10 +261,8 @@ class Cell:
         if output.output_type == "error":
             said = "\n".join(output.traceback) or f"{output.ename}: {output.evalue}"
             return "text/plain", terminal(said)
-        bundle = output.get("data", {})
-        others = [mime for mime in bundle if mime not in forms and "javascript" not in mime]
-        missed = []
-        for mime in [form for form in forms if form in bundle]:
+        bundle, missed = output.get("data", {}), []
+        for mime in (form for form in forms if form in bundle):
             shown = self._form(mime, bundle[mime])
             drawn_by_script = re.search("(?s)<div.*<script|<script.*<div", str(bundle[mime]))
             if shown or not (mime in IMAGES or drawn_by_script):
@@ -272,27 +270,26 @@ class Cell:
                     warn(self.name, f"{missed[0]} cannot be drawn; {mime} stands for it")
                 return mime, shown or ""  # in JupyterLab, too, there may be nothing to see
             missed.append(mime)
-        if missed := missed or (others if forms == FORMS else []):
+        if forms == FORMS:
+            missed += (mime for mime in bundle if mime not in forms and "javascript" not in mime)
+        if missed:
             warn(self.name, f"{missed[0]} cannot be drawn")
         return "text/plain", f"({missed[0]})" if missed else ""
 
     def _without_warnings(self, text: str) -> str:
         """Say on standard error, not in the document, what a figure was drawn without."""
-        if missed := dict.fromkeys(chr(int(code)) for code in NO_GLYPH.findall(text)):
-            warn(
-                self.name,
-                f"a figure was drawn with boxes for {' '.join(missed)}, which no font of it had; "
-                "where nnlib.notebook is imported, figures have Chinese",
-            )
+        if missed := " ".join(dict.fromkeys(chr(int(code)) for code in NO_GLYPH.findall(text))):
+            boxes = f"a figure was drawn with boxes for {missed}, which no font of it had"
+            warn(self.name, f"{boxes}; where nnlib.notebook is imported, figures have Chinese")
         return NO_GLYPH.sub("", text)
 
     def _form(self, mime: str, content: Any) -> Any:
-        """Return one form of an output as HTML or plain text, None if there is nothing to see."""
+        """Return one form of an output as HTML or plain text, nothing if there is none to see."""
         if mime == "application/json":
             return json.dumps(content, indent=2, ensure_ascii=False)
         content = "".join(content)
         if mime == "text/plain":
-            return terminal(content) or None
+            return terminal(content)
         if mime in IMAGES:
             picture = decoded(content)
             return picture and _body(f'<img src="{data_uri(*picture)}">')
@@ -317,6 +314,11 @@ class Cell:
 def _body(source: str) -> Tag:
     """Return HTML as a browser reads it, whatever it leaves open."""
     return BeautifulSoup(f"<body>{source}", "html5lib").body
+
+
+def _back(found: re.Match) -> str:
+    """Return the formula that was set aside, as text in HTML."""
+    return escape(bytes.fromhex(found[1]).decode(errors="replace"))
 
 
 def _silence(soup: BeautifulSoup) -> None:

@@ -38,9 +38,8 @@ class _Kernel(AsyncKernelManager):
 
     @property
     def kernel_spec(self) -> KernelSpec:
-        spec = KernelSpec(**get_kernel_dict())
-        spec.argv += ["--log-level=CRITICAL", "--HistoryManager.enabled=False"]
-        return spec
+        quiet = ["--log-level=CRITICAL", "--HistoryManager.enabled=False"]
+        return KernelSpec(**get_kernel_dict(quiet))
 
     async def start_kernel(self, **kwargs: Any) -> None:
         await super().start_kernel(env=os.environ | self.environment, **kwargs)

@@ -108,7 +108,8 @@ class Exporter(TemplateExporter):
         title = title_of(nb)[0] or name
         page = {"name": name, "title": title, "book": [], **(resources.get("nnlib") or {})}
         self.page = resources["nnlib"] = page
-        self.shown, self.anchors, self.counts = BeautifulSoup("", "html.parser"), {""}, Counter()
+        self.shown = page["shown"] = BeautifulSoup("", "html.parser")
+        self.anchors, self.counts = {""}, Counter()
         chosen = [cell for cell in nb.cells if self.solutions or "solution" not in tags_of(cell)]
         _mark_solutions(chosen)
         nb.cells = self._arranged(chosen)
@@ -171,7 +172,7 @@ class Exporter(TemplateExporter):
         output.metadata = NotebookNode(nnlib=about)
         if not isinstance(shown, str):
             about.html = self._keep(shown, reader.name)
-        about.told = self._keep(reader.markdown(caption), reader.name)
+        about.told = self._keep(reader.markdown(caption, caption=True), reader.name)
         return bool(shown)
 
     def _set_formulas(self) -> None:

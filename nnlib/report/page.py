@@ -48,7 +48,6 @@ class Page(Exporter, HTMLExporter):
         yield "inert", lambda value: json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")
         yield "unmodular", lambda script: MODULAR.sub("", script)
         yield "words", lambda script: {text: gettext(text) for text in SAID.findall(script)}
-        yield "inline", lambda html: re.sub(r"\A\s*<p>(.*)</p>\s*\Z", r"\1", html, flags=re.S)
         yield "hashed", lambda script: b64encode(sha256(script.encode()).digest()).decode()
 
     def from_notebook_node(self, nb: Any, resources: Any = None, **kw: Any) -> tuple[str, Any]:
@@ -59,18 +58,12 @@ class Page(Exporter, HTMLExporter):
     def _prepare(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
         self.live = not (self.sanitize_html or (resources.get("nnlib") or {}).get("book"))
         nb, resources = super()._prepare(nb, resources)
-        shown = [output.metadata.nnlib for cell in nb.cells for output in cell.get("outputs", [])]
-        for about in shown:
+        outputs = [output.metadata.nnlib for cell in nb.cells for output in cell.get("outputs", [])]
+        self.page["alive"] = any(about.live for about in outputs)
+        for about in outputs:
             if about.kind == "table" and about.caption and about.html.table:
                 about.html.table.insert(0, self._caption(about))
         self._tidy(self.shown)
-        heads = self.shown.select("h1, h2[id]")
-        self.page.update(
-            live=bool(self.shown.script),
-            alive=any(about.live for about in shown),
-            has_h1=any(head.name == "h1" for head in heads),
-            sections=[(h["id"], " ".join(h.get_text().split())) for h in heads if h.name == "h2"],
-        )
         return nb, resources
 
     def _set_formula(self, span: Tag, done: str) -> None:
@@ -82,7 +75,7 @@ class Page(Exporter, HTMLExporter):
         if about.number:
             number = f"<b>{gettext(f'Table {about.number}.')}</b> "
             caption.extend(list(BeautifulSoup(number, "html.parser").contents))
-        caption.extend(list((about.told.p or about.told).contents))
+        caption.extend(list(about.told.contents))
         return caption
 
     def _tidy(self, soup: BeautifulSoup) -> None:
