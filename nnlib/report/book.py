@@ -150,13 +150,17 @@ def _at_hand(dataset: str, who: str) -> bool:
 
 
 def _check_out(out: Path) -> None:
-    """Refuse a place that holds anything but an earlier report."""
+    """Refuse a place that holds anything but an earlier report, in whatever languages."""
     with files.reading(out, advice="name another folder"):
         if out.exists() and not out.is_dir():
             raise InputError(f"{out} is a file; name a folder for the report")
-        found = _leaves(out)
-        known = _known(out, found)
-    for file in sorted(found - known):
+        foreign = _leaves(out)
+        for inner in ("", *(f"{name}/" for name in LANGUAGES)):
+            listed = inner + MANIFEST
+            named = read_json(out / listed).get("files") if listed in foreign else None
+            if isinstance(named, list):
+                foreign -= {listed, *(f"{inner}{file}" for file in named)}
+    for file in sorted(foreign):
         if Path(file).name not in CLUTTER:
             what = f"{out} holds {file}, which is not a report's"
             raise InputError(f"{what}; move it or name another folder")
@@ -170,17 +174,6 @@ def _leaves(folder: Path) -> set[str]:
 
     inside = filter(is_leaf, [folder, *folder.rglob("*")])
     return {path.relative_to(folder).as_posix() for path in inside} - {"."}
-
-
-def _known(out: Path, found: set[str]) -> set[str]:
-    """Return what the lists in a folder name: of its report and of editions in other languages."""
-    known = set()
-    for inner in ("", *(f"{name}/" for name in LANGUAGES)):
-        listed = inner + MANIFEST
-        named = read_json(out / listed).get("files") if listed in found else None
-        if isinstance(named, list):
-            known |= {listed, *(f"{inner}{file}" for file in named)}
-    return known
 
 
 def _folder() -> str:

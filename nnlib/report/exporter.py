@@ -109,7 +109,7 @@ class Exporter(TemplateExporter):
         page = {"name": name, "title": title, "book": [], **(resources.get("nnlib") or {})}
         self.page = resources["nnlib"] = page
         self.shown = page["shown"] = BeautifulSoup("", "html.parser")
-        self.anchors, self.counts = {""}, Counter()
+        self.counts = Counter()  # of figures and tables
         chosen = [cell for cell in nb.cells if self.solutions or "solution" not in tags_of(cell)]
         _mark_solutions(chosen)
         nb.cells = self._arranged(chosen)
@@ -128,7 +128,7 @@ class Exporter(TemplateExporter):
             other["nnlib_html"] = self._keep(question, other["name"])
         if resources.get("language_code", "en") == "en":  # unless its reader has set another
             resources["language_code"] = language_of(nb)
-        _anchor(self.shown, self.anchors)
+        _anchor(self.shown)
         self._set_formulas()
         return nb, resources
 
@@ -151,28 +151,26 @@ class Exporter(TemplateExporter):
         own = {**meta, **(meta[mime] if isinstance(meta.get(mime), dict) else {})}
         caption, alt, name = (str(own.get(key) or "") for key in ("caption", "alt", "name"))
         about = NotebookNode(caption=caption, number="", kind="text", live=bundle.get(LIVE))
-        about.id = "fig-" + re.sub(r"[^-.\w]+", "-", name) if name else ""
-        about.id = "" if about.id in self.anchors else about.id
-        self.anchors.add(about.id)
         if isinstance(shown, str):
             about.text, about.kind = shown, output.get("name") or output.output_type
-        elif mime in IMAGES:
-            about.kind, image = "figure", shown.img
-            image["alt"] = alt or caption or gettext("A figure without a description")
-            size = {key: str(own.get(key)) for key in ("width", "height")}
-            image.attrs.update({k: v for k, v in size.items() if re.fullmatch(r"[\d.]+(px|%)?", v)})
-        elif shown.table or caption:
-            about.kind = "table"
-            if caption and shown.caption:
-                shown.caption.decompose()
+        else:
+            about.html = self._keep(shown, reader.name)
+            if mime in IMAGES:
+                about.kind, image = "figure", shown.img
+                image["alt"] = alt or caption or gettext("A figure without a description")
+                size = {key: str(own.get(key)) for key in ("width", "height")}
+                image.attrs |= {k: v for k, v in size.items() if re.fullmatch(r"[\d.]+(px|%)?", v)}
+                shown["id"] = "fig-" + re.sub(r"[^-.\w]+", "-", name) if name else ""
+            elif shown.table or caption:
+                about.kind = "table"
+                if caption and shown.caption:
+                    shown.caption.decompose()
         if caption and about.kind in ("figure", "table") and not self.page.get("front"):
             self.counts[about.kind] += 1
             chapter = re.findall(r"^0*(\d+)_", self.page["name"])
             about.number = ".".join([*chapter, str(self.counts[about.kind])])
-        output.metadata = NotebookNode(nnlib=about)
-        if not isinstance(shown, str):
-            about.html = self._keep(shown, reader.name)
         about.told = self._keep(reader.markdown(caption, caption=True), reader.name)
+        output.metadata = NotebookNode(nnlib=about)
         return bool(shown)
 
     def _set_formulas(self) -> None:
@@ -231,8 +229,9 @@ def _merged(outputs: Sequence[NotebookNode]) -> list[NotebookNode]:
     return merged
 
 
-def _anchor(shown: BeautifulSoup, known: set[str]) -> None:
+def _anchor(shown: BeautifulSoup) -> None:
     """Give each heading an anchor, each anchor once, and let links find them as in Jupyter."""
+    known = {""}
     for tag in shown.find_all(True):
         anchor = tag.get("id") or (tag.name == "a" and tag.get("name")) or ""
         if re.fullmatch("h[1-6]", tag.name):
