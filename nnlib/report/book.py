@@ -93,7 +93,7 @@ def publish(
         for name, own in lacking.items():
             note = gettext(LACKING.format(data.DATASETS[own].title))
             done[name].cells.insert(1, new_markdown_cell(f"> {note}"))
-        _write_report(done, new, banner, _footer(wanted), solutions)
+        _write_report(done, new, banner, wanted, solutions)
         _check_out(out)  # again: the notebooks took their time
         _link_editions(out, new)
         _replace(out, new, aside)
@@ -209,19 +209,13 @@ def _replace(out: Path, new: Path, aside: Path) -> None:
             aside.rename(out)
 
 
-def _footer(wanted: Mapping[str, Any]) -> str:
-    if not wanted["dataset"]:
-        return gettext(f"Computed with the {wanted['profile']} profile.")
-    name = Path(wanted["dataset"]).name
-    return gettext(f"Computed with the {wanted['profile']} profile on {name}.")
-
-
 def _write_report(
-    notebooks: dict[str, NotebookNode], out: Path, banner: str, footer: str, solutions: bool
+    notebooks: dict[str, NotebookNode], out: Path, banner: str, how: Mapping, solutions: bool
 ) -> None:
     """Write front page, a page for each notebook, the PDF and the list of files into `out`."""
     book, title, subtitle = _book(notebooks), gettext(TITLE), gettext(SUBTITLE)
-    shared = {"book": book, "banner": banner, "footer": footer, "report_title": title}
+    shared = {"book": book, "banner": banner, "report_title": title, "profile": how["profile"]}
+    shared["dataset"] = Path(how["dataset"] or "").name
     page, document = Page(solutions=solutions), Document(solutions=solutions)
     folder, chapters = out.with_name("typst"), []
     folder.mkdir()

@@ -41,7 +41,8 @@ RENAMED = re.compile(r"\b(dot|times|minus)\.circle\b")  # by typst, which pandoc
 class Document(Exporter):
     """Export a notebook as a typeset, tagged PDF.
 
-    Code that is folded in the notebook, which a page folds like any other, is left out on paper.
+    Code that is folded in the notebook, which a page folds like any other, is left out on paper,
+    and so is what the check of an exercise says to one who has not begun.
     """
 
     export_from_notebook = "Report (PDF)"
@@ -159,15 +160,14 @@ def typeset(look: str, body: str, folder: Path, **about: str) -> bytes:
         _name_missing(missing, body, drawn)
         for svg, text in drawn.items():  # where all would look like the missing
             svg.write_text(re.sub(f"[{''.join(missing)}]", "\ufffd", text), "utf-8")
-    missed = ""
-    for standards in (["ua-1"], []):
-        try:
-            pdf = compiled(body, *standards)
-            if missed:
-                print(f"the PDF is tagged but not PDF/UA: {missed}", file=sys.stderr)
-            return pdf
-        except typst.TypstError as error:
-            missed = error
+    try:
+        return compiled(body, "ua-1")
+    except typst.TypstError as error:
+        missed = error
+    with contextlib.suppress(typst.TypstError):
+        pdf = compiled(body)
+        print(f"the PDF is tagged but not PDF/UA: {missed}", file=sys.stderr)
+        return pdf
     plainer = _settable(body, compiled)
     if plainer == body:
         raise ReportError(f"the PDF could not be typeset: {missed}") from missed
