@@ -177,14 +177,8 @@ class Cell:
 
     def markdown(self, source: str, caption: bool = False) -> Tag:
         """Return a text in Markdown as HTML; a caption is one line, and no paragraph."""
-
-        def aside(found: re.Match) -> str:
-            tex = found["formula"] or ""
-            tex = tex[1:-3] + tex[-2:] if tex.startswith("\\\\") else tex
-            return f"nnTeX{tex.encode().hex()}x" if tex else found[0]
-
         source = CODE.sub(lambda code: code[0].replace("$", DOLLAR), CONTROL.sub("", source))
-        source = IN_MARKDOWN.sub(aside, source).replace("\\$", DOLLAR)
+        source = IN_MARKDOWN.sub(_aside, source).replace("\\$", DOLLAR)
         told = _reader().renderInline(source) if caption else _reader().render(source)
         for box, mark in (("☐", " "), ("☑", "[xX]")):  # of tasks
             told = re.sub(rf"(<li>\s*(?:<p>)?)\[{mark}\]\s", rf"\1{box} ", told)
@@ -213,10 +207,8 @@ class Cell:
         """Put the address of what moves or is loaded from elsewhere in its place."""
         inner = part.find(src=True) or part
         address = part.get("src") or part.get("data") or inner.get("src") or ""
-        warn(
-            self.name,
-            f"<{part.name}> {address[:60]} cannot be drawn here; its address stands for it",
-        )
+        what = f"<{part.name}> {address[:60]} cannot be drawn here"
+        warn(self.name, f"{what}; its address stands for it")
         linked = address and not address.startswith("data:")
         told = part.get("title") or address if linked else part.get_text(" ", strip=True)
         part.string = told or f"({part.name})"
@@ -314,6 +306,13 @@ class Cell:
 def _body(source: str) -> Tag:
     """Return HTML as a browser reads it, whatever it leaves open."""
     return BeautifulSoup(f"<body>{source}", "html5lib").body
+
+
+def _aside(found: re.Match) -> str:
+    """Return a formula in letters and digits, in which Markdown finds nothing to do."""
+    tex = found["formula"] or ""
+    tex = tex[1:-3] + tex[-2:] if tex.startswith("\\\\") else tex
+    return f"nnTeX{tex.encode().hex()}x" if tex else found[0]
 
 
 def _back(found: re.Match) -> str:
