@@ -4,7 +4,6 @@ A report is built beside the old one and takes its place in one step, so that wh
 sees a whole report: the old one until all of the new one is there.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -12,7 +11,6 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +19,9 @@ from filelock import FileLock, Timeout
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from nnlib import data
+from nnlib import data, files
 from nnlib.checks import InputError
-from nnlib.files import make_folder, project_root, read_json, stoppable, write_atomic, write_json
+from nnlib.files import make_folder, project_root, read_json, write_atomic, write_json
 from nnlib.language import LANGUAGES, gettext, language
 from nnlib.report.document import Document, typeset
 from nnlib.report.execute import check_parameters, execute_all, own_dataset
@@ -49,9 +47,8 @@ LACKING = (
     "computed on the 1,797 small handwritten digits of scikit-learn instead."
 )
 MANIFEST = ".nnlib-report.json"  # lists the files of a report: only those may ever be replaced
-MARK = "nnlib-report-in-work"  # in the folder of a report that is being made, ends its lock's name
+MARK = "nnlib-report-in-work"  # ends the name of the folder in which a report is being made
 CLUTTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # what file managers leave behind
-PDF_NAME = "nnlib-report.pdf"
 
 
 def _notebooks() -> dict[str, NotebookNode]:
@@ -83,20 +80,20 @@ def publish(
     wanted = {"profile": profile, "dataset": dataset, **(parameters or {})}
     check_parameters(wanted, notebooks)
     _check_out(out)
-    wanted["dataset"], banner = _available(wanted["dataset"])
-    lacking = {} if wanted["dataset"] else _lacking(notebooks)
+    wanted["dataset"], banner, lacking = _available(wanted["dataset"], notebooks)
     make_folder(out.parent)
-    with stoppable(), _workplace(out) as folder:
+    with files.stoppable(), _workplace(out) as folder:
         new, aside = folder / "report", folder / "previous"
         new.mkdir()
         if out.exists():
             _replace(out, aside, aside)  # and back: a mount point says no before the chapters run
         given = {name: value for name, value in wanted.items() if value is not None}
-        swapped = dict.fromkeys(lacking, "digits")
-        done = execute_all(notebooks, given, folder, new / "figures", swapped)
-        for name, title in lacking.items():
-            done[name].cells.insert(1, new_markdown_cell(f"> {gettext(LACKING.format(title))}"))
-        _write_report(done, new, banner, _footer(wanted), solutions)
+        swapped = {name: {"dataset": "digits"} for name in lacking}
+        done = execute_all(notebooks, given | swapped, folder, new / "figures")
+        for name, own in lacking.items():
+            note = gettext(LACKING.format(data.DATASETS[own].title))
+            done[name].cells.insert(1, new_markdown_cell(f"> {note}"))
+        _write_report(done, new, banner, wanted, solutions)
         _check_out(out)  # again: the notebooks took their time
         _link_editions(out, new)
         _replace(out, new, aside)
@@ -105,75 +102,68 @@ def publish(
 
 @contextmanager
 def _workplace(out: Path) -> Iterator[Path]:
-    """Hold `out`, alone, and yield a folder beside it; what reports that were killed left goes.
+    """Yield a folder beside `out` that is held alone; what a killed report left in it goes.
 
     Raises InputError where another report for `out` is being made.
     """
-    lock = FileLock(out.with_name(f".{out.name}.{MARK}"), timeout=0)
+    folder = out.with_name(f".{out.name}.{MARK}")
+    folder.mkdir(exist_ok=True)
     try:
-        lock.acquire()
+        with FileLock(folder / "lock", timeout=0):
+            if (folder / "previous").exists() and not out.exists():
+                (folder / "previous").rename(out)
+            for left in folder.glob("*/"):
+                shutil.rmtree(left, ignore_errors=True)
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
     except Timeout:
         raise InputError(f"another report is being made in {out}; name another folder") from None
-    try:
-        for left in out.parent.glob(f".{escape(out.name)}-{'[a-z0-9_]' * 8}/{MARK}"):
-            if (left.parent / "previous").exists() and not out.exists():
-                (left.parent / "previous").rename(out)
-            shutil.rmtree(left.parent, ignore_errors=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
-            Path(temporary, MARK).touch()
-            yield Path(temporary)
-    finally:
-        Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
 
 
-def _available(dataset: str | None) -> tuple[str | None, str | None]:
-    """Return the data set to use and, if it is not the one that was meant, the banner."""
+def _available(
+    dataset: str | None, notebooks: Mapping[str, NotebookNode]
+) -> tuple[str | None, str, dict[str, str]]:
+    """Return the data set for all chapters, if one is meant, a banner, and what some chapters lack.
+
+    These go on with digits, and so do all where Fashion-MNIST is lacking, which the banner says.
+    """
     dataset = data.full_name(dataset) if dataset else None  # the kernels work in another folder
-    name = dataset or "fashion-mnist"
+    if dataset not in (None, "fashion-mnist"):
+        data.load_dataset(dataset)
+    elif not _at_hand("fashion-mnist", "going on"):
+        return "digits", gettext(BANNER), {}
+    meant = {} if dataset else {name: own_dataset(nb) for name, nb in notebooks.items()}
+    others = {name: own for name, own in meant.items() if own != "fashion-mnist"}
+    return dataset, "", {n: own for n, own in others.items() if not _at_hand(own, f"{n} goes on")}
+
+
+def _at_hand(dataset: str, who: str) -> bool:
+    """Return whether a data set can be had; if not, say on standard error who does without it."""
     try:
-        data.load_dataset(name)
+        data.load_dataset(dataset)
     except data.DownloadError as error:
-        if name != "fashion-mnist":
-            raise
-        print(f"{error}; going on with digits", file=sys.stderr)
-        return "digits", gettext(BANNER)
-    return dataset, None
-
-
-def _lacking(notebooks: Mapping[str, NotebookNode]) -> dict[str, str]:
-    """Return the chapters whose own data set cannot be had, and what that is called."""
-    found = {}
-    for name, nb in notebooks.items():
-        try:
-            if (own := own_dataset(nb)) != "fashion-mnist":
-                data.load_dataset(own)
-        except data.DownloadError as error:
-            print(f"{error}; {name} goes on with digits", file=sys.stderr)
-            found[name] = data.DATASETS[own].title
-    return found
+        print(f"{error}; {who} with digits", file=sys.stderr)
+        return False
+    return True
 
 
 def _check_out(out: Path) -> None:
-    """Refuse a place that holds anything but an earlier report."""
-    try:
-        if not out.exists():
-            return
-        if not out.is_dir():
+    """Refuse a place that holds anything but an earlier report, in whatever languages."""
+    with files.reading(out, advice="name another folder"):
+        if out.exists() and not out.is_dir():
             raise InputError(f"{out} is a file; name a folder for the report")
-        found = _leaves(out)
-        known = _known(out, found)
-    except OSError as error:
-        raise InputError(f"cannot read {out}: {error.strerror}; name another folder") from error
-    except (KeyError, TypeError) as error:
-        raise InputError(
-            f"an earlier report in {out} has no list of its files; name another folder"
-        ) from error
-    foreign = sorted(file for file in found - known if Path(file).name not in CLUTTER)
-    if foreign:
-        raise InputError(
-            f"{out} holds {foreign[0]}, which is not a report's; move it or name another folder"
-        )
+        foreign = _leaves(out)
+        for inner in ("", *(f"{name}/" for name in LANGUAGES)):
+            listed = inner + MANIFEST
+            named = read_json(out / listed).get("files") if listed in foreign else None
+            if isinstance(named, list):
+                foreign -= {listed, *(f"{inner}{file}" for file in named)}
+    for file in sorted(foreign):
+        if Path(file).name not in CLUTTER:
+            what = f"{out} holds {file}, which is not a report's"
+            raise InputError(f"{what}; move it or name another folder")
 
 
 def _leaves(folder: Path) -> set[str]:
@@ -184,16 +174,6 @@ def _leaves(folder: Path) -> set[str]:
 
     inside = filter(is_leaf, [folder, *folder.rglob("*")])
     return {path.relative_to(folder).as_posix() for path in inside} - {"."}
-
-
-def _known(out: Path, found: set[str]) -> set[str]:
-    """Return the files of the report in a folder, and of its editions in other languages."""
-    known = set()
-    for inner in ("", *(f"{name}/" for name in LANGUAGES)):
-        if (listed := inner + MANIFEST) in found:
-            files = read_json(out / listed)["files"]
-            known |= {listed, *(inner + file for file in files)}
-    return known
 
 
 def _folder() -> str:
@@ -220,32 +200,25 @@ def _link_editions(out: Path, new: Path) -> None:
 def _replace(out: Path, new: Path, aside: Path) -> None:
     """Let the new report take the old one's place; an interrupt in between brings the old back."""
     try:
-        if out.exists():
-            out.rename(aside)
-        new.rename(out)
-    except OSError as error:
-        raise InputError(
-            f"cannot put a report in place of {out}: {error.strerror}; name a folder in it"
-        ) from error
+        with files.reading(out, "put a report in place of", "name a folder in it"):
+            if out.exists():
+                out.rename(aside)
+            new.rename(out)
     finally:
         if aside.exists() and not out.exists():
             aside.rename(out)
 
 
-def _footer(wanted: Mapping[str, Any]) -> str:
-    if not wanted["dataset"]:
-        return gettext(f"Computed with the {wanted['profile']} profile.")
-    name = Path(wanted["dataset"]).name
-    return gettext(f"Computed with the {wanted['profile']} profile on {name}.")
-
-
 def _write_report(
-    notebooks: dict[str, NotebookNode], out: Path, banner: str | None, footer: str, solutions: bool
+    notebooks: dict[str, NotebookNode], out: Path, banner: str, how: Mapping, solutions: bool
 ) -> None:
     """Write front page, a page for each notebook, the PDF and the list of files into `out`."""
     book, title, subtitle = _book(notebooks), gettext(TITLE), gettext(SUBTITLE)
-    shared = {"book": book, "banner": banner, "footer": footer, "report_title": title}
+    shared = {"book": book, "banner": banner, "report_title": title, "profile": how["profile"]}
+    shared["dataset"] = Path(how["dataset"] or "").name
     page, document = Page(solutions=solutions), Document(solutions=solutions)
+    folder, chapters = out.with_name("typst"), []
+    folder.mkdir()
 
     def about(name: str, **more: Any) -> dict[str, Any]:
         metadata = {"name": name, "path": str(project_root() / "notebooks")}
@@ -254,28 +227,23 @@ def _write_report(
     front = _front(notebooks), about("index", front=True, title=title, subtitle=subtitle)
     front_page = Page(template_file="front.html.j2", solutions=solutions)
     write_atomic(out / "index.html", front_page.from_notebook_node(*front)[0])
-    (out / "api").mkdir()
-    write_atomic(out / "api" / "index.html", reference())
-    folder, chapters = out.with_name("typst"), []
-    folder.mkdir()
-    for entry, before, after in zip(book, [None, *book], [*book[1:], None], strict=False):
-        nb, name = notebooks[entry["name"]], entry["name"]
-        known = about(name, number=entry["number"], previous=before, next=after)
-        write_atomic(out / f"{name}.html", page.from_notebook_node(nb, known)[0])
+    write_atomic(make_folder(out / "api") / "index.html", reference())
+    for entry, (name, nb) in zip(book, notebooks.items(), strict=True):
+        write_atomic(out / f"{name}.html", page.from_notebook_node(nb, about(name))[0])
         chapters.append(f"#counter(heading).update({entry['number'] - 1})")
-        chapters.append(document.chapter(nb, known, folder)[0])
+        chapters.append(document.chapter(nb, about(name), folder)[0])
     look = f"report.with(front: [\n{document.chapter(*front, folder)[0]}\n])"
-    words = {"title": title, "subtitle": subtitle, "lang": language(), "banner": banner or ""}
-    write_atomic(out / PDF_NAME, typeset(look, "\n\n".join(chapters), folder, **words))
+    words = {"title": title, "subtitle": subtitle, "lang": language(), "banner": banner}
+    write_atomic(out / "nnlib-report.pdf", typeset(look, "\n\n".join(chapters), folder, **words))
     write_json(out / MANIFEST, {"files": sorted(_leaves(out))})
 
 
 def _book(notebooks: dict[str, NotebookNode]) -> list[dict[str, Any]]:
     """Return what the contents say about each notebook: name, number, title, question."""
-    titles = {name: title_of(nb) for name, nb in notebooks.items()}
+    told = ((name, *title_of(nb)) for name, nb in notebooks.items())
     return [
         {"name": name, "number": int(name[:2]), "title": title or name, "question": question}
-        for name, (title, question) in titles.items()
+        for name, title, question in told
     ]
 
 
@@ -309,7 +277,7 @@ def refresh(profile: str = "standard") -> None:
 def source_sha256(nb: NotebookNode) -> str:
     """Return the hash of a notebook's code: outputs of other code are out of date."""
     sources = [cell.source for cell in nb.cells if cell.cell_type == "code"]
-    return hashlib.sha256(json.dumps(sources).encode()).hexdigest()
+    return files.sha256(json.dumps(sources).encode())
 
 
 def _committed(nb: NotebookNode, profile: str) -> NotebookNode:

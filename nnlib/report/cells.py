@@ -19,13 +19,12 @@ from urllib.parse import unquote
 from urllib.request import urlopen
 from xml.etree import ElementTree
 
-from bs4 import BeautifulSoup, Comment
+from bs4 import BeautifulSoup, Comment, Tag
 from nbformat import NotebookNode
 from PIL import Image
 
 IMAGES = [f"image/{kind}" for kind in ("svg+xml", "png", "jpeg", "gif", "webp", "bmp", "tiff")]
 FORMS = ["text/html", "text/markdown", "text/latex", *IMAGES, "application/json", "text/plain"]
-SVG = 'xmlns="http://www.w3.org/2000/svg"'
 
 # JupyterLab sets code and then mathematics aside before it reads Markdown.
 CODE = re.compile(
@@ -48,9 +47,12 @@ UNHEARD = re.compile(
 RUNS = ("javascript:", "vbscript:", "data:text/html")
 ELSEWHERE = re.compile(r"<script[^>]*\ssrc|\brequire(js)?\(\[|createElement\(.script")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+NO_GLYPH = re.compile(  # in what matplotlib warns of, with the line of code under it
+    r"^.*Warning: Glyph (\d+) .*missing from .*font.*\n(?: .*\n)?", re.MULTILINE
+)
 TERMINAL = re.compile(
     r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b\[(?P<count>\d{0,3})[0-?]*[ -/]*(?P<act>[@-~])"
-    r"|\x1b[ -/]*[0-~]?|(?P<text>[^\x1b\r\n\b]+)|(?P<move>[\r\n\b])"
+    r"|\x1b[ -/]*[0-~]?|(?P<text>[^\x1b\r\n\b]+)|(?P<sign>[\r\n\b])"
 )
 
 
@@ -84,21 +86,20 @@ def terminal(text: str) -> str:
     rows: list[list[str]] = [[]]
     row = column = 0
     for found in TERMINAL.finditer(text):
-        line, count, act = rows[row], int(found["count"] or 0), found["act"]
+        line, count, act = rows[row], int(found["count"] or 0), found["act"] or found["sign"]
         step = max(1, count)
+        to = {"\r": 0, "\b": column - 1, "C": column + step, "D": column - step, "G": step - 1}
         if shown := found["text"]:
             line += " " * (column - len(line))
             line[column : column + len(shown)] = shown
             column += len(shown)
-        elif found["move"] == "\n":
+        elif act in to:
+            column = max(0, to[act])
+        elif act == "\n":
             row, column = row + 1, 0
             rows += [[]] * (row == len(rows))
-        elif found["move"]:
-            column = 0 if found["move"] == "\r" else max(0, column - 1)
         elif act == "A":
             row = max(0, row - step)
-        elif act in ("C", "D", "G"):
-            column = {"C": column + step, "D": max(0, column - step), "G": step - 1}[act]
         elif act in ("K", "J"):
             del line[0 if count else column :]
             del rows[row + 1 if act == "J" else len(rows) :]
@@ -130,7 +131,7 @@ def _well_formed(svg: str) -> str:
     """Return an SVG with its namespaces declared, asking for no file; raises if it is no XML."""
     svg = re.sub(r"""\s(?:xlink:)?href\s*=\s*(["'])(?!\s*#|data:).*?\1""", "", svg)
     head = svg[svg.find("<svg") :].partition(">")[0]
-    names = "" if "xmlns=" in head else f" {SVG}"
+    names = "" if "xmlns=" in head else ' xmlns="http://www.w3.org/2000/svg"'
     if "xlink:" in svg and "xmlns:xlink" not in head:
         names += ' xmlns:xlink="http://www.w3.org/1999/xlink"'
     svg = svg.replace("<svg", f"<svg{names}", 1)
@@ -160,6 +161,11 @@ def _reader() -> Any:
     return reader
 
 
+def warn(place: str, what: str) -> None:
+    """Say on standard error what is not shown as in JupyterLab, and where."""
+    print(f"{place}: {what}", file=sys.stderr)
+
+
 class Cell:
     """Reads what one cell holds; `name` is what warnings call it, `folder` where files are.
 
@@ -169,28 +175,17 @@ class Cell:
     def __init__(self, name: str, folder: str, attachments: Mapping[str, Any], live: bool = False):
         self.name, self.folder, self.attachments, self.live = name, folder, attachments, live
 
-    def warn(self, what: str) -> None:
-        """Say on standard error what is not shown as in JupyterLab."""
-        print(f"{self.name}: {what}", file=sys.stderr)
-
-    def markdown(self, source: str) -> BeautifulSoup:
-        """Return a text in Markdown as HTML."""
-        kept: list[str] = []
-
-        def aside(found: re.Match) -> str:
-            if not (tex := found["formula"]):
-                return found[0]
-            kept.append(tex[1:-3] + tex[-2:] if tex.startswith("\\\\") else tex)
-            return f"nnFormula{len(kept) - 1}x"
-
+    def markdown(self, source: str, caption: bool = False) -> Tag:
+        """Return a text in Markdown as HTML; a caption is one line, and no paragraph."""
         source = CODE.sub(lambda code: code[0].replace("$", DOLLAR), CONTROL.sub("", source))
-        told = _reader().render(IN_MARKDOWN.sub(aside, source).replace("\\$", DOLLAR))
+        source = IN_MARKDOWN.sub(_aside, source).replace("\\$", DOLLAR)
+        told = _reader().renderInline(source) if caption else _reader().render(source)
         for box, mark in (("☐", " "), ("☑", "[xX]")):  # of tasks
             told = re.sub(rf"(<li>\s*(?:<p>)?)\[{mark}\]\s", rf"\1{box} ", told)
-        return self.html(re.sub(r"nnFormula(\d+)x", lambda n: escape(kept[int(n[1])]), told))
+        return self.html(re.sub("nnTeX((?:[0-9a-f]{2})+)x", _back, told))
 
-    def html(self, source: str) -> BeautifulSoup:
-        """Return HTML, closed and still, its formulas marked and its pictures inside."""
+    def html(self, source: str) -> Tag:
+        """Return a body of HTML, closed and still, its formulas marked and its pictures inside."""
         soup = BeautifulSoup(f"<body>{CONTROL.sub('', source)}", "html5lib")
         for svg in soup.find_all("svg"):
             text = svg.get_text(" ", strip=True)
@@ -206,13 +201,14 @@ class Cell:
             self._instead(part)
         for image in soup.find_all("img"):
             self._embed(image)
-        return soup
+        return soup.body
 
     def _instead(self, part: Any) -> None:
         """Put the address of what moves or is loaded from elsewhere in its place."""
         inner = part.find(src=True) or part
         address = part.get("src") or part.get("data") or inner.get("src") or ""
-        self.warn(f"<{part.name}> {address[:60]} cannot be drawn here; its address stands for it")
+        what = f"<{part.name}> {address[:60]} cannot be drawn here"
+        warn(self.name, f"{what}; its address stands for it")
         linked = address and not address.startswith("data:")
         told = part.get("title") or address if linked else part.get_text(" ", strip=True)
         part.string = told or f"({part.name})"
@@ -228,7 +224,7 @@ class Cell:
         else:
             source = source if len(source) < 100 else f"{source[:40]}…"
             image.replace_with(told or source)
-            self.warn(f"the picture {source} cannot be drawn; its description stands for it")
+            warn(self.name, f"the picture {source} cannot be drawn; its description stands for it")
 
     def _picture(self, source: str) -> tuple[str, bytes] | None:
         """Return a picture by its address: pasted into the cell, inside the text, or in a file."""
@@ -253,51 +249,75 @@ class Cell:
         What has no HTML is text: of a stream or an error, too.
         """
         if output.output_type == "stream":
-            return "text/plain", terminal(output.text)
+            return "text/plain", terminal(self._without_warnings(output.text))
         if output.output_type == "error":
             said = "\n".join(output.traceback) or f"{output.ename}: {output.evalue}"
             return "text/plain", terminal(said)
-        bundle = output.get("data", {})
-        others = [mime for mime in bundle if mime not in forms and "javascript" not in mime]
-        missed = []
-        for mime in [form for form in forms if form in bundle]:
+        bundle, missed = output.get("data", {}), []
+        for mime in (form for form in forms if form in bundle):
             shown = self._form(mime, bundle[mime])
             drawn_by_script = re.search("(?s)<div.*<script|<script.*<div", str(bundle[mime]))
             if shown or not (mime in IMAGES or drawn_by_script):
                 if missed:
-                    self.warn(f"{missed[0]} cannot be drawn; {mime} stands for it")
+                    warn(self.name, f"{missed[0]} cannot be drawn; {mime} stands for it")
                 return mime, shown or ""  # in JupyterLab, too, there may be nothing to see
             missed.append(mime)
-        if missed := missed or (others if forms == FORMS else []):
-            self.warn(f"{missed[0]} cannot be drawn")
+        if forms == FORMS:
+            missed += (mime for mime in bundle if mime not in forms and "javascript" not in mime)
+        if missed:
+            warn(self.name, f"{missed[0]} cannot be drawn")
         return "text/plain", f"({missed[0]})" if missed else ""
 
+    def _without_warnings(self, text: str) -> str:
+        """Say on standard error, not in the document, what a figure was drawn without."""
+        if missed := " ".join(dict.fromkeys(chr(int(code)) for code in NO_GLYPH.findall(text))):
+            boxes = f"a figure was drawn with boxes for {missed}, which no font of it had"
+            warn(self.name, f"{boxes}; where nnlib.notebook is imported, figures have Chinese")
+        return NO_GLYPH.sub("", text)
+
     def _form(self, mime: str, content: Any) -> Any:
-        """Return one form of an output as HTML or plain text, None if there is nothing to see."""
+        """Return one form of an output as HTML or plain text, nothing if there is none to see."""
         if mime == "application/json":
             return json.dumps(content, indent=2, ensure_ascii=False)
         content = "".join(content)
         if mime == "text/plain":
-            return terminal(content) or None
+            return terminal(content)
         if mime in IMAGES:
             picture = decoded(content)
-            return picture and BeautifulSoup(f'<body><img src="{data_uri(*picture)}">', "html5lib")
+            return picture and _body(f'<img src="{data_uri(*picture)}">')
         scripts = self.live and mime == "text/html" and "<script" in content
         if scripts and not ELSEWHERE.search(content):
             return self._running(content)
         if mime == "text/latex":
             content = f"<p>{escape(content)}</p>"
-        soup = self.markdown(content) if mime == "text/markdown" else self.html(content)
-        return soup if soup.get_text(strip=True) or soup.find(["img", "hr", "math"]) else None
+        body = self.markdown(content) if mime == "text/markdown" else self.html(content)
+        return body if body.get_text(strip=True) or body.find(["img", "hr", "math"]) else None
 
-    def _running(self, content: str) -> BeautifulSoup:
+    def _running(self, content: str) -> Tag:
         """Return HTML that draws itself: plotly with all it needs, an animation of matplotlib."""
-        soup = BeautifulSoup(f"<body>{content}", "html5lib")
-        for part in soup.find_all(["link", "meta", "base"]):
+        body = _body(content)
+        for part in body.find_all(["link", "meta", "base"]):
             part.extract()
-        for image in soup.select("img[src]"):
+        for image in body.select("img[src]"):
             self._embed(image)
-        return soup
+        return body
+
+
+def _body(source: str) -> Tag:
+    """Return HTML as a browser reads it, whatever it leaves open."""
+    return BeautifulSoup(f"<body>{source}", "html5lib").body
+
+
+def _aside(found: re.Match) -> str:
+    """Return a formula in letters and digits, in which Markdown finds nothing to do."""
+    tex = found["formula"] or ""
+    tex = tex[1:-3] + tex[-2:] if tex.startswith("\\\\") else tex
+    return f"nnTeX{tex.encode().hex()}x" if tex else found[0]
+
+
+def _back(found: re.Match) -> str:
+    """Return the formula that was set aside, as text in HTML."""
+    return escape(bytes.fromhex(found[1]).decode(errors="replace"))
 
 
 def _silence(soup: BeautifulSoup) -> None:

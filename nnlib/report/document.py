@@ -10,13 +10,13 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import matplotlib
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, Tag
 from matplotlib.colors import to_hex
 from matplotlib.ft2font import FT2Font
 from nbformat import NotebookNode
@@ -27,8 +27,7 @@ from nnlib.files import sha256
 from nnlib.language import gettext, speaking
 from nnlib.report import ReportError
 from nnlib.report.cells import CONTROL, content_of
-from nnlib.report.exporter import TEMPLATES, CommandLine, Exporter, pandoc, tags_of
-from nnlib.report.glyphs import FONTS
+from nnlib.report.exporter import FONTS, TEMPLATES, CommandLine, Exporter, pandoc, tags_of
 
 SPANS = ["small", "font"]  # and blocks of HTML that pandoc would not keep
 BLOCKS = ["center", "details", "summary"]
@@ -42,7 +41,8 @@ RENAMED = re.compile(r"\b(dot|times|minus)\.circle\b")  # by typst, which pandoc
 class Document(Exporter):
     """Export a notebook as a typeset, tagged PDF.
 
-    Code that is folded in the notebook, which a page folds like any other, is left out on paper.
+    Code that is folded in the notebook, which a page folds like any other, is left out on paper,
+    and so is what the check of an exercise says to one who has not begun.
     """
 
     export_from_notebook = "Report (PDF)"
@@ -64,8 +64,7 @@ class Document(Exporter):
             chapter, resources = self.chapter(nb, resources, folder, **kw)
             title, lang = self.page["title"], resources["language_code"][:2]
             with speaking("zh" if lang == "zh" else ""):
-                pdf = typeset("notebook", chapter, folder, title=title, lang=lang)
-            return pdf, resources
+                return typeset("notebook", chapter, folder, title=title, lang=lang), resources
 
     def chapter(self, nb: Any, resources: Any, folder: Path, **kw: Any) -> tuple[str, Any]:
         """Return the notebook in typst, its pictures written into `folder`."""
@@ -74,28 +73,31 @@ class Document(Exporter):
         return pandoc(text, "typst", "html", "typst.lua"), resources
 
     def _arranged(self, cells: list[NotebookNode]) -> list[NotebookNode]:
-        for cell in cells:
-            folded = cell.metadata.get("jupyter", {}).get("source_hidden")
-            if folded and cell.cell_type == "code" and "solution" not in tags_of(cell):
-                cell.source = ""
-            if "exercise" in tags_of(cell):
-                cell.outputs = []  # what its check says to one who has not begun
-        return _solutions_last(cells)
+        """Return the cells with the solutions of a section at its end, since paper cannot fold."""
+        ordered, held = [], []
+        for cell in [*cells, new_markdown_cell("# End")]:
+            opens_section = cell.cell_type == "markdown" and re.match(r"##? ", cell.source)
+            if held and opens_section:
+                ordered += [new_markdown_cell(gettext("### Solutions")), *held]
+                held = []
+            (held if "solution" in tags_of(cell) else ordered).append(cell)
+        return ordered[:-1]
 
-    def _set_formulas(self) -> None:
-        super()._set_formulas()
-        for _, soup in self.fragments:
-            _for_paper(soup)
-            for image in soup.find_all("img"):  # typst reads files
-                mime, content = content_of(image["src"])
-                image["src"] = f"picture-{sha256(content)[:16]}.{mime[6:9]}"
-                (self.folder / image["src"]).write_bytes(content)
+    def _prepare(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
+        nb, resources = super()._prepare(nb, resources)
+        _for_paper(self.shown)
+        for image in self.shown.find_all("img"):  # typst reads files
+            mime, content = content_of(image["src"])
+            image["src"] = f"picture-{sha256(content)[:16]}.{mime[6:9]}"
+            (self.folder / image["src"]).write_bytes(content)
+        return nb, resources
 
-    def _set_formula(self, span: Any, tex: str, display: bool, done: str) -> None:
+    def _set_formula(self, span: Tag, done: str) -> None:
+        tex = span.get_text()
         told = json.dumps(" ".join(tex.split()), ensure_ascii=False)
         done = RENAMED.sub(r"\1.o", done).replace("#h(0em)", "thick")  # \; becomes nothing
         done = done.replace('"||"', '"|"' if "vmatrix" in tex else '"‖"')  # one sign for typst
-        block = "true" if display else "false"
+        block = "true" if "display" in span["class"] else "false"
         equation = f"#math.equation(alt: {told}, block: {block}, {done})" if done else ""
         span.attrs = {"class": "typst", "data-typst": equation}
 
@@ -129,18 +131,6 @@ def _broken(text: str) -> str:
     return re.sub(r"(\S{80})(?=\S)", "\\1\u200b", CONTROL.sub("", text))
 
 
-def _solutions_last(cells: Sequence[NotebookNode]) -> list[NotebookNode]:
-    """Return the cells with the solutions of a section at its end, since paper cannot fold."""
-    ordered, held = [], []
-    for cell in [*cells, new_markdown_cell("# End")]:
-        opens_section = cell.cell_type == "markdown" and re.match(r"##? ", cell.source)
-        if held and opens_section:
-            ordered += [new_markdown_cell(gettext("### Solutions")), *held]
-            held = []
-        (held if "solution" in tags_of(cell) else ordered).append(cell)
-    return ordered[:-1]
-
-
 def typeset(look: str, body: str, folder: Path, **about: str) -> bytes:
     """Return the PDF of typst source under a look of report.typ, pictures being in `folder`.
 
@@ -154,55 +144,48 @@ def typeset(look: str, body: str, folder: Path, **about: str) -> bytes:
     for file in ("report.typ", "code.tmTheme"):
         shutil.copy(TEMPLATES / "nnlib" / file, folder)
     said = re.findall(r'#said\("(.+?)"\)', (folder / "report.typ").read_text("utf-8"))
-    source = folder / "main.typ"
-    source.touch()
-    strange = _strange(body, folder)
+    drawn = {svg: svg.read_text("utf-8") for svg in folder.glob("*.svg")}
+    strange = _strange("".join([body, *drawn.values()]))
     others = typst.Fonts(include_embedded_fonts=False).families() if strange else []
-    lists = {
-        "fonts": json.dumps(others),
-        "words": json.dumps({text: gettext(text) for text in said}),
-    }
-    compiler = typst.Compiler(str(source), str(folder), [TTF, FONTS], not others, about | lists)
+    words = json.dumps({text: gettext(text) for text in said})
+    inputs = about | {"fonts": json.dumps(others), "words": words}
+    compiler = typst.Compiler(b"", str(folder), [TTF, FONTS], not others, inputs)
 
-    def compiled(part: str, **how: Any) -> bytes:
+    def compiled(part: str, *standards: str) -> bytes:
         text = f'#import "report.typ": *\n#show: {look}\n{part}\n'
-        source.write_text(text, encoding="utf-8")
-        return compiler.compile(format="pdf", timestamp=0, **how)
+        how = {"format": "pdf", "timestamp": 0, "pdf_standards": list(standards)}
+        return compiler.compile(text.encode(), **how)
 
-    missing = [c for c in strange if LAST_RESORT in compiled(f'#"{c}"')]
-    _name_missing(missing, body, folder)
-    for svg in folder.glob("*.svg") if missing else ():  # where all would look like the missing
-        told = re.sub(f"[{''.join(missing)}]", "\ufffd", svg.read_text("utf-8"))
-        svg.write_text(told, "utf-8")
-    missed = ""
-    for how in ({"pdf_standards": ["ua-1"]}, {}):
-        try:
-            pdf = compiled(body, **how)
-            if missed:
-                print(f"the PDF is tagged but not PDF/UA: {missed}", file=sys.stderr)
-            return pdf
-        except typst.TypstError as error:
-            missed = error
+    if missing := [c for c in strange if LAST_RESORT in compiled(f'#"{c}"')]:
+        _name_missing(missing, body, drawn)
+        for svg, text in drawn.items():  # where all would look like the missing
+            svg.write_text(re.sub(f"[{''.join(missing)}]", "\ufffd", text), "utf-8")
+    try:
+        return compiled(body, "ua-1")
+    except typst.TypstError as error:
+        missed = error
+    with contextlib.suppress(typst.TypstError):
+        pdf = compiled(body)
+        print(f"the PDF is tagged but not PDF/UA: {missed}", file=sys.stderr)
+        return pdf
     plainer = _settable(body, compiled)
     if plainer == body:
         raise ReportError(f"the PDF could not be typeset: {missed}") from missed
     return typeset(look, plainer, folder, **about)
 
 
-def _strange(body: str, folder: Path) -> list[str]:
-    """Return what is in a text, or in the SVG of `folder`, and in no font that comes with us."""
+def _strange(text: str) -> list[str]:
+    """Return what is in a text and in no font that comes with us."""
     fonts = FT2Font(TTF / "DejaVuSans.ttf"), FT2Font(FONTS / "NotoSansSC-Regular.otf")
     known = {chr(code) for font in fonts for code in font.get_charmap()}
-    texts = [body, *(svg.read_text("utf-8") for svg in folder.glob("*.svg"))]
-    return sorted({*OTHER_SCRIPTS.findall("".join(texts))} - known)
+    return sorted({*OTHER_SCRIPTS.findall(text)} - known)
 
 
-def _name_missing(characters: Sequence[str], body: str, folder: Path) -> None:
-    """Say on standard error where characters stand that no font has."""
+def _name_missing(characters: Sequence[str], body: str, drawn: Mapping[Path, str]) -> None:
+    """Say on standard error where characters stand that no font has, in pictures as well."""
     places = []
     for cell in CELL.finditer(body):
-        files = re.findall(r'"(picture-\w+\.svg)"', cell[0])
-        text = "".join([cell[0], *((folder / file).read_text("utf-8") for file in files)])
+        text = cell[0] + "".join(told for svg, told in drawn.items() if svg.name in cell[0])
         if found := [f"{c} (U+{ord(c):04X})" for c in characters if c in text]:
             places.append(f"{', '.join(found)} in {unquote(cell[1])}")
     if places:

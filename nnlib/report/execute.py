@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import matplotlib
@@ -39,9 +38,8 @@ class _Kernel(AsyncKernelManager):
 
     @property
     def kernel_spec(self) -> KernelSpec:
-        spec = KernelSpec(**get_kernel_dict())
-        spec.argv += ["--log-level=CRITICAL", "--HistoryManager.enabled=False"]
-        return spec
+        quiet = ["--log-level=CRITICAL", "--HistoryManager.enabled=False"]
+        return KernelSpec(**get_kernel_dict(quiet))
 
     async def start_kernel(self, **kwargs: Any) -> None:
         await super().start_kernel(env=os.environ | self.environment, **kwargs)
@@ -52,31 +50,31 @@ class _Kernel(AsyncKernelManager):
 
 
 def execute_all(
-    notebooks: dict[str, NotebookNode], parameters: Mapping[str, Any], folder: Path, figures: Path,
-    datasets: Mapping[str, str] = MappingProxyType({}),
-) -> dict[str, NotebookNode]:  # fmt: skip
+    notebooks: dict[str, NotebookNode], parameters: Mapping[str, Any], folder: Path, figures: Path
+) -> dict[str, NotebookNode]:
     """Return every notebook executed; progress goes to standard error, figures to `figures`.
 
-    Each takes those of the parameters that it has, and works in a folder of its own below
-    `folder`; `datasets` are those of single notebooks. Raises ReportError for a cell that fails or
-    a kernel that dies, KeyboardInterrupt if told to.
+    Each takes those of the parameters that it has, before them what stands under its own name, and
+    works in a folder of its own below `folder`. Raises ReportError for a cell that fails or a
+    kernel that dies, KeyboardInterrupt if told to.
     """
     done, _Kernel.environment = {}, _environment(folder, figures)
     for number, (name, nb) in enumerate(notebooks.items(), 1):
         print(f"[{number}/{len(notebooks)}] {name} …", end=" ", file=sys.stderr, flush=True)
         start = time.perf_counter()
         try:
-            own = {"dataset": datasets[name]} if name in datasets else {}
-            done[name] = _execute(name, nb, {**parameters, **own}, folder / name)
+            done[name] = _execute(name, nb, {**parameters, **parameters.get(name, {})}, folder)
         finally:
             print(f"{time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
     return done
 
 
-def _execute(name: str, nb: NotebookNode, parameters: Mapping[str, Any], work: Path) -> Any:
-    """Return the notebook executed top to bottom in a new kernel whose current folder is `work`."""
+def _execute(name: str, nb: NotebookNode, parameters: Mapping[str, Any], folder: Path) -> Any:
+    """Return the notebook executed top to bottom in a new kernel, in a new folder of its name."""
     own = quick_values(nb) if parameters.get("profile") == "quick" else {}
-    own |= {key: parameters[key] for key in parameters if key in _parameter_names(nb)}
+    names = _parameter_names(nb)
+    own |= {key: value for key, value in parameters.items() if key in names}
+    work = folder / name
     work.mkdir()
     _Kernel.told_to_stop = False
     try:
@@ -85,13 +83,13 @@ def _execute(name: str, nb: NotebookNode, parameters: Mapping[str, Any], work: P
                 nb, None, own, kernel_name="python3", language="python", progress_bar=False,
                 cwd=work, kernel_manager_class=_Kernel,
             )  # fmt: skip
-        return _without_path(done, parameters.get("dataset"))
     except papermill.PapermillExecutionError as error:
         raise ReportError(_failure(name, nb, error, bool(own))) from error
     except (DeadKernelError, CellExecutionError) as error:
         if _Kernel.told_to_stop:  # nbclient takes Ctrl-C for itself, and stops the kernel
             raise KeyboardInterrupt from error
         raise ReportError(f"{name}: its kernel died, perhaps for want of memory") from error
+    return _without_path(done, parameters.get("dataset"))
 
 
 def _without_path(nb: NotebookNode, dataset: str | None) -> NotebookNode:
@@ -105,8 +103,8 @@ def _without_path(nb: NotebookNode, dataset: str | None) -> NotebookNode:
 
 def _failure(name: str, nb: NotebookNode, error: Any, injected: bool) -> str:
     """Say in one line which cell of the notebook, as its author counts them, went wrong."""
-    before = next((i for i, cell in enumerate(nb.cells) if "parameters" in tags_of(cell)), None)
-    shift = injected and before is not None and error.cell_index > before
+    before = (tags_of(cell) for cell in nb.cells[: error.cell_index])
+    shift = injected and any("parameters" in tags for tags in before)
     first = next(iter(error.source.strip().splitlines()), "")
     message = " ".join(str(error.evalue).split())
     return f"{name}, cell {error.cell_index + 1 - shift} ({first}): {error.ename}: {message}"
@@ -136,9 +134,9 @@ def check_parameters(parameters: Mapping[str, Any], notebooks: dict[str, Noteboo
 def quick_values(nb: NotebookNode) -> dict[str, Any]:
     """Return what the quick profile sets: `(quick: VALUE)` in a parameter's comment says it."""
     found = re.findall(r"^(\w+) = .*#.*\(quick: (.+)\)", _parameters_source(nb), re.MULTILINE)
-    values = {name: ast.literal_eval(value) for name, value in found}
+    values = ((name, ast.literal_eval(value)) for name, value in found)
     # papermill would inject a tuple as text
-    return {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}
+    return {n: list(v) if isinstance(v, tuple) else v for n, v in values}
 
 
 def own_dataset(nb: NotebookNode) -> str:
@@ -148,13 +146,8 @@ def own_dataset(nb: NotebookNode) -> str:
 
 
 def _parameter_names(nb: NotebookNode) -> set[str]:
-    """Return the names that the cell tagged `parameters` sets."""
-    try:
-        tree = ast.parse(_parameters_source(nb))
-    except SyntaxError:  # the cell will say so itself, better, when it runs
-        return set()
-    names = (node for node in ast.walk(tree) if isinstance(node, ast.Name))
-    return {node.id for node in names if isinstance(node.ctx, ast.Store)}
+    """Return the names that the cell tagged `parameters` sets, each at the start of a line."""
+    return set(re.findall(r"^(\w+)\s*(?::.+)?=", _parameters_source(nb), re.MULTILINE))
 
 
 def _parameters_source(nb: NotebookNode) -> str:

@@ -11,22 +11,24 @@ import json
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, Tag
 from nbconvert.exporters import TemplateExporter
 from nbformat import NotebookNode
 from traitlets import Bool, List, Unicode, default
 
 from nnlib.language import gettext, speaking
-from nnlib.report.cells import CONTROL, FORMS, IMAGES, Cell
-from nnlib.report.glyphs import STARTUP, language_of, take_warnings
+from nnlib.report.cells import CONTROL, FORMS, IMAGES, Cell, warn
 
 TEMPLATES = Path(__file__).parent / "templates"
+FONTS = Path(__file__).parents[1] / "fonts"
+STARTUP = FONTS.parent / "notebook" / "fonts.py"  # gives Chinese to figures of plain matplotlib
 MATH = "span.math.inline, span.math.display"
 LIVE = "application/vnd.nnlib.live+json"  # what a page needs to live on, beside a figure
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -46,30 +48,21 @@ def title_of(nb: NotebookNode) -> tuple[str, str]:
     return re.sub(r"[*_`$\\]", "", found[1]), re.sub(r"^> ?", "", found[2], flags=re.MULTILINE)
 
 
+def language_of(nb: NotebookNode) -> str:
+    """Return the language that most of a notebook's prose is in, Chinese or English."""
+    prose = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
+    prose = re.sub(r"`[^`]*`|\$[^$]*\$|\]\([^)]*\)|<[^>]*>", "", prose)
+    kinds = ("[\u4e00-\u9fff]", "[\u3040-\u30ff]", "[A-Za-z]+")
+    hanzi, kana, words = (len(re.findall(kind, prose)) for kind in kinds)
+    return "zh-CN" if hanzi - kana > words else "en"
+
+
 def pandoc(source: str, to: str, reader: str, script: str) -> str:
     """Return text as pandoc converts it, by a Lua filter of templates/nnlib."""
     import pypandoc  # of an extra that a notebook's menu of exporters must do without
 
     how = ["--wrap=none", "--quiet", "--mathml", f"--lua-filter={TEMPLATES / 'nnlib' / script}"]
     return pypandoc.convert_text(source, to, format=reader, extra_args=how)
-
-
-def mathematics(formulas: Sequence[tuple[str, bool]], to: str) -> list[str | None]:
-    """Return formulas of TeX in MathML ("html") or typst, in one call of pandoc, slow to start.
-
-    Each comes with whether it is displayed, in reading order: definitions in one hold for those
-    after it. What pandoc cannot read is None.
-    """
-    blocks: list[dict[str, Any]] = []
-    for tex, display in formulas:
-        kind = {"t": "DisplayMath" if display else "InlineMath"}
-        blocks.append({"t": "Para", "c": [{"t": "Math", "c": [kind, tex]}]})
-        blocks.append({"t": "Para", "c": [{"t": "Str", "c": "nnNextx"}]})
-    document = json.dumps({"pandoc-api-version": [1, 23], "meta": {}, "blocks": blocks})
-    made = pandoc(document, to, "json", "math.lua") if blocks else ""
-    parts = re.split(r"\s*(?:<p>)?nnNextx(?:</p>)?\s*", made)[:-1]
-    parts = [re.sub(r"\A<p>|</p>\Z", "", part) for part in parts]
-    return [part if re.match(r"<math|\$|\Z", part) else None for part in parts]
 
 
 def slug(text: str) -> str:
@@ -80,7 +73,9 @@ def slug(text: str) -> str:
 class Exporter(TemplateExporter):
     """Choose, read and number what is shown.
 
-    `formulas` is what pandoc makes of TeX; `live`, whether scripts of outputs may run.
+    `formulas` is what pandoc makes of TeX, "html" (MathML) or "typst"; `live`, whether scripts of
+    outputs may run. `shown` holds what was read of all cells, a body each, in reading order: the
+    template writes each body where its cell is.
     """
 
     solutions = Bool(True, help="Show cells tagged `solution`, folded on a page").tag(config=True)
@@ -90,10 +85,10 @@ class Exporter(TemplateExporter):
     extra_template_basedirs = List(Unicode(), [str(TEMPLATES)])
 
     def default_filters(self) -> Iterator[tuple[str, Any]]:
-        """Add the filter that both templates use to nbconvert's."""
+        """Add the filters that both templates use to nbconvert's."""
         yield from super().default_filters()
         yield "said", gettext
-        yield "written", lambda soup: soup.body.decode_contents() if soup else ""
+        yield "written", lambda body: body.decode_contents() if body else ""
 
     def from_notebook_node(self, nb: Any, resources: Any = None, **kw: Any) -> tuple[Any, Any]:
         """Return the notebook exported, the exporter's own words in the notebook's language."""
@@ -110,96 +105,96 @@ class Exporter(TemplateExporter):
     def _prepare(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
         """Choose, read and number what is shown; `resources.nnlib` is what the template knows."""
         name = CONTROL.sub("�", resources["metadata"]["name"])  # bytes that are no text, too
-        given = resources.get("nnlib") or {}
-        page = {"name": name, "title": title_of(nb)[0] or name, "book": [], **given}
+        title = title_of(nb)[0] or name
+        page = {"name": name, "title": title, "book": [], **(resources.get("nnlib") or {})}
+        self.page = resources["nnlib"] = page
+        self.shown = page["shown"] = BeautifulSoup("", "html.parser")
+        self.counts = Counter()  # of figures and tables
         chosen = [cell for cell in nb.cells if self.solutions or "solution" not in tags_of(cell)]
         _mark_solutions(chosen)
         nb.cells = self._arranged(chosen)
         folder = resources["metadata"].get("path") or "."
-        self.page, self.fragments, self.anchors = page, [], {""}
-        chapter = re.match(r"0*(\d+)_", name)
-        self.prefix, self.counts = f"{chapter[1]}." if chapter else "", {"figure": 0, "table": 0}
         for cell in nb.cells:
             called = f"{name}, cell {cell.metadata.get('nnlib_cell', 'of solutions')}"
             cell.metadata["nnlib_cell"] = called
             reader = Cell(called, folder, cell.get("attachments", {}), self.live)
             if cell.cell_type == "code":
-                shown = _merged(cell.get("outputs", []))
-                take_warnings(shown, reader)
-                for output in shown:
-                    self._describe(output, reader)
-                cell.outputs = [output for output in shown if output.metadata.nnlib.shown]
-            else:
-                self._keep(reader, cell.metadata, self._read(cell, reader))
+                merged = _merged(cell.get("outputs", []))
+                cell.outputs = [output for output in merged if self._describe(output, reader)]
+            elif body := _read(cell, reader):
+                cell.metadata["nnlib_html"] = self._keep(body, called)
         for other in page["book"] if page.get("front") else ():
-            reader = Cell(other["name"], folder, {})
-            self._keep(reader, other, reader.markdown(other["question"]))
+            question = Cell(other["name"], folder, {}).markdown(other["question"])
+            other["nnlib_html"] = self._keep(question, other["name"])
         if resources.get("language_code", "en") == "en":  # unless its reader has set another
             resources["language_code"] = language_of(nb)
-        _anchor([soup for _, soup in self.fragments], self.anchors)
+        _anchor(self.shown)
         self._set_formulas()
-        resources["nnlib"] = page
         return nb, resources
 
     def _arranged(self, cells: list[NotebookNode]) -> list[NotebookNode]:
         return cells
 
-    def _keep(self, reader: Cell, holder: Any, soup: BeautifulSoup | None) -> None:
-        holder["nnlib_html"] = soup
-        if soup:
-            self.fragments.append((reader, soup))
+    def _keep(self, body: Tag, called: str) -> Tag:
+        """Put what was read into the document, in a body that tells its cell to warnings."""
+        body["title"] = called
+        self.shown.append(body)
+        return body
 
-    def _read(self, cell: NotebookNode, reader: Cell) -> BeautifulSoup | None:
-        """Return a text cell in HTML; a raw one for another kind of document is left out."""
-        kind = cell.metadata.get("raw_mimetype") or cell.metadata.get("format") or "text/plain"
-        if cell.cell_type == "markdown" or kind == "text/markdown":
-            return reader.markdown(cell.source)
-        if kind == "text/plain":
-            return reader.html(f"<pre>\n{escape(cell.source)}</pre>")
-        return reader.html(cell.source) if kind == "text/html" else None
+    def _describe(self, output: NotebookNode, reader: Cell) -> bool:
+        """Say in an output's metadata what is shown of it: kind, caption, number, id and so on.
 
-    def _describe(self, output: NotebookNode, reader: Cell) -> None:
-        """Say in an output's metadata what is shown of it: kind, caption, number, id and so on."""
+        Returns whether there is anything.
+        """
         meta, bundle = output.get("metadata", {}), output.get("data", {})
         mime, shown = reader.output(output, IMAGES if WIDGET in bundle else FORMS)
         own = {**meta, **(meta[mime] if isinstance(meta.get(mime), dict) else {})}
         caption, alt, name = (str(own.get(key) or "") for key in ("caption", "alt", "name"))
         about = NotebookNode(caption=caption, number="", kind="text", live=bundle.get(LIVE))
-        about.shown = bool(shown)
-        about.id = "fig-" + re.sub(r"[^-.\w]+", "-", name) if name else ""
-        about.id = "" if about.id in self.anchors else about.id
-        self.anchors.add(about.id)
         if isinstance(shown, str):
             about.text, about.kind = shown, output.get("name") or output.output_type
-        elif mime in IMAGES:
-            about.kind, image = "figure", shown.img
-            image["alt"] = alt or caption or gettext("A figure without a description")
-            size = {key: str(own.get(key)) for key in ("width", "height")}
-            image.attrs.update({k: v for k, v in size.items() if re.fullmatch(r"[\d.]+(px|%)?", v)})
-        elif shown.table or caption:
-            about.kind = "table"
-            if caption and shown.caption:
-                shown.caption.decompose()
-        if caption and about.kind in self.counts and not self.page.get("front"):
+        else:
+            about.html = self._keep(shown, reader.name)
+            if mime in IMAGES:
+                about.kind, image = "figure", shown.img
+                image["alt"] = alt or caption or gettext("A figure without a description")
+                size = {key: str(own.get(key)) for key in ("width", "height")}
+                image.attrs |= {k: v for k, v in size.items() if re.fullmatch(r"[\d.]+(px|%)?", v)}
+                shown["id"] = "fig-" + re.sub(r"[^-.\w]+", "-", name) if name else ""
+            elif shown.table or caption:
+                about.kind = "table"
+                if caption and shown.caption:
+                    shown.caption.decompose()
+        if caption and about.kind in ("figure", "table") and not self.page.get("front"):
             self.counts[about.kind] += 1
-            about.number = f"{self.prefix}{self.counts[about.kind]}"
+            chapter = re.findall(r"^0*(\d+)_", self.page["name"])
+            about.number = ".".join([*chapter, str(self.counts[about.kind])])
+        about.told = self._keep(reader.markdown(caption, caption=True), reader.name)
         output.metadata = NotebookNode(nnlib=about)
-        self._keep(reader, about, None if isinstance(shown, str) else shown)
-        self._keep(reader, about.setdefault("told", NotebookNode()), reader.markdown(caption))
+        return bool(shown)
 
     def _set_formulas(self) -> None:
-        """Turn the formulas of all fragments into what this exporter's document is made of."""
-        spans = [(reader, span) for reader, soup in self.fragments for span in soup.select(MATH)]
-        told = [(span.get_text(), "display" in span["class"]) for _, span in spans]
-        made = mathematics(told, self.formulas)
-        for (reader, span), (tex, display), done in zip(spans, told, made, strict=True):
-            if done is None:
-                span.name, span.attrs = "code", {}
-                reader.warn(
-                    f"the formula {' '.join(tex.split())[:60]} cannot be read; it stays TeX"
-                )
+        """Turn all TeX into what this document is made of, in one call of pandoc, slow to start.
+
+        They go in reading order, since definitions in one hold for those after it.
+        """
+        spans, blocks = self.shown.select(MATH), []
+        for span in spans:
+            kind = {"t": "DisplayMath" if "display" in span["class"] else "InlineMath"}
+            blocks.append({"t": "Para", "c": [{"t": "Math", "c": [kind, span.get_text()]}]})
+            blocks.append({"t": "Para", "c": [{"t": "Str", "c": "nnNextx"}]})
+        document = json.dumps({"pandoc-api-version": [1, 23], "meta": {}, "blocks": blocks})
+        made = pandoc(document, self.formulas, "json", "math.lua") if spans else ""
+        parts = re.split(r"\s*(?:<p>)?nnNextx(?:</p>)?\s*", made)[:-1]
+        for span, part in zip(spans, parts, strict=True):
+            done = re.sub(r"\A<p>|</p>\Z", "", part)
+            if re.match(r"<math|\$|\Z", done):
+                self._set_formula(span, done)
             else:
-                self._set_formula(span, tex, display, done)
+                span.name, span.attrs = "code", {}
+                tex = " ".join(span.get_text().split())[:60]
+                place = span.find_parent("body")["title"]
+                warn(place, f"the formula {tex} cannot be read; it stays TeX")
 
 
 class CommandLine(TemplateExporter):
@@ -209,6 +204,16 @@ class CommandLine(TemplateExporter):
     def _enabled_default(self) -> bool:
         server = sys.modules.get("jupyter_server.serverapp")
         return not (server and server.ServerApp.initialized())
+
+
+def _read(cell: NotebookNode, reader: Cell) -> Tag | None:
+    """Return a text cell in HTML; a raw one for another kind of document is left out."""
+    kind = cell.metadata.get("raw_mimetype") or cell.metadata.get("format") or "text/plain"
+    if cell.cell_type == "markdown" or kind == "text/markdown":
+        return reader.markdown(cell.source)
+    if kind == "text/plain":
+        return reader.html(f"<pre>\n{escape(cell.source)}</pre>")
+    return reader.html(cell.source) if kind == "text/html" else None
 
 
 def _merged(outputs: Sequence[NotebookNode]) -> list[NotebookNode]:
@@ -224,9 +229,10 @@ def _merged(outputs: Sequence[NotebookNode]) -> list[NotebookNode]:
     return merged
 
 
-def _anchor(fragments: Sequence[BeautifulSoup], known: set[str]) -> None:
+def _anchor(shown: BeautifulSoup) -> None:
     """Give each heading an anchor, each anchor once, and let links find them as in Jupyter."""
-    for tag in (tag for soup in fragments for tag in soup.find_all(True)):
+    known = {""}
+    for tag in shown.find_all(True):
         anchor = tag.get("id") or (tag.name == "a" and tag.get("name")) or ""
         if re.fullmatch("h[1-6]", tag.name):
             first = anchor or slug(tag.get_text()) or "section"
@@ -236,7 +242,7 @@ def _anchor(fragments: Sequence[BeautifulSoup], known: set[str]) -> None:
         if not anchor or anchor in known or re.search(r"\s", anchor):
             del tag["id"]
         known.add(anchor)
-    for link in (link for soup in fragments for link in soup.select("a[href*='#']")):
+    for link in shown.select("a[href*='#']"):
         place, _, anchor = link["href"].partition("#")
         if unquote(anchor) not in known and (not place or place.endswith(".ipynb")):
             link["href"] = f"{place}#{slug(anchor)}"

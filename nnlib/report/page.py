@@ -4,6 +4,7 @@ Styles, fonts, figures and mathematics (MathML, made by pandoc) are inside the p
 own HTML fetches MathJax, drops what describes an image, and fails contrast checks.
 """
 
+import io
 import json
 import re
 from base64 import b64encode
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, Tag
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters import Highlight2HTML
 from nbformat import NotebookNode
@@ -21,8 +22,7 @@ from traitlets import List, Unicode
 
 from nnlib.language import gettext
 from nnlib.report.cells import content_of, data_uri
-from nnlib.report.exporter import CommandLine, Exporter
-from nnlib.report.glyphs import font_face
+from nnlib.report.exporter import FONTS, CommandLine, Exporter
 
 UPRIGHT = {code: code - 0x68 for code in range(0x1D468, 0x1D49C)}  # bold italic to bold letters
 MODULAR = re.compile(r"^import .*\n|^export (?:default .*\n)?", re.M)  # no module opens from a disk
@@ -48,7 +48,6 @@ class Page(Exporter, HTMLExporter):
         yield "inert", lambda value: json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")
         yield "unmodular", lambda script: MODULAR.sub("", script)
         yield "words", lambda script: {text: gettext(text) for text in SAID.findall(script)}
-        yield "inline", lambda html: re.sub(r"\A\s*<p>(.*)</p>\s*\Z", r"\1", html, flags=re.S)
         yield "hashed", lambda script: b64encode(sha256(script.encode()).digest()).decode()
 
     def from_notebook_node(self, nb: Any, resources: Any = None, **kw: Any) -> tuple[str, Any]:
@@ -59,26 +58,28 @@ class Page(Exporter, HTMLExporter):
     def _prepare(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
         self.live = not (self.sanitize_html or (resources.get("nnlib") or {}).get("book"))
         nb, resources = super()._prepare(nb, resources)
-        shown = [output.metadata.nnlib for cell in nb.cells for output in cell.get("outputs", [])]
-        for about in shown:
-            if about.kind == "table" and about.nnlib_html.table:
-                _caption_table(about.nnlib_html, about)
-        for _, soup in self.fragments:
-            self._tidy(soup)
-        heads = [head for _, soup in self.fragments for head in soup.select("h1, h2[id]")]
-        self.page.update(
-            live=any(soup.script for _, soup in self.fragments),
-            alive=any(about.live for about in shown),
-            has_h1=any(head.name == "h1" for head in heads),
-            sections=[(h["id"], " ".join(h.get_text().split())) for h in heads if h.name == "h2"],
-        )
+        outputs = [output.metadata.nnlib for cell in nb.cells for output in cell.get("outputs", [])]
+        self.page["alive"] = any(about.live for about in outputs)
+        for about in outputs:
+            if about.kind == "table" and about.caption and about.html.table:
+                about.html.table.insert(0, self._caption(about))
+        self._tidy(self.shown)
         return nb, resources
 
-    def _set_formula(self, span: Any, tex: str, display: bool, done: str) -> None:
+    def _set_formula(self, span: Tag, done: str) -> None:
         span.replace_with(*BeautifulSoup(done, "html.parser").contents)
 
+    def _caption(self, about: NotebookNode) -> Tag:
+        """Return the caption of a table, with its number."""
+        caption = self.shown.new_tag("caption")
+        if about.number:
+            number = f"<b>{gettext(f'Table {about.number}.')}</b> "
+            caption.extend(list(BeautifulSoup(number, "html.parser").contents))
+        caption.extend(list(about.told.contents))
+        return caption
+
     def _tidy(self, soup: BeautifulSoup) -> None:
-        """Make a fragment accessible, and lead its links to pages."""
+        """Make what is shown accessible, and lead its links to pages."""
         for math in soup.find_all("math"):
             _tidy_math(soup, math)
         for table in soup.find_all("table"):
@@ -98,6 +99,30 @@ class Page(Exporter, HTMLExporter):
 
 class CommandLinePage(CommandLine, Page):
     """`Page` under the name that `jupyter nbconvert --to` takes, nnlib-html."""
+
+
+def font_face(text: str) -> str:
+    """Return a rule of CSS that brings the hanzi of a text, "" where it has none.
+
+    In a Chinese page, dashes and quotation marks are as wide as hanzi.
+    """
+    letters = {ord(letter) for letter in {*text} if letter >= "\u2e80"}
+    if not letters:
+        return ""
+    from fontTools import subset  # slow to import
+
+    options = subset.Options(flavor="woff", notdef_outline=True)
+    font = subset.load_font(FONTS / "NotoSansSC-Regular.otf", options)
+    wide = map(ord, "—…“”" if '<html lang="zh' in text else "")
+    known = sorted(letters.union(wide) & {*font.getBestCmap()})
+    subsetter = subset.Subsetter(options)
+    subsetter.populate(unicodes=known)
+    subsetter.subset(font)
+    subset.save_font(font, stream := io.BytesIO(), options)
+    reach = ",".join(f"U+{code:X}" for code in known)  # else it hides what it lacks
+    source = data_uri("font/woff", stream.getvalue())
+    rule = f"font-family: 'Report Han'; unicode-range: {reach}; src: url({source})"
+    return f"@font-face {{ {rule}; }}" if known else ""
 
 
 def _web_svg(content: bytes) -> bytes:
@@ -157,19 +182,6 @@ def _tidy_accent(accent: Any) -> None:
         accent.decompose()
     elif accent.get_text() in ("^", "\u0302"):
         accent.string, accent["stretchy"] = "^", "false"
-
-
-def _caption_table(soup: BeautifulSoup, about: Any) -> None:
-    """Give the table of an output its caption and number."""
-    caption = soup.table.caption or soup.new_tag("caption")
-    if about.caption:
-        told = about.told.nnlib_html.body
-        caption.extend(list((told.p or told).contents))
-    if about.number:
-        number = f"<b>{gettext(f'Table {about.number}.')}</b> "
-        caption.insert(0, *BeautifulSoup(number, "html.parser").contents)
-    if caption.contents:
-        soup.table.insert(0, caption)
 
 
 def _tidy_table(soup: BeautifulSoup, table: Any) -> None:

@@ -18,8 +18,8 @@ from pdf_glyphs import check_glyphs, glyphs
 from nnlib.notebook import axes
 from nnlib.notebook.output import rendered
 from nnlib.report.document import Document
-from nnlib.report.glyphs import FONTS, font_face, language_of
-from nnlib.report.page import Page
+from nnlib.report.exporter import FONTS, language_of
+from nnlib.report.page import Page, font_face
 
 SENTENCES = [
     "神经网络由许多简单的单元组成，每个单元把输入加权求和，再经过一个激活函数；层数越多，能表示的函数越复杂。",

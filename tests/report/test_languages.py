@@ -185,7 +185,9 @@ def test_chinese_notebooks_are_the_english_ones_translated():
 def test_links_within_a_chinese_chapter_lead_to_its_headings():
     for path in sorted((languages.ROOT / "notebooks" / "zh").glob("*.ipynb")):
         nb = nbformat.read(path, as_version=4)
-        page, _ = Page().from_notebook_node(nb, {"metadata": {"path": str(path.parent)}})
-        told = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
-        for anchor in re.findall(r"\]\(#([^)]+)\)", told):
+        nb.cells = [cell for cell in nb.cells if cell.cell_type == "markdown"]
+        anchors = re.findall(r"\]\(#([^)]+)\)", "\n".join(cell.source for cell in nb.cells))
+        known = {"metadata": {"path": str(path.parent)}}
+        page = Page().from_notebook_node(nb, known)[0] if anchors else ""
+        for anchor in anchors:
             assert f'id="{anchor}"' in page, (path.name, anchor)

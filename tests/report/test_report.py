@@ -297,6 +297,7 @@ def test_a_chapter_whose_own_data_cannot_be_had_goes_on_with_digits(
     known = {"fashion-mnist": print, "cifar-10": _unreachable}
     monkeypatch.setattr(data, "load_dataset", lambda name: known[name](name))
     own = code('dataset = "cifar-10"', "parameters")
+    (project / "notebooks" / "02_network.ipynb").unlink()
     put(project, "02_colour", text("# Colour\n\nWhich?"), own, code("print('it is', dataset)"))
     page = soup(book.publish("quick", out=project / "out").parent / "02_colour.html")
     assert "it is digits" in page.main.get_text()
@@ -360,6 +361,7 @@ def test_publishing_the_same_run_twice_gives_the_same_bytes(tmp_path, monkeypatc
 
 def test_a_failing_cell_names_itself_and_leaves_the_old_report(project: Path, old: Path):
     before = snapshot(old)
+    (project / "notebooks" / "01_data.ipynb").unlink()
     put(project, "02_network", text("# Second"), code("profile = 'standard'", "parameters"),
         code("# half way\nraise OverflowError('two\\nlines')"))  # fmt: skip
     with pytest.raises(ReportError) as caught:
@@ -457,10 +459,9 @@ def test_what_is_not_a_report_is_never_replaced(project, tiny_report: Path, kind
 
 @pytest.mark.usefixtures("canned")
 def test_what_a_killed_report_left_is_cleared_away_and_nothing_else(project: Path, old: Path):
-    left, other = project / ".out-a1b2c3d4", project / ".out-thesis00"
+    left, other = project / f".out.{book.MARK}", project / ".out-thesis00"
     left.mkdir()
     other.mkdir()
-    (left / book.MARK).touch()
     before = snapshot(old)
     old.rename(left / "previous")  # killed between two renames
     book.project_root = lambda: project / "nowhere"
