@@ -602,7 +602,7 @@ def test_on_paper_solutions_stand_at_the_end_of_their_section(tmp_path: Path):
 @every_notebook
 def test_without_solutions_the_exercises_stay(path: Path):
     nb = read(path)
-    found = exercises_of(nb)
+    found, nb.cells = exercises_of(nb), section(nb)
     html = Page(solutions=False).from_notebook_node(nb)[0]
     page = BeautifulSoup(html, "html.parser").get_text()
     for exercise in found:
