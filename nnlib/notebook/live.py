@@ -24,6 +24,7 @@ SHARE = 0.008  # of its time that training gives to curves; their last drawing c
 PAUSE = 0.4  # seconds between two showings of a search, at least
 CURVES = {"left": 0.07, "right": 0.98, "bottom": 0.16, "top": 0.96, "wspace": 0.22}
 Drawn = tuple[Any, str, str]  # a figure, its caption, its description
+Draw = Callable[[], Drawn]
 
 
 def attended() -> bool:
@@ -52,9 +53,7 @@ class LiveFigure:
     `beside` it for exports.
     """
 
-    def __init__(
-        self, name: str, draw: Callable[[], Drawn], share: float, least: float = FASTEST
-    ) -> None:
+    def __init__(self, name: str, draw: Draw, share: float, least: float = FASTEST) -> None:
         self.name, self.draw, self.share, self.least = name, draw, share, least
         self.places, self.beside, self.due = places(), {}, 0.0
 
@@ -80,7 +79,7 @@ def side_by_side(height: float, box: Mapping[str, float]) -> tuple[Any, Any]:
     return axes.figure(height, 1, 2, layout="none", gridspec_kw=dict(box))
 
 
-class LiveCurves:
+class LiveCurves(LiveFigure):
     """Loss and accuracy of a run in one figure that grows while `fit` runs.
 
     `history = nnlib.fit(…, on_progress=LiveCurves("03-live"))` draws at most three times a second
@@ -88,20 +87,20 @@ class LiveCurves:
     """
 
     def __init__(self, name: str) -> None:
+        super().__init__(name, self._draw, SHARE)
         self.trace = Trace()
         self.fig, self.axes = side_by_side(2.6, CURVES)
-        self.drawing = LiveFigure(name, self._draw, SHARE)
-        self.drawing.show()  # what takes longest is done before training begins
-        self.drawing.due = time.perf_counter() + FASTEST
+        self.show()  # what takes longest is done before training begins
+        self.due = time.perf_counter() + FASTEST
 
     def __call__(self, progress: Progress) -> None:
         """Take in what the loop tells, and draw if it is time to."""
         self.trace(progress)
-        self.drawing.show_if_due()
+        self.show_if_due()
 
     def close(self) -> None:
         """Draw what there is in the end."""
-        self.drawing.show(last=True)
+        self.show(last=True)
 
     def _draw(self) -> Drawn:
         axes.running(self.axes, {"": self.trace})
@@ -112,9 +111,8 @@ class LiveCurves:
         text = f"Epoch {now.epoch} of {now.epochs}: training loss {now.loss:.3f}"
         text += f", training accuracy {now.accuracy:.1%}"
         if best and not math.isnan(best["val_accuracy"]):
-            text += (
-                f", best validation accuracy {best['val_accuracy']:.1%} in epoch {best['epoch']}"
-            )
+            found = f"{best['val_accuracy']:.1%} in epoch {best['epoch']}"
+            text += f", best validation accuracy {found}"
         alt += f". The training loss goes from {first:.2f} to {now.loss:.2f}."
         return self.fig, f"{text}.", alt
 

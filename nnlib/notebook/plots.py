@@ -230,9 +230,7 @@ def heatmaps(
 
 def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     """Draw a confusion matrix (K, K): which share of a true class (row) gets which answer."""
-    fig, ax = figure(4.4)
-    axes.mistakes(ax, counts, classes)
-    return plain(fig)
+    return _panels(counts, 4.4, partial(axes.mistakes, classes=classes), np.ndarray)
 
 
 def dots(

@@ -113,8 +113,8 @@ class Board:
         fig, (left, right) = side_by_side(3.3, INSIDE)
         run, data = self.chosen, self.playground.data
         if run is None:
-            for ax in (left, right):
-                axes.bare(ax)
+            axes.bare(left)
+            axes.bare(right)
             return fig, "There is no run to look into.", "Two empty panels: there is no run."
         weights = run.first_weights(PICTURES)  # (D, H)
         axes.weight_images(left, weights, data.image_shape, columns=6)
@@ -125,11 +125,10 @@ class Board:
             f" {weights.shape[1]} of {run.trainer.model.sizes[1]} units of its first layer; right,"
             f" errors on {counts.sum():,} validation images, in percent of a class."
         )
-        colour = len(data.image_shape) == 3
-        kind = (
-            "weights in colour, grey zero" if colour else "weights, blue negative and red positive"
-        )
-        return fig, text, f"Left, {kind}; right, true classes against answers."
+        alt = "Left, weights, blue negative and red positive; right, true classes against answers."
+        if len(data.image_shape) == 3:
+            alt = "Left, weights in colour, grey zero; right, true classes against answers."
+        return fig, text, alt
 
 
 class Panel(Board):
@@ -241,7 +240,8 @@ class Panel(Board):
         self.rows = {run: self.rows.get(run) or self._row(run) for run in self.playground.runs}
         for run, row in self.rows.items():
             done = f"{len(run.history.rows)} of {run.knobs.epochs} epochs"
-            row.children[2].value = _(f"best {run.best}; {run.state}, {done}")
+            told = f"best {run.best}; {run.state}, {done}"
+            row.children[2].value = _(told)
         self.list.children = list(self.rows.values())
         self.halt.disabled = self.rate.disabled = self.playground.learning is None
         href = f"data:text/csv;base64,{base64.b64encode(self.playground.csv.encode()).decode()}"

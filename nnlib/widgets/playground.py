@@ -76,8 +76,7 @@ class Knobs:
         """Return every knob's value as it is read and written, to so many digits."""
         hidden, size = "-".join(map(str, self.hidden)) or "none", self.train_size or "all"
         own = asdict(self) | {"hidden": hidden, "train_size": size}
-        numbers = {name: f"{v:.{digits}g}" for name, v in own.items() if isinstance(v, float)}
-        return {name: str(value) for name, value in (own | numbers).items()}
+        return {k: f"{v:.{digits}g}" if isinstance(v, float) else str(v) for k, v in own.items()}
 
 
 def parse_sizes(text: str) -> tuple[int, ...]:
