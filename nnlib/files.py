@@ -156,7 +156,8 @@ def handling(usual: Any, handler: Callable, *names: str) -> Iterator[None]:
         yield
     finally:
         for each in ours:
-            signal.signal(each, usual)
+            if signal.getsignal(each) == handler:  # and not that of others who came meanwhile
+                signal.signal(each, usual)
 
 
 def stoppable(handler: Callable = signal.default_int_handler) -> AbstractContextManager[None]:

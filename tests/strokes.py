@@ -34,6 +34,6 @@ def path(stroke: list[Point], left: float, top: float, width: float, height: flo
     corners = [(left + x * width, top + y * height) for x, y in stroke]
     points = []
     for (x, y), (to_x, to_y) in itertools.pairwise(corners):
-        steps = max(1, round(math.hypot(to_x - x, to_y - y) / 10))
+        steps = max(1, round(math.hypot(to_x - x, to_y - y) / 20))
         points += [(x + (to_x - x) * i / steps, y + (to_y - y) * i / steps) for i in range(steps)]
     return [*points, corners[-1]]

@@ -7,7 +7,7 @@ that a grey print still reads.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +20,21 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from nnlib.language import gettext as _
+from nnlib.notebook.trace import Trace
 
 PANELS = (("loss", 1, "nats"), ("accuracy", 100, "%"))  # what a run's curves show, factor, unit
 WIDTH = 7.0  # inches: the text width of a printed page, so that 9 pt here is 9 pt there
 GREY = "grey is 0, lighter more, darker less"  # of signed pictures in colour
 
-STYLE = mpl.rc_params_from_file(
-    Path(__file__).with_name("nnlib.mplstyle"), use_default_template=False
-)
+SHEET = Path(__file__).with_name("nnlib.mplstyle")
+STYLE = mpl.rc_params_from_file(SHEET, use_default_template=False)
 COLOURS, DASHES = map(STYLE["axes.prop_cycle"].by_key().get, ("color", "linestyle"))
 
 
-def figure(
-    height: float = 2.8, rows: int = 1, columns: int = 1, **subplots: Any
-) -> tuple[Figure, Any]:
+def figure(height: float = 2.8, rows: int = 1, columns: int = 1, **more: Any) -> tuple[Figure, Any]:
     """Return a figure of text width and `height` inches, and its axes as plt.subplots does."""
     mpl.rcParams.update(STYLE)
-    fig, axes = plt.subplots(rows, columns, figsize=(WIDTH, height), **subplots)
+    fig, axes = plt.subplots(rows, columns, figsize=(WIDTH, height), **more)
     plt.close(fig)  # it is shown when a notebook asks for it, not by the inline backend as well
     return fig, axes
 
@@ -86,19 +84,17 @@ def images(ax: Axes, stack: np.ndarray, columns: int, row_labels: Sequence[str] 
 
     `row_labels` names the rows at their left.
     """
-    sheet = tile(stack, columns, fill=255 if stack.ndim == 4 else 0)  # white, both
-    drawn = ax.imshow(sheet.astype(np.uint8), cmap="gray_r", vmin=0, vmax=255)
-    drawn.set_label(_sheet(stack, columns, row_labels))
-    bare(ax)
-    if row_labels:
-        pitch = stack.shape[1] + 1
-        ax.set_yticks([pitch * (row + 0.5) - 1 for row in range(len(row_labels))], row_labels)
-        ax.tick_params(length=0)
+    sheet = tile(stack, columns, fill=255 if stack.ndim == 4 else 0).astype(np.uint8)  # white, both
+    said = _sheet(stack, columns, row_labels)
+    bare(ax).imshow(sheet, cmap="gray_r", vmin=0, vmax=255, label=said)
+    pitch, rows = stack.shape[1] + 1, np.arange(len(row_labels))
+    ax.set_yticks(pitch * (rows + 0.5) - 1, row_labels)
+    ax.tick_params(length=0)
     return ax
 
 
 def weight_images(
-    ax: Axes, weights: np.ndarray, shape: Sequence[int], columns: int, limit: float | None = None
+    ax: Axes, weights: np.ndarray, shape: Sequence[int], columns: int, limit: float = 0.0
 ) -> Axes:
     """Draw the incoming weights (D, H) of each unit as an image on one symmetric scale.
 
@@ -107,17 +103,15 @@ def weight_images(
     """
     limit = limit or float(np.percentile(np.abs(weights), 99.5)) or 1.0
     stack = weights.T.reshape(-1, *shape)
-    signed_image(ax, tile(stack, columns), limit)
-    ax.images[0].set_label(_sheet(stack, columns))
+    (sheet,) = signed_image(ax, tile(stack, columns), limit).images
+    sheet.set_label(_sheet(stack, columns))
     if len(shape) == 3:
         return label(ax, f"grey is 0, full colour ±{limit:.2g}")
-    ax.figure.colorbar(ax.images[0], ax=ax, shrink=0.8, label="weight")
+    ax.figure.colorbar(sheet, ax=ax, shrink=0.8, label="weight")
     return ax
 
 
-def signed_image(
-    ax: Axes, image: np.ndarray, limit: float | None = None, aspect: str = "equal"
-) -> Axes:
+def signed_image(ax: Axes, image: np.ndarray, limit: float = 0.0, aspect: str = "equal") -> Axes:
     """Draw signed values as pixels: (h, w) blue negative, white 0, red positive, or in colour.
 
     In (h, w, 3), 0 is mid-grey. `limit` is the value of full colour, by default the largest;
@@ -144,12 +138,11 @@ def points(ax: Axes, x: np.ndarray, y: np.ndarray, groups: np.ndarray, size: flo
 
     names = list(dict.fromkeys(groups))
     colours = seaborn.color_palette("husl", 10) if len(names) > len(COLOURS) else COLOURS
+    how = {"s": size, "alpha": 0.8, "linewidths": 0, "rasterized": len(x) > 500}
     for number, name in enumerate(names):
-        ax.scatter(
-            x[groups == name], y[groups == name], s=size, marker="osD^vPX<>*"[number % 10],
-            color=colours[number % len(colours)], label=str(name), rasterized=len(x) > 500,
-            alpha=0.8, linewidths=0,
-        )  # fmt: skip
+        own, marker = groups == name, "osD^vPX<>*"[number % 10]
+        colour = colours[number % len(colours)]
+        ax.scatter(x[own], y[own], marker=marker, color=colour, label=str(name), **how)
     return ax
 
 
@@ -160,7 +153,7 @@ def look(number: int) -> dict[str, Any]:
 
 
 def running(
-    axes: Sequence[Axes], traces: Mapping[str, Any], numbers: Sequence[int] = (),
+    axes: Sequence[Axes], traces: Mapping[str, Trace], numbers: Sequence[int] = (),
     ceiling: float = math.inf,
 ) -> None:  # fmt: skip
     """Draw runs while they learn: loss on the first ax, accuracy on the second; call to redraw.
@@ -178,34 +171,33 @@ def running(
         ax.locator_params(nbins=5)
         ax.set_xlim(0, max((trace.span for trace in traces.values()), default=0) or 1)
         label(ax, "epoch", f"{what} ({unit})")
-    _course_limits(*axes, list(traces.values()), ceiling)
+    _course_limits(*axes, traces.values(), ceiling)
     if legend := axes[1].get_legend():
         legend.remove()
     if any(trace.last for trace in traces.values()):
         axes[1].legend(loc="lower right", frameon=True, framealpha=0.8, edgecolor="none")
 
 
-def _course(ax: Axes, trace: Any, what: str, factor: float, how: dict, name: str) -> None:
+def _course(ax: Axes, trace: Trace, what: str, factor: float, how: dict, name: str) -> None:
     """Draw what is known of one run; a run without a name calls its lines by what they are."""
-    epochs = [row["epoch"] for row in trace.judged]
-    running, judged = np.array(getattr(trace, what)), [row[f"val_{what}"] for row in trace.judged]
-    ax.plot(trace.epoch, running * factor, color=how["color"], ls="-", lw=1, alpha=0.45,
-            label="" if name else "training")  # fmt: skip
-    ax.plot(epochs, np.array(judged) * factor, **how, marker="o", ms=3,
-            label=name or "validation")  # fmt: skip
+    trained, judged = getattr(trace, what), [row[f"val_{what}"] for row in trace.judged]
+    pale = how | {"linestyle": "-", "lw": 1, "alpha": 0.45}
+    ax.plot(trace.epoch, factor * np.array(trained), **pale, label="" if name else "training")
+    epochs, marks = [row["epoch"] for row in trace.judged], {"marker": "o", "ms": 3}
+    ax.plot(epochs, factor * np.array(judged), **how, **marks, label=name or "validation")
     for epoch in trace.turns:
         ax.axvline(epoch, color=how["color"], lw=0.8, ls=":")
 
 
-def _course_limits(loss: Axes, accuracy: Axes, traces: Sequence[Any], ceiling: float) -> None:
+def _course_limits(loss: Axes, accuracy: Axes, traces: Iterable[Trace], ceiling: float) -> None:
     """Show all of the loss below the ceiling, and of the accuracy what comes after one epoch."""
-    highest = [max(trace.loss) for trace in traces if trace.loss]
-    loss.set_ylim(0, min(1.05 * max(highest, default=0) or 1.0, ceiling or 1.0))
+    highest = max((each for trace in traces for each in trace.loss), default=0)
+    loss.set_ylim(0, min(1.05 * highest or 1.0, ceiling or 1.0))
     rows = [row for trace in traces for row in trace.judged]
     known = [row[f"{split}_accuracy"] for row in rows for split in ("train", "val")]
-    low = 100 * np.nanmin(known) if known else 0.0
-    high = 100 * np.nanmax(known + [max(t.accuracy) for t in traces if t.accuracy]) if known else 99
-    accuracy.set_ylim(max(0.0, low - 3), min(high + 2, 100.5))
+    seen = [*known, *(each for trace in traces for each in trace.accuracy)]
+    low, high = (np.nanmin(known), np.nanmax(seen)) if known else (0.0, 0.99)
+    accuracy.set_ylim(max(0.0, 100 * low - 3), min(100 * high + 2, 100.5))
 
 
 def mistakes(ax: Axes, counts: np.ndarray, classes: Sequence[str]) -> Axes:
@@ -224,10 +216,9 @@ def mistakes(ax: Axes, counts: np.ndarray, classes: Sequence[str]) -> Axes:
     ax.grid(False)
     if len(classes) > 20:
         return label(bare(ax), "answer of the net", "true class")
-    for row, column in np.argwhere(errors >= 2.5):
-        ink = "white" if errors[row, column] > 0.6 * top else "black"
-        ax.text(column, row, f"{errors[row, column]:.0f}", ha="center", va="center", fontsize=8,
-                color=ink)  # fmt: skip
+    for y, x in np.argwhere(errors >= 2.5):
+        ink = "white" if errors[y, x] > 0.6 * top else "black"
+        ax.text(x, y, f"{errors[y, x]:.0f}", ha="center", va="center", fontsize=8, color=ink)
     names, places = [name[:11] for name in classes], range(len(classes))
     ax.set_xticks(places, names, rotation=90 if max(map(len, names)) > 2 else 0)
     ax.set_yticks(places, names)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, repeat
 from typing import Any
 
+import pandas as pd
 from IPython import get_ipython
 
 from nnlib.notebook import axes
@@ -23,6 +24,7 @@ SHARE = 0.008  # of its time that training gives to curves; their last drawing c
 PAUSE = 0.4  # seconds between two showings of a search, at least
 CURVES = {"left": 0.07, "right": 0.98, "bottom": 0.16, "top": 0.96, "wspace": 0.22}
 Drawn = tuple[Any, str, str]  # a figure, its caption, its description
+Draw = Callable[[], Drawn]
 
 
 def attended() -> bool:
@@ -46,35 +48,22 @@ def places() -> Iterator[dict[str, Any]]:
 class LiveFigure:
     """A figure that is drawn again in its place, as SVG; its last drawing stays.
 
-    It looks as one of `show` does. With a bundle `instead`, the open notebook shows that, and
-    only exports show the figure; its last drawing has what is `beside` it for them, too.
+    It looks as one of `show` does. `draw` returns it with caption and alt text, and is called when
+    it is due: at most every `least` seconds, within `share` of time. The last drawing has what is
+    `beside` it for exports.
     """
 
-    def __init__(self, name: str, instead: Mapping[str, Any] | None = None) -> None:
-        self.name, self.instead, self.places = name, instead, places()
-        self.beside: Mapping[str, Any] = {}
-
-    def show(self, fig: Any, caption: str, alt: str, last: bool = False) -> None:
-        """Show a drawing with caption and alt text; only the `last` is kept, and as PNG, too."""
-        kinds = ("svg", "png") if last else ("svg",)  # who watches has run the cell
-        beside = self.beside if last else None
-        place = next(self.places)
-        show_drawing(axes.plain(fig), kinds, self.name, caption, alt, self.instead, beside, **place)
-
-
-class Drawing:
-    """A live figure drawn when it is due: at most every `least` seconds, within `share` of time."""
-
-    def __init__(
-        self, name: str, draw: Callable[[], Drawn], share: float, least: float = FASTEST
-    ) -> None:
-        self.figure, self.draw, self.share, self.least = LiveFigure(name), draw, share, least
-        self.due = 0.0
+    def __init__(self, name: str, draw: Draw, share: float, least: float = FASTEST) -> None:
+        self.name, self.draw, self.share, self.least = name, draw, share, least
+        self.places, self.beside, self.due = places(), {}, 0.0
 
     def show(self, last: bool = False) -> None:
-        """Draw now."""
+        """Draw now; only the `last` drawing is kept, and as PNG, too."""
         start = time.perf_counter()
-        self.figure.show(*self.draw(), last)
+        fig, caption, alt = self.draw()
+        kinds, beside = (("svg", "png"), self.beside) if last else (("svg",), {})
+        place = next(self.places)
+        show_drawing(axes.plain(fig), kinds, self.name, caption, alt, beside, **place)
         now = time.perf_counter()
         self.due = now + max(self.least, (now - start) / self.share)
 
@@ -90,7 +79,7 @@ def side_by_side(height: float, box: Mapping[str, float]) -> tuple[Any, Any]:
     return axes.figure(height, 1, 2, layout="none", gridspec_kw=dict(box))
 
 
-class LiveCurves:
+class LiveCurves(LiveFigure):
     """Loss and accuracy of a run in one figure that grows while `fit` runs.
 
     `history = nnlib.fit(…, on_progress=LiveCurves("03-live"))` draws at most three times a second
@@ -98,37 +87,34 @@ class LiveCurves:
     """
 
     def __init__(self, name: str) -> None:
+        super().__init__(name, self._draw, SHARE)
         self.trace = Trace()
         self.fig, self.axes = side_by_side(2.6, CURVES)
-        self.drawing = Drawing(name, self._draw, SHARE)
-        self.drawing.show()  # what takes longest is done before training begins
-        self.drawing.due = time.perf_counter() + FASTEST
+        self.show()  # what takes longest is done before training begins
+        self.due = time.perf_counter() + FASTEST
 
     def __call__(self, progress: Progress) -> None:
         """Take in what the loop tells, and draw if it is time to."""
         self.trace(progress)
-        self.drawing.show_if_due()
+        self.show_if_due()
 
     def close(self) -> None:
         """Draw what there is in the end."""
-        self.drawing.show(last=True)
+        self.show(last=True)
 
     def _draw(self) -> Drawn:
         axes.running(self.axes, {"": self.trace})
-        return self.fig, *_in_words(self.trace)
-
-
-def _in_words(trace: Trace) -> tuple[str, str]:
-    """Return caption and description of a run's curves."""
-    alt = "Loss and accuracy against the epoch, pale lines for training, marked for validation"
-    if trace.last is None:
-        return "Training has not begun.", f"{alt}: still empty."
-    loss, accuracy, best = trace.last.loss, trace.last.accuracy, trace.best
-    text = f"Epoch {trace.last.epoch} of {trace.last.epochs}: training loss {loss:.3f}"
-    text += f", training accuracy {accuracy:.1%}"
-    if best and not math.isnan(best["val_accuracy"]):
-        text += f", best validation accuracy {best['val_accuracy']:.1%} in epoch {best['epoch']}"
-    return f"{text}.", f"{alt}. The training loss goes from {trace.loss[0]:.2f} to {loss:.2f}."
+        alt = "Loss and accuracy against the epoch, pale lines for training, marked for validation"
+        if (now := self.trace.last) is None:
+            return self.fig, "Training has not begun.", f"{alt}: still empty."
+        best, first = self.trace.history.best, self.trace.loss[0]
+        text = f"Epoch {now.epoch} of {now.epochs}: training loss {now.loss:.3f}"
+        text += f", training accuracy {now.accuracy:.1%}"
+        if best and not math.isnan(best["val_accuracy"]):
+            found = f"{best['val_accuracy']:.1%} in epoch {best['epoch']}"
+            text += f", best validation accuracy {found}"
+        alt += f". The training loss goes from {first:.2f} to {now.loss:.2f}."
+        return self.fig, f"{text}.", alt
 
 
 # --- the table of a search
@@ -169,11 +155,8 @@ class SearchTable:
     def _show(self, result: Any, caption: str) -> None:
         state = [] if result.plan.pruner == "none" else ["state"]
         columns = [*result.plan.space, "val_accuracy", "best_epoch", "seconds", *state]
-        rows = [
-            {self.names.get(name, name): _number_if_digits(trial[name]) for name in columns}
-            for trial in result.rows[: self.top]
-        ]
-        table(rows, caption, {"seconds": "{:.1f}"}, **next(self.places))
+        best = pd.DataFrame(result.rows[: self.top], columns=columns).map(_number_if_digits)
+        table(best.rename(columns=self.names), caption, {"seconds": "{:.1f}"}, **next(self.places))
 
 
 def _number_if_digits(value: Any) -> Any:

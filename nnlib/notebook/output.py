@@ -37,6 +37,7 @@ from nnlib.runs import versions
 
 FIGURES = "NNLIB_FIGURES"  # the folder that figures are kept in, where anyone keeps them
 MIME = {"png": "image/png", "svg": "image/svg+xml"}
+WIDGET = "application/vnd.jupyter.widget-view+json"
 SHARES = {"accuracy", "error", "share", "probability", "confidence"}  # ends of such columns' names
 NAMES_OWN = re.compile(r"(?<=[a-zA-Z0-9])\*(?=[a-zA-Z0-9])|(?<![^\W_])_|_(?![^\W_])")
 _START = time.perf_counter()
@@ -92,7 +93,7 @@ def show(figure: Any, name: str, caption: str, alt: str | None = None, png: bool
     """
     fig = getattr(figure, "figure", figure)  # of an Axes or a seaborn grid
     plt.close(fig)  # else the inline backend shows it again
-    show_drawing(fig, ("png",) if png else ("svg", "png"), name, caption, alt)
+    show_drawing(fig, ("png",) if png else ("svg", "png"), name, caption, alt, {})
 
 
 def in_language(fig: Any) -> Any:
@@ -119,26 +120,27 @@ def in_language(fig: Any) -> Any:
 
 def show_drawing(
     fig: Any, kinds: Sequence[str], name: str, caption: str, alt: str | None,
-    instead: Mapping[str, Any] | None = None, beside: Mapping[str, Any] | None = None, **place: Any,
+    beside: Mapping[str, Any], **place: Any,
 ) -> None:  # fmt: skip
     """Show a figure in some kinds, "svg" or "png", with what the exports want to know about it.
 
     The first kind is kept in the folder of NNLIB_FIGURES if a png is among them. The open notebook
-    shows the caption below, which the exports leave out, as they set it themselves; with a bundle
-    `instead`, it shows that alone. What is `beside` the drawing is for exports, too. `place` is as
-    `display` takes it.
+    shows the caption below, which the exports leave out, as they set it themselves. What is
+    `beside` the drawing is for exports, too; a widget there is all that the open notebook shows.
+    `place` is as `display` takes it.
     """
     fig, caption = in_language(fig), _with_minus(_(caption), "&lt;")
     alt = _with_minus(_(alt) if alt else describe(fig))
     drawn: dict[str, Any] = {MIME[kind]: rendered(fig, kind) for kind in kinds}
-    if "png" in kinds:
-        _keep(drawn[MIME[kinds[0]]], f"{name}.{kinds[0]}")
+    if "png" in kinds and (folder := os.environ.get(FIGURES)):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        write_atomic(Path(folder, f"{name}.{kinds[0]}"), drawn[MIME[kinds[0]]])
     if "svg" in kinds:
         drawn[MIME["svg"]] = drawn[MIME["svg"]].decode()
     about = {"alt": alt, "caption": caption, "name": name}
-    bundle = {**drawn, **(instead or {}), **(beside or {}), "text/plain": alt}
+    bundle = {**drawn, **beside, "text/plain": alt}
     display(bundle, raw=True, metadata=dict.fromkeys(drawn, about), **place)
-    if instead is None:
+    if WIDGET not in beside:
         _show_caption(caption, place)
 
 
@@ -170,12 +172,6 @@ def rendered(fig: Any, kind: str) -> bytes:
     svg = re.sub(sized, r"\1", stream.getvalue().decode(), count=1)
     chinese = max(svg) >= "\u2e80"
     return (svg if chinese else svg.replace(f", '{FAMILY}'", "")).encode()
-
-
-def _keep(data: bytes, file: str) -> None:
-    if folder := os.environ.get(FIGURES):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        write_atomic(Path(folder) / file, data)
 
 
 # --- tables
@@ -220,8 +216,7 @@ def _pattern(name: Any, values: pd.Series) -> str:
 
 def _formatted(value: Any, pattern: str) -> str:
     """Return what a cell holds as text; a dash where nothing is known."""
-    missing = value is None or (isinstance(value, float) and np.isnan(value))
-    return "–" if missing else _with_minus(_(pattern.format(value)))
+    return "–" if pd.isna(value) is True else _with_minus(_(pattern.format(value)))
 
 
 def _as_html(text: pd.DataFrame, sides: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ Nothing here trains, loads or decides; `show` puts a figure under a cell. Where 
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -22,13 +23,14 @@ from nnlib.notebook.axes import figure as figure
 from nnlib.notebook.axes import label as label
 
 Values = Sequence[float]
+Draw = Callable[[Axes, Any], Any]  # what fills a panel
 
 
-def _panels(given: Any, height: float, draw: Callable[[Axes, Any], Any], inner: type) -> Figure:
+def _panels(given: Any, height: float, draw: Draw, inner: type, **more: Any) -> Figure:
     """Draw what is given, or each of a mapping whose values are `inner`, in a panel each."""
     titled = isinstance(given, Mapping) and all(isinstance(what, inner) for what in given.values())
     named = given if titled and given else {"": given}
-    fig, row = figure(height, 1, len(named), squeeze=False)
+    fig, row = figure(height, 1, len(named), squeeze=False, **more)
     for ax, (title, what) in zip(row[0], named.items(), strict=True):
         draw(ax, what)
         ax.set_title(title)
@@ -38,18 +40,18 @@ def _panels(given: Any, height: float, draw: Callable[[Axes, Any], Any], inner: 
 # --- runs
 
 
-def run(history: Any, extra: Mapping[str, Values] | None = None, extra_label: str = "") -> Figure:
+def run(history: Any, extra: Mapping[str, Values] = {}, extra_label: str = "") -> Figure:
     """Draw a run by epoch: loss and accuracy of training and validation, the best epoch marked.
 
     `extra` fills a third panel with series of one value an epoch.
     """
     fig, row = figure(2.6, 1, 3 if extra else 2)
     for ax, (what, _, unit) in zip(row, PANELS, strict=False):
-        splits = {"training": f"train_{what}", "validation": f"val_{what}"}
-        _by_epoch(ax, {name: (history, column) for name, column in splits.items()})
+        _by_epoch(ax, "training", history, f"train_{what}")
+        _by_epoch(ax, "validation", history, f"val_{what}")
         ax.axvline(history.best["epoch"], color="#999999", lw=0.8, ls=":")
         label(ax, "epoch", f"{what} ({unit})").legend()
-    for name, values in (extra or {}).items():
+    for name, values in extra.items():
         row[2].plot(history.column("epoch"), values, label=name)
         label(row[2], "epoch", extra_label).legend()
     return plain(fig)
@@ -61,8 +63,9 @@ def runs(histories: Mapping[str, Any], chance: float) -> Figure:
     `chance` is the loss of a net that knows nothing; of what lies far above it nothing is seen.
     """
     fig, row = figure(2.8, 1, 2)
-    for ax, column in zip(row, ("train_loss", "val_accuracy"), strict=True):
-        _by_epoch(ax, {name: (history, column) for name, history in histories.items()})
+    for name, history in histories.items():
+        _by_epoch(row[0], name, history, "train_loss")
+        _by_epoch(row[1], name, history, "val_accuracy")
     label(row[0], "epoch", "training loss (nats)")
     label(row[1], "epoch", "validation accuracy (%)").legend()
     row[0].axhline(chance, color="#666666", ls=":", lw=1)
@@ -70,20 +73,19 @@ def runs(histories: Mapping[str, Any], chance: float) -> Figure:
     return plain(fig)
 
 
-def _by_epoch(ax: Axes, series: Mapping[str, tuple[Any, str]]) -> None:
-    """Draw columns of histories, accuracies in percent; one epoch alone is a point."""
-    for name, (history, column) in series.items():
-        values = np.array(history.column(column)) * (100 if "accuracy" in column else 1)
-        ax.plot(history.column("epoch"), values, label=name, marker="." * (len(values) == 1))
+def _by_epoch(ax: Axes, name: str, history: Any, column: str) -> None:
+    """Draw a column of a history, accuracies in percent; one epoch alone is a point."""
+    values = np.array(history.column(column)) * (100 if "accuracy" in column else 1)
+    ax.plot(history.column("epoch"), values, label=name, marker="." * (len(values) == 1))
     ax.xaxis.get_major_locator().set_params(integer=True)
 
 
 def steps(losses: Values, chance: float) -> Figure:
     """Draw the loss of each batch, step by step, and its running mean."""
     window = max(1, len(losses) // 10)
-    series = pd.DataFrame({"each batch": losses})
-    series[f"mean of the last {window}"] = series["each batch"].rolling(window).mean()
-    fig = lines(series.index, series, "step", "loss (nats)", level=chance)
+    each = pd.Series(losses)
+    series = {"each batch": each, f"mean of the last {window}": each.rolling(window).mean()}
+    fig = lines(each.index, series, "step", "loss (nats)", level=chance)
     fig.axes[0].lines[0].set(color="#9EC9E2", linewidth=0.9)
     fig.axes[0].set_ylim(bottom=0)
     return fig
@@ -91,7 +93,7 @@ def steps(losses: Values, chance: float) -> Figure:
 
 def lines(
     x: Values, series: Mapping[str, Any], x_label: str, y_label: str, log: str = "",
-    spread: Mapping[str, Values] | None = None, level: float | None = None,
+    spread: Mapping[str, Values] = {}, level: float | None = None,
 ) -> Figure:  # fmt: skip
     """Draw series of values over a common x, a panel each.
 
@@ -102,7 +104,7 @@ def lines(
     def draw(ax: Axes, named: Mapping[str, Values]) -> None:
         for name, values in named.items():
             (line,) = ax.plot(x, values, label=name)
-            if name in (spread or {}) and np.isfinite(values).any():
+            if name in spread and np.isfinite(values).any():
                 middle, half = np.asarray(values), np.asarray(spread[name])
                 ax.fill_between(x, middle - half, middle + half, color=line.get_color(), alpha=0.15)
         if level is not None:
@@ -142,8 +144,8 @@ def gallery(pictures: Sequence[np.ndarray], titles: Sequence[str], columns: int 
     """
     columns = max(1, min(columns, len(pictures)))
     rows, lines = math.ceil(len(pictures) / columns), max(text.count("\n") for text in titles) + 1
-    fig, grid = figure(rows * (WIDTH / max(columns, 4) + 0.17 * lines), rows, columns,
-                       squeeze=False)  # fmt: skip
+    height = WIDTH / max(columns, 4) + 0.17 * lines
+    fig, grid = figure(rows * height, rows, columns, squeeze=False)
     limit = max((float(np.abs(p).max()) for p in pictures if p.dtype != np.uint8), default=0.0)
     for ax in grid.flat:
         axes.bare(ax)
@@ -158,9 +160,7 @@ def gallery(pictures: Sequence[np.ndarray], titles: Sequence[str], columns: int 
     return plain(fig)
 
 
-def weights(
-    matrices: Any, shape: Sequence[int], columns: int = 8, limit: float | None = None
-) -> Figure:
+def weights(matrices: Any, shape: Sequence[int], columns: int = 8, limit: float = 0.0) -> Figure:
     """Draw the incoming weights (D, H) of H units as pictures of a shape, a panel each.
 
     All share one scale: blue negative, white zero, red positive, full colour at `limit`, by
@@ -170,10 +170,8 @@ def weights(
     limit = limit or float(np.percentile(np.abs(np.concatenate(sheets, axis=1)), 99.5)) or 1.0
     rows = max(math.ceil(sheet.shape[1] / columns) for sheet in sheets)
     cell = min(0.8, (WIDTH - 0.8) / len(sheets) / columns)
-    return _panels(
-        matrices, 0.35 + rows * cell * shape[0] / shape[1],
-        lambda ax, w: axes.weight_images(ax, w, shape, columns, limit), np.ndarray,
-    )  # fmt: skip
+    draw = partial(axes.weight_images, shape=shape, columns=columns, limit=limit)
+    return _panels(matrices, 0.35 + rows * cell * shape[0] / shape[1], draw, np.ndarray)
 
 
 def framed(stack: np.ndarray, columns: int, labels: Sequence[str], frames: np.ndarray) -> Figure:
@@ -217,12 +215,14 @@ def heatmaps(
 
     fig, ax = figure(3.2)
     top = float(np.nanmax(np.abs(matrix))) or 1.0
-    scale = {"cmap": "RdBu_r", "vmin": -top, "vmax": top} if np.nanmin(matrix) < 0 else {}
+    signed = {"cmap": "RdBu_r", "vmin": -top, "vmax": top}
+    scale = signed if np.nanmin(matrix) < 0 else {"cmap": "Blues"}
     named = pd.DataFrame(matrix, list(rows) or None, list(columns) or None)
     with mpl.rc_context({"text.parse_math": False}):  # it draws the names, to see which have room
         ax.clear()  # ticks, too, are made anew
-        seaborn.heatmap(named, ax=ax, annot=bool(numbers), fmt=numbers, annot_kws={"size": 8},
-                        **{"cmap": "Blues", **scale})  # fmt: skip
+        seaborn.heatmap(
+            named, ax=ax, annot=bool(numbers), fmt=numbers, annot_kws={"size": 8}, **scale
+        )
     ax.grid(False)
     ax.tick_params("y", rotation=0)
     return fig
@@ -230,9 +230,7 @@ def heatmaps(
 
 def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     """Draw a confusion matrix (K, K): which share of a true class (row) gets which answer."""
-    fig, ax = figure(4.4)
-    axes.mistakes(ax, counts, classes)
-    return plain(fig)
+    return _panels(counts, 4.4, partial(axes.mistakes, classes=classes), np.ndarray)
 
 
 def dots(
@@ -279,20 +277,21 @@ def violins(groups: Mapping[str, Any], unit: str) -> Figure:
     return _panels(groups, 2.7, draw, Mapping)
 
 
-def scatters(
-    panels: Mapping[str, Mapping[str, Any]], x_label: str, y_label: str, log: str = ""
-) -> Figure:
+def scatters(panels: Mapping[str, Any], x_label: str, y_label: str, log: str = "") -> Figure:
     """Draw points (x, y) of named groups, a panel each beside one another, with one y axis.
 
     Every panel has the same groups. `log` names the logarithmic axes, "x", "y" or "xy".
     """
-    fig, row = figure(2.6, 1, len(panels), sharey=True, squeeze=False)
-    for ax, (title, groups) in zip(row[0], panels.items(), strict=True):
+
+    def draw(ax: Axes, groups: Mapping[str, Any]) -> None:
         for number, (name, (x, y)) in enumerate(groups.items()):
             ax.scatter(x, y, s=16, marker="os^D"[number], color=COLOURS[number], label=name)
         ax.set(**{f"{axis}scale": "log" for axis in log})
-        label(ax, x_label, "" if ax is not row[0, 0] else y_label, title)
-    fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=len(groups))
+        label(ax, x_label, y_label).label_outer()
+
+    fig = _panels(panels, 2.6, draw, Mapping, sharey=True)
+    handles, names = fig.axes[0].get_legend_handles_labels()
+    fig.legend(handles, names, loc="outside lower center", ncols=len(names))
     return plain(fig)
 
 
@@ -381,16 +380,17 @@ def network(sizes: Sequence[int], names: Sequence[str]) -> Figure:
 
 def bowl(paths: Mapping[str, np.ndarray], steepness: np.ndarray) -> Figure:
     """Draw ways (T, 2) down the bowl ½ Σ a w², a = `steepness` (2,), from above, a panel each."""
-    fig, row = figure(2.2, 1, len(paths), sharex=True, sharey=True, squeeze=False)
     reach = np.abs([path[0] for path in paths.values()]).max(axis=0) * (1.35, 2)  # (2,)
     grid = np.meshgrid(*(np.linspace(-r, r, 101) for r in reach))
     loss = sum(a * w**2 for a, w in zip(steepness, grid, strict=True)) / 2
     levels = np.linspace(0, 1, 8)[1:] ** 2 * loss.max()
-    for ax, (title, path) in zip(row[0], paths.items(), strict=True):
+
+    def draw(ax: Axes, path: np.ndarray) -> None:
         ax.contour(*grid, loss, levels=levels, colors="#BBBBBB", linewidths=0.8)
         way = np.clip(path, -2 * reach, 2 * reach).T
         ax.plot(*way, ls="-", lw=1, marker="o", ms=3, label="the way")
         ax.plot(0, 0, "+", color="black", ms=9, ls="None", label="lowest place")
         ax.set(xlim=(-reach[0], reach[0]), ylim=(-reach[1], reach[1]))
-        label(ax, "weight 1", "weight 2" if ax is row[0, 0] else "", title)
-    return plain(fig)
+        label(ax, "weight 1", "weight 2").label_outer()
+
+    return _panels(paths, 2.2, draw, np.ndarray, sharex=True, sharey=True)

@@ -42,15 +42,12 @@ def _lines(ax: Axes) -> Iterator[str]:
     bars = {line for box in errors for line in (box[0], *box[1])}
     for line in ax.lines:
         x, y = (np.ma.filled(np.ma.asarray(v, float), np.nan) for v in line.get_data(orig=True))
-        guide = len(x) == 2 and _nameless(line)  # an upright for the best epoch, a level
-        if line in bars or guide or not np.isfinite(y).any():
-            continue
-        name = _("line") if _nameless(line) else line.get_label()
-        if line.get_linestyle() == "None":
+        guide, known = len(x) == 2 and _nameless(line), np.isfinite(y)  # the best epoch, a level
+        if known.any() and not guide and line not in bars:
             places = ", ".join(f"{value:.3g}" for value in x[:MOST])
-            yield f"{name} {_(f'at {places}')}"
-            continue
-        yield f"{name} {_course(x[np.isfinite(y)], y[np.isfinite(y)])}"
+            marks = line.get_linestyle() == "None"
+            course = _(f"at {places}") if marks else _course(x[known], y[known])
+            yield f"{_('line') if _nameless(line) else line.get_label()} {course}"
 
 
 def _nameless(artist: Any) -> bool:

@@ -36,7 +36,6 @@ def drawing(model: MLP, validation: Split) -> dict[str, Any]:
     net.load_state({name: array.astype(np.float32) for name, array in rounded.items()})
     right = float((net.predict(net.scaling(validation.images)) == validation.y).mean())
     chosen = validation.take(slice(EXAMPLES))
-    dataset = model.info.get("dataset", "")
     layers = "-".join(map(str, model.sizes))
     return {
         "kind": "draw",
@@ -45,7 +44,7 @@ def drawing(model: MLP, validation: Split) -> dict[str, Any]:
         "weights": _packed(*rounded.values()),
         "scaling": [model.scaling.offset, model.scaling.factor],
         "shape": list(chosen.images.shape[1:]),
-        "dataset": dataset,
+        "dataset": model.info.get("dataset", ""),
         "classes": [*map(str, model.info.get("classes") or range(model.sizes[-1]))],
         "images": _packed(chosen.images),
         "labels": chosen.y.tolist(),
@@ -60,13 +59,12 @@ def learning(knobs: "Knobs") -> dict[str, Any]:
     """Return the digits, and knobs as they stand at first, for a page to train nets in."""
     data = load_dataset("digits")
     images = np.concatenate([data.train.images, data.val.images])
-    known = {"momentum": knobs.config("digits").momentum}
-    known["batch_size"] = min(knobs.batch_size, BATCH)
-    for name in ("activation", "lr", "weight_decay", "seed"):
-        known[name] = getattr(knobs, name)
+    momentum, size = knobs.config("digits").momentum, min(knobs.batch_size, BATCH)
+    same = {name: getattr(knobs, name) for name in ("activation", "lr", "weight_decay", "seed")}
+    hidden = [min(width, WIDEST) for width in knobs.hidden[:DEEPEST]]
     return {
         "kind": "learn",
-        "knobs": known | {"hidden": [min(width, WIDEST) for width in knobs.hidden[:DEEPEST]]},
+        "knobs": {"momentum": momentum, "batch_size": size, **same, "hidden": hidden},
         "shape": list(images.shape[1:]),
         "classes": len(data.classes),
         "images": _packed(images),
@@ -83,9 +81,7 @@ def _folded(model: MLP) -> dict[str, np.ndarray]:
     """Return W1, b1, … of the net without its batch normalisation, the same function."""
     state = dict(model.state())
     if model.architecture["batch_norm"]:
-        gamma, beta, mean, variance = (
-            state.pop(f"{name}1") for name in ("gamma", "beta", "mean", "variance")
-        )
+        gamma, beta, mean, variance = map(state.pop, ("gamma1", "beta1", "mean1", "variance1"))
         scale = gamma / np.sqrt(variance + BatchNorm.EPSILON)  # (H,)
         state |= {"W1": state["W1"] * scale, "b1": (state["b1"] - mean) * scale + beta}
     return state

@@ -28,7 +28,8 @@ from nnlib.language import gettext as _
 from nnlib.language import language
 from nnlib.network import MLP
 from nnlib.notebook import axes
-from nnlib.notebook.live import LiveFigure, attended
+from nnlib.notebook.live import attended, places
+from nnlib.notebook.output import show_drawing
 from nnlib.pictures import fit_picture
 from nnlib.widgets.alive import LIVE, drawing
 
@@ -79,11 +80,9 @@ class Decision:
     @property
     def reason(self) -> str:
         """The largest contribution in words, a caption."""
+        says = f"The net says {self.answer} with {self.probabilities.max():.1%}"
         share = f"hidden unit {self.units[0]} alone gives {self.contributions[0]:+.1f}"
-        return (
-            f"The net says {self.answer} with {self.probabilities.max():.1%}: "
-            f"of its logit of {self.logit:+.1f}, {share}."
-        )
+        return f"{says}: of its logit of {self.logit:+.1f}, {share}."
 
     @property
     def bars(self) -> dict[str, float]:
@@ -104,15 +103,10 @@ def decide(model: MLP, seen: np.ndarray, units: int = UNITS) -> Decision:
     k = int(probabilities.argmax())
     contributions = model.hidden(x)[0][0] * model.parameters["W2"][:, k]  # (H,)
     top = np.argsort(-np.abs(contributions), kind="stable")[:units]  # (M,)
-    return Decision(
-        seen=seen,
-        names=tuple(map(str, model.info.get("classes") or range(len(probabilities)))),
-        probabilities=probabilities,
-        logit=float(model.forward(x)[0, k]),
-        units=top,
-        contributions=contributions[top],
-        weights=model.parameters["W1"].T[top].reshape(len(top), *seen.shape),
-    )
+    names = tuple(map(str, model.info.get("classes") or range(len(probabilities))))
+    weights = model.parameters["W1"].T[top].reshape(len(top), *seen.shape)
+    logit = float(model.forward(x)[0, k])
+    return Decision(seen, names, probabilities, logit, top, contributions[top], weights)
 
 
 def draw_decision(decision: Decision) -> Any:
@@ -131,10 +125,9 @@ def draw_decision(decision: Decision) -> Any:
     axes.label(bars, "probability (%)").set_xlim(0, 100)
     limit = float(np.abs(decision.weights).max())
     row = below.subplots(1, len(decision.units), squeeze=False)[0]
-    for ax, unit, share, image in zip(
-        row, decision.units, decision.contributions, decision.weights, strict=True
-    ):
-        axes.signed_image(ax, image, limit)
+    shares = zip(decision.units, decision.contributions, decision.weights, strict=True)
+    for ax, (unit, share, weights) in zip(row, shares, strict=True):
+        axes.signed_image(ax, weights, limit)
         axes.label(ax, f"{share:+.1f}".replace("-", "−"), title=f"unit {unit}")
     if decision.seen.ndim == 3:
         below.supxlabel(axes.GREY, fontsize=8)
@@ -150,18 +143,19 @@ def draw_your_own(model: MLP, examples: Split, name: str, seed: int = 0) -> None
     InputError for a net that has not one hidden layer or takes images of another size.
     """
     examples = examples.take(np.random.default_rng(seed).permutation(len(examples)))
-    decision = decide(model, examples.images[0])
-    alive = {LIVE: drawing(model, examples)}
-    if not attended():
-        figure = LiveFigure(name)
-        figure.beside = alive
-        figure.show(draw_decision(decision), decision.reason, ALT, last=True)
-        return
-    pad, nothing = DrawingPad(model, examples), ipywidgets.HTML(layout={"display": "none"})
-    figure = LiveFigure(name, instead=nothing._repr_mimebundle_() | alive)
-    pad.on_rest = lambda decision: figure.show(draw_decision(decision), decision.reason, ALT)
-    display(pad)
-    pad.on_rest(decision)
+    first, place, watched = decide(model, examples.images[0]), places(), attended()
+    beside = {LIVE: drawing(model, examples)}
+
+    def show(decision: Decision) -> None:
+        fig, kinds = axes.plain(draw_decision(decision)), ("svg",) if watched else ("svg", "png")
+        show_drawing(fig, kinds, name, decision.reason, ALT, beside, **next(place))
+
+    if watched:
+        beside |= ipywidgets.HTML(layout={"display": "none"})._repr_mimebundle_()
+        pad = DrawingPad(model, examples)
+        pad.on_rest = show
+        display(pad)
+    show(first)
 
 
 def _content(name: str) -> str:

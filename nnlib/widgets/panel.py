@@ -12,9 +12,7 @@ import asyncio
 import base64
 import math
 import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -24,9 +22,10 @@ from IPython.display import display
 
 from nnlib import layers, optim
 from nnlib.data import Dataset
+from nnlib.files import handling
 from nnlib.language import gettext as _
 from nnlib.notebook import axes
-from nnlib.notebook.live import CURVES, Drawing, Drawn, attended, side_by_side
+from nnlib.notebook.live import CURVES, Drawn, LiveFigure, attended, side_by_side
 from nnlib.widgets.alive import LIVE, learning
 from nnlib.widgets.playground import AUGMENTATIONS, OPTIMISERS, Knobs, Playground, Run, parse_sizes
 
@@ -60,9 +59,9 @@ class Board:
         self.playground = playground
         self.chosen: Run | None = None  # whose inside is shown
         self.fig, self.axes = side_by_side(2.6, CURVES)
-        self.curves = Drawing(f"{name}-curves", self._draw_curves, SHARE)
-        self.inside = Drawing(f"{name}-inside", self._draw_inside, SHARE, least=1.0)
-        self.inside.figure.beside = {LIVE: learning(playground.runs[0].knobs)}
+        self.curves = LiveFigure(f"{name}-curves", self._draw_curves, SHARE)
+        self.inside = LiveFigure(f"{name}-inside", self._draw_inside, SHARE, least=1.0)
+        self.inside.beside = {LIVE: learning(playground.runs[0].knobs)}
 
     def watch(self, run: Run) -> None:
         """Train a run and wait for its end, or for an interrupt."""
@@ -200,7 +199,8 @@ class Panel(Board):
     async def _work(self) -> None:
         """Train, a step at a time, until there is nothing left to train."""
         try:
-            with _interrupts_call(self.stop):
+            # a kernel that runs no cell ignores an interrupt otherwise
+            with handling(signal.getsignal(signal.SIGINT), self.stop, "SIGINT"):
                 while run := self.playground.learning:
                     for _step in self.steps(run):
                         await asyncio.sleep(0)
@@ -217,9 +217,8 @@ class Panel(Board):
         self.train.button_style = "primary"
         self.halt = _button("Stop", "stop", "Stop the run that learns", self.stop)
         self.auto = ipw.Checkbox(True, description=_("train on every change"), indent=False)
-        self.rate = ipw.FloatLogSlider(
-            value=1, min=-2, max=1, step=0.1, description=_("rate now ×"), readout_format=".2g"
-        )
+        scale = {"value": 1, "min": -2, "max": 1, "step": 0.1, "readout_format": ".2g"}
+        self.rate = ipw.FloatLogSlider(description=_("rate now ×"), **scale)
         self.rate.observe(self._rate_turned, "value")
         for widget in self.knobs.values():
             widget.observe(self._knob_turned, "value")
@@ -238,41 +237,31 @@ class Panel(Board):
 
     def list_runs(self) -> None:
         """Bring the list of runs, and what may be clicked, up to date."""
-        runs, learning = self.playground.runs, self.playground.learning
-        self.rows = {run: self.rows.get(run) or Row(self, run) for run in runs}
-        for row in self.rows.values():
-            row.refresh()
-        self.list.children = [row.box for row in self.rows.values()]
-        self.halt.disabled = self.rate.disabled = learning is None
+        self.rows = {run: self.rows.get(run) or self._row(run) for run in self.playground.runs}
+        for run, row in self.rows.items():
+            done = f"{len(run.history.rows)} of {run.knobs.epochs} epochs"
+            told = f"best {run.best}; {run.state}, {done}"
+            row.children[2].value = _(told)
+        self.list.children = list(self.rows.values())
+        self.halt.disabled = self.rate.disabled = self.playground.learning is None
         href = f"data:text/csv;base64,{base64.b64encode(self.playground.csv.encode()).decode()}"
         text = _("Save all runs as CSV")
         self.link.value = f'<a download="playground.csv" href="{href}">{text}</a>'
+
+    def _row(self, run: Run) -> ipw.Box:
+        """Make a run's place: number in its colour, name to edit, how far it is, a way out."""
+        about = f"Show the weights and mistakes of run {run.number}"
+        show = _button(str(run.number), "", about, lambda _: self.choose(run))
+        show.style = {"button_color": axes.look(run.number - 1)["color"], "text_color": "white"}
+        name = ipw.Text(run.name, continuous_update=False, tooltip=_(f"Name of run {run.number}"))
+        name.observe(lambda change: self.rename(run, change["new"]), "value")
+        gone = _button("", "times", f"Remove run {run.number}", lambda _: self.remove(run))
+        return ipw.Box([show, name, ipw.HTML(), gone]).add_class("nnlib-run")
 
     def say(self, text: str, wrong: bool = False) -> None:
         """Show a line below the buttons; what is `wrong` is also read out."""
         look = 'class="nnlib-wrong" role="alert"' if wrong else 'class="nnlib-standing"'
         self.status.value = f"<p {look}>{escape(_(text))}</p>"
-
-
-class Row:
-    """A run in the list: its number in its colour, its name to edit, how far it is, a way out."""
-
-    def __init__(self, panel: Panel, run: Run) -> None:
-        self.run = run
-        about = f"Show the weights and mistakes of run {run.number}"
-        show = _button(str(run.number), "", about, lambda _: panel.choose(run))
-        show.style = {"button_color": axes.look(run.number - 1)["color"], "text_color": "white"}
-        name = ipw.Text(run.name, continuous_update=False, tooltip=_(f"Name of run {run.number}"))
-        name.observe(lambda change: panel.rename(run, change["new"]), "value")
-        gone = _button("", "times", f"Remove run {run.number}", lambda _: panel.remove(run))
-        self.text = ipw.HTML()
-        self.box = ipw.Box([show, name, self.text, gone]).add_class("nnlib-run")
-
-    def refresh(self) -> None:
-        """Say how far the run is."""
-        run, done = self.run, len(self.run.history.rows)
-        told = f"best {run.best}; {run.state}, {done} of {run.knobs.epochs} epochs"
-        self.text.value = _(told)
 
 
 def knob_widgets(knobs: Knobs, images: int) -> dict[str, ipw.Widget]:
@@ -312,17 +301,3 @@ def _button(text: str, icon: str, about: str, action: Callable) -> ipw.Button:
     button = ipw.Button(description=_(text), icon=icon, tooltip=_(about))
     button.on_click(action)
     return button
-
-
-@contextmanager
-def _interrupts_call(action: Callable[..., None]) -> Iterator[None]:
-    """Let an interrupt call `action`; a kernel that runs no cell ignores it otherwise."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, action)
-    try:
-        yield
-    finally:
-        if signal.getsignal(signal.SIGINT) == action:  # and not that of a cell that runs meanwhile
-            signal.signal(signal.SIGINT, before)

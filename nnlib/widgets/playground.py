@@ -76,8 +76,7 @@ class Knobs:
         """Return every knob's value as it is read and written, to so many digits."""
         hidden, size = "-".join(map(str, self.hidden)) or "none", self.train_size or "all"
         own = asdict(self) | {"hidden": hidden, "train_size": size}
-        numbers = {name: f"{v:.{digits}g}" for name, v in own.items() if isinstance(v, float)}
-        return {name: str(value) for name, value in (own | numbers).items()}
+        return {k: f"{v:.{digits}g}" if isinstance(v, float) else str(v) for k, v in own.items()}
 
 
 def parse_sizes(text: str) -> tuple[int, ...]:
@@ -131,7 +130,11 @@ class Run:
     @property
     def standing(self) -> str:
         """Where it is, in one line."""
-        return f"Run {self.number} {self.state}: {self.trace.standing}"
+        known, now = f"Run {self.number} {self.state}", self.trace.last
+        if now is None:
+            return f"{known}: before its first step"
+        known += f": epoch {self.trace.done:.1f} of {now.epochs}, learning rate {now.lr:.3g}"
+        return f"{known}, training loss {now.loss:.3f}, accuracy {now.accuracy:.1%}"
 
     @property
     def best(self) -> str:
@@ -167,15 +170,18 @@ class Playground:
         return self.learning
 
     def _trainer(self, knobs: Knobs) -> Trainer:
-        sizes = [self.data.train.images[0].size, *knobs.hidden, len(self.data.classes)]
-        weights = sum(a * b for a, b in pairwise(sizes))
+        weights = sum(a * b for a, b in pairwise(self.data.sizes(*knobs.hidden)))
         if weights > MOST_WEIGHTS:
             raise InputError(
                 f"hidden sizes {knobs.words()['hidden']} make {weights:,} weights: "
                 f"choose smaller ones, {MOST_WEIGHTS:,} is the most here"
             )
-        data = _reduced(self.data, knobs.train_size, knobs.seed)
-        trainer = make_trainer(knobs.config(self.data.name), data)
+        data, n = self.data, len(self.data.train)
+        if 0 < whole("images", knobs.train_size) < n:
+            rows = np.sort(np.random.default_rng(knobs.seed).permutation(n)[: knobs.train_size])
+            few = data.train.take(rows)
+            data = replace(data, train=few, train_indices=data.train_indices[rows])
+        trainer = make_trainer(knobs.config(data.name), data)
         trainer.chunk_rows = int(min(trainer.chunk_rows, CHUNK_WORK / weights))
         return trainer
 
@@ -211,24 +217,12 @@ class Playground:
         run.name = " ".join(name.split())[:60] or run.name
 
     @property
-    def rows(self) -> list[dict[str, Any]]:
-        """One row for each finished epoch of each run: run, name, knobs, history."""
-        return [
+    def csv(self) -> str:
+        """One row for each finished epoch of each run, as CSV: run, name, knobs, history."""
+        rows = [
             {"run": run.number, "name": run.name, **run.knobs.words()}
             | {"rate" if name == "lr" else name: value for name, value in row.items()}
             for run in self.runs
             for row in run.history.rows
         ]
-
-    @property
-    def csv(self) -> str:
-        """The rows as CSV text."""
-        return rows_to_csv(self.rows)
-
-
-def _reduced(data: Dataset, size: int, seed: int) -> Dataset:
-    """Return the data with so many of its training images, drawn at random; 0 is all."""
-    if not 0 < whole("images", size) < len(data.train):
-        return data
-    rows = np.sort(np.random.default_rng(seed).permutation(len(data.train))[:size])
-    return replace(data, train=data.train.take(rows), train_indices=data.train_indices[rows])
+        return rows_to_csv(rows)

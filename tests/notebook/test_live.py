@@ -1,4 +1,4 @@
-"""Live curves: what they cost, what they leave behind, and what an interrupt does."""
+"""Live curves: what they cost, what they leave behind, what an interrupt does; and a search."""
 
 import io
 import re
@@ -9,11 +9,11 @@ from typing import Any
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 import nnlib
 from nnlib import progress
-from nnlib.notebook import live
+from nnlib.notebook import axes, live
 from nnlib.report.page import Page
 
 FIT = """
@@ -25,10 +25,10 @@ class Timed(LiveCurves):  # in processor time, which a neighbour's load does not
     spent, drawn = 0.0, 0
 
     def __call__(self, progress):
-        start, due = time.process_time(), self.drawing.due
+        start, due = time.process_time(), self.due
         super().__call__(progress)
         self.spent += time.process_time() - start
-        self.drawn += self.drawing.due != due
+        self.drawn += self.due != due
 
     def close(self):
         start = time.process_time()
@@ -42,7 +42,7 @@ begin, start = time.process_time(), time.perf_counter()
 history = nnlib.fit(model, data.train, data.val, epochs={epochs}, on_progress=curves)
 used, seconds = time.process_time() - begin, time.perf_counter() - start
 """
-EPOCHS = 9000  # some ten seconds
+EPOCHS = 9000  # some ten seconds: the last drawing has a share that can be told
 TOLD = "print(curves.spent / used, curves.drawn / seconds, seconds)"
 INTERRUPT = """
 import os, signal
@@ -63,15 +63,26 @@ KEPT = "print(len(history.rows), nnlib.evaluate(model, data.val).accuracy,\
  history.best['val_accuracy'])"
 
 
-def executed(*sources: str) -> nbformat.NotebookNode:
-    nb = new_notebook(cells=[new_code_cell(source) for source in sources])
-    return NotebookClient(nb, kernel_name="python3", timeout=240).execute()
+SEARCH = """
+from nnlib.config import TrainConfig
+from nnlib.notebook import SearchTable
+from nnlib.search.run import Range, run_search
+shown = SearchTable("A random search")
+config = TrainConfig(dataset="digits", hidden=(8,), epochs=2)
+result = run_search(config, {"lr": Range(0.01, 0.5, log=True)}, 12, on_trial=shown)
+shown.close(result)
+"""
 
 
 @pytest.fixture(scope="module")
-def watched() -> nbformat.NotebookNode:
-    """Training in a kernel, watched by curves that time themselves; then one that is stopped."""
-    return executed(FIT.format(epochs=EPOCHS), TOLD, INTERRUPT, KEPT)
+def watched(tmp_path_factory: pytest.TempPathFactory) -> nbformat.NotebookNode:
+    """What one kernel runs, as it takes long to start: training watched by curves that time
+    themselves, one that is stopped, and a search.
+    """
+    sources = FIT.format(epochs=EPOCHS), TOLD, INTERRUPT, KEPT, SEARCH
+    nb = new_notebook(cells=[new_code_cell(source) for source in sources])
+    where = {"metadata": {"path": str(tmp_path_factory.mktemp("watched"))}}
+    return NotebookClient(nb, kernel_name="python3", timeout=240, resources=where).execute()
 
 
 def test_curves_take_less_than_three_percent_of_the_time(watched):
@@ -94,7 +105,7 @@ def test_the_last_drawing_stays_in_the_notebook_and_its_page(watched):
 
 
 def test_an_interrupt_in_a_notebook_keeps_the_best_and_says_how_to_go_on(watched):
-    stopped, kept = watched.cells[2:]
+    stopped, kept = watched.cells[2:4]
     said = "".join(o.text for o in stopped.outputs if o.output_type == "stream")
     assert re.match(r"training stopped after epoch \d of 10; the best weights, of epoch", said)
     assert "call fit again" in said
@@ -109,17 +120,31 @@ def test_an_interrupt_in_a_notebook_keeps_the_best_and_says_how_to_go_on(watched
     assert re.match(r"Epoch [4-7] of 10", caption)
 
 
+def test_the_last_showing_of_a_search_stays_in_the_notebook_and_on_the_page(watched):
+    searched = watched.cells[4]
+    _, output = searched.outputs  # below its caption
+    assert output.output_type == "display_data"
+    caption = output.metadata["text/html"]["caption"]
+    assert re.fullmatch(r"A random search: the best 5 of 12 trials, in \d+ s\.", caption)
+    assert output.data["text/html"].count("<tr>") == 6
+    title = new_markdown_cell("# Search\n\n**Which?**")
+    page, _ = Page().from_notebook_node(new_notebook(cells=[title, searched]))
+    assert page.count("<caption") == 1
+    assert "the best 5 of 12 trials" in page
+    assert "no trial has ended yet" not in page
+
+
 def test_a_figure_is_drawn_no_more_often_than_its_share_allows(monkeypatch: pytest.MonkeyPatch):
     now = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(live, "show_drawing", lambda *told, **place: None)
-    monkeypatch.setattr(live.LiveFigure, "show", lambda *_: None)
 
     def draw() -> tuple[Any, str, str]:
         now[0] += 0.06
-        return None, "", ""
+        return figure, "", ""
 
-    drawing = live.Drawing("x", draw, share=0.02)
+    figure = axes.figure()[0]
+    drawing = live.LiveFigure("x", draw, share=0.02)
     drawn = 0
     while now[0] < 60:
         now[0] += 0.01

@@ -203,7 +203,7 @@ def test_rows_are_every_epoch_of_every_run(data):
     assert (table[0]["lr"], table[-1]["lr"], table[-1]["hidden"]) == ("0.1", "0.3", "16")
     assert float(table[-1]["val_accuracy"]) == named.history.rows[-1]["val_accuracy"]
     playground.remove(named)
-    assert len(playground.rows) == 4
+    assert len(list(csv.DictReader(io.StringIO(playground.csv)))) == 4
 
 
 def test_a_large_net_yields_as_often_as_a_small_one(data):
@@ -270,16 +270,18 @@ class Shown:
     def __init__(self) -> None:
         self.drawings: list[tuple[str, str, bool]] = []
 
-    def __call__(self, figure: Any, fig: Any, caption: str, alt: str, last: bool = False) -> None:
+    def __call__(
+        self, fig: Any, kinds: Any, name: str, caption: str, alt: str, *_: Any, **place: Any
+    ) -> None:
         assert rendered(fig, "svg").startswith(b"<?xml")
         assert len(alt.split()) > 4
-        self.drawings.append((figure.name, caption, last))
+        self.drawings.append((name, caption, "png" in kinds))
 
 
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> Shown:
     shown = Shown()
-    monkeypatch.setattr(live.LiveFigure, "show", lambda *a, **more: shown(*a, **more))
+    monkeypatch.setattr(live, "show_drawing", shown)
     monkeypatch.setattr(widgets, "display", lambda *_, **how: None)
     return shown
 
@@ -351,17 +353,17 @@ def test_the_list_names_chooses_and_removes(panel, shown: Shown):
     set_quietly(panel, lr=0.3)
     afterwards(panel, panel.start)
     first, second = panel.rows.values()
-    assert "2 of" not in first.text.value
-    assert second.text.value.endswith("finished, 4 of 4 epochs")
-    name, show = second.box.children[1], first.box.children[0]
+    assert "2 of" not in first.children[2].value
+    assert second.children[2].value.endswith("finished, 4 of 4 epochs")
+    name, show = second.children[1], first.children[0]
     name.value = "steeper"
     assert panel.playground.runs[1].name == "steeper"
     show.click()
     assert shown.drawings[-1][1].startswith("Run 1 after")
-    first.box.children[-1].click()
+    first.children[-1].click()
     assert [run.name for run in panel.playground.runs] == ["steeper"]
     assert shown.drawings[-1][1].startswith("Run 2 after")
-    second.box.children[-1].click()
+    second.children[-1].click()
     assert shown.drawings[-1][1] == "There is no run to look into."
     assert panel.list.children == ()
 
