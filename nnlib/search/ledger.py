@@ -117,6 +117,8 @@ class Ledger:
         if trial.number >= self.planned:  # another search has begun the last
             self.give_up(trial.number)
             return None
+        if not self.alone:
+            trial.set_user_attr("alive", time.time())  # over the mark of a dead one
         # seeded by the number: a restart repeats none
         guide = TPESampler(seed=(self.plan.seed * 1_000_003 + trial.number) % 2**32)
         planned = self.plan.configurations[trial.number]

@@ -36,7 +36,7 @@ from nnlib.config import TrainConfig
 from nnlib.runs import RunFolder, default_folder, rows_to_csv
 from nnlib.search.ledger import Ledger, Trial, accuracies, same_settings
 from nnlib.search.space import Choice, Plan, Range
-from nnlib.search.storage import AGAIN, STORAGE_ERRORS, hold, read_address, watching
+from nnlib.search.storage import AGAIN, hold, read_address, watching
 from nnlib.search.workers import IMAGES, PATIENCE, LocalCrew
 
 PAUSE = 0.5  # seconds between two looks at the study
@@ -275,7 +275,7 @@ def _watch(
         crew.close()
         for leader in leaders.values():
             leader.join(PATIENCE)
-        with suppress(*STORAGE_ERRORS):  # of a storage that is lost
+        with suppress(Exception):  # of a storage that is lost; those who come later will do it
             ledger.give_up(*ledger.running)
         _save(result, start)
     if lost := {number: why for number, why in lost.items() if number not in ledger.told}:

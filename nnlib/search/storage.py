@@ -1,6 +1,7 @@
 """Where a study is kept: in a journal, which one search holds, or a database, which many share.
 
-The address of a journal is a Path, that of a database a text.
+The address of a journal is a Path, that of a database a text. Only a database needs SQLAlchemy,
+whose import takes longer than Optuna's.
 """
 
 import os
@@ -15,12 +16,10 @@ from typing import Any
 
 import optuna
 from filelock import FileLock, Timeout
-from optuna.exceptions import OptunaError, StorageInternalError
+from optuna.exceptions import StorageInternalError
 from optuna.pruners import BasePruner
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
 from optuna.storages.journal import JournalFileBackend
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 
 from nnlib.checks import InputError
 
@@ -28,7 +27,6 @@ NAME = "search"  # of the study in its storage
 CONNECT = 10  # seconds to reach a database
 TIMED = ("psycopg", "psycopg2", "pymysql", "mysqldb")  # drivers that can be told CONNECT
 AGAIN = "give the same command to go on"
-STORAGE_ERRORS = (OptunaError, SQLAlchemyError)
 JOURNAL = b'{"op_code":'  # how every journal begins
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -42,14 +40,15 @@ def watching(address: str | Path, opening: bool = False) -> Iterator[None]:
     and then OSError for other files, since nothing was asked for wrongly.
     """
     start = time.monotonic()
-    known = Exception if opening else STORAGE_ERRORS  # on opening, each driver has its own
     try:
         yield
     except InputError as error:
         if opening:
             raise
         raise OSError(f"{error}; {AGAIN}") from error
-    except known as error:
+    except Exception as error:  # on opening, each driver has its own
+        if not (opening or type(error).__module__.startswith(("optuna.", "sqlalchemy."))):
+            raise
         shown = re.sub("//.*@", "//", str(address)).partition("?")[0]
         why = f"the storage {shown}: {_reason(error)}"
         if not opening:
@@ -76,12 +75,14 @@ def read_address(address: str | Path) -> str | Path:
     scheme, colon, rest = str(address).partition(":")
     if not (colon and scheme[1:] and ("@" in rest or rest.startswith("/"))):
         return Path(os.path.expanduser(address))
+    from sqlalchemy import make_url
+
     account = rest.removeprefix("//").rpartition("@")[0]
     try:
         if not rest.startswith("//") or (account[:1] != "/" and set(account) & set("@/?#")):
             raise ValueError
         make_url(str(address)).get_driver_name()
-    except (ArgumentError, ValueError):  # whose text may hold a piece of the password
+    except Exception:  # whose text may hold a piece of the password
         raise InputError(
             f"cannot read the storage {scheme}://...: write {scheme}://USER:PASSWORD@HOST:PORT/NAME,"
             " with %40 for an @, %2F for a / and %3A for a : in the password"
@@ -138,10 +139,15 @@ class _Journal(JournalFileBackend):
 
 
 def _database(url: str) -> BaseStorage:
+    from sqlalchemy import exc, make_url
+
     timeout = {"connect_timeout": CONNECT} if make_url(url).get_driver_name() in TIMED else {}
     storage = partial(RDBStorage, url, {"connect_args": timeout, "pool_pre_ping": True})
     try:
         return storage()
-    except (ProgrammingError, IntegrityError):  # another search was making the tables meanwhile
+    except (
+        exc.ProgrammingError,
+        exc.IntegrityError,
+    ):  # another search was making the tables meanwhile
         time.sleep(1.0)
         return storage()
