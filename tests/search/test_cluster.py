@@ -245,7 +245,7 @@ def test_a_scheduler_without_workers_and_one_that_goes_away(dask, tmp_path, monk
     monkeypatch.setattr(cluster, "CONNECT", 1.0)
     with pytest.raises(InputError, match=r"it has no worker \(waited"):
         run_search(CONFIG, LR, 2, scheduler=dask.address, out=tmp_path / "s")
-    dask.start_worker()
+    dask.start_workers(1)
     monkeypatch.setattr(cluster, "CONNECT", 10.0)
     config = replace(CONFIG, epochs=60)
 
