@@ -33,26 +33,25 @@ FRESH = 1.0  # seconds between two looks whether a trial is still wanted
 
 # ---------------------------------------------------------------- on a worker of the cluster
 
-_answers: dict[str, queue.SimpleQueue] = {}  # of the tasks that run in this process
 
-
-class HeldData(distributed.WorkerPlugin):
+class Held(distributed.WorkerPlugin):
     """A data set on every worker, also on those that come later, until the search ends.
 
     A scattered one would travel again and again: Dask's memory manager drops replicas of data that
-    no task needs at the moment.
+    no task needs at the moment. `answers` are for the tasks that run there, by key.
     """
 
     def __init__(self, data: Dataset) -> None:
         self.data = data
+        self.answers: dict[str, queue.SimpleQueue] = {}
 
 
 def train_on_worker(configs: list[TrainConfig], topic: str) -> tuple[Result, dict[str, bytes]]:
     """Train a trial here and return its result with the files that it wrote."""
     threadpool_limits(1)  # for good: trials of one process would undo each other's limits
     worker = distributed.get_worker()
-    key = worker.get_current_task()
-    answers = _answers[key] = queue.SimpleQueue()
+    key, held = worker.get_current_task(), worker.plugins[topic]
+    answers = held.answers[key] = queue.SimpleQueue()
 
     def report(*epoch: float) -> bool:
         worker.log_event(topic, [worker.address, key, *epoch])
@@ -62,9 +61,8 @@ def train_on_worker(configs: list[TrainConfig], topic: str) -> tuple[Result, dic
         return False
 
     with tempfile.TemporaryDirectory() as folder:
-        result = train_trial(worker.plugins[topic].data, configs, Path(folder), report)
+        result = train_trial(held.data, configs, Path(folder), report)
         files = [path for path in Path(folder).rglob("*") if path.is_file()]
-        _answers.pop(key, None)
         return result, {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
 
 
@@ -75,10 +73,9 @@ def _is_wanted(worker: distributed.Worker, key: str) -> bool:
     return task is not None and task.state != "cancelled" and not gone
 
 
-def answer_on_worker(key: str, go_on: bool) -> None:
-    """Pass an answer to the task that waits for it here, if it still does."""
-    if key in _answers:
-        _answers[key].put(go_on)
+def answer_on_worker(topic: str, key: str, go_on: bool, dask_worker: distributed.Worker) -> None:
+    """Pass an answer to the task that waits for it here; KeyError where none does."""
+    dask_worker.plugins[topic].answers[key].put(go_on)
 
 
 # ---------------------------------------------------------------- the search's side
@@ -98,7 +95,7 @@ class DaskCrew:
         self.client = _connect(address)
         self.topic = f"nnlib {self.client.id}"
         self.client.subscribe_topic(self.topic, lambda e: self.beside.submit(self._answer, *e[1]))
-        self.client.register_plugin(HeldData(data), name=self.topic)
+        self.client.register_plugin(Held(data), name=self.topic)
 
     def places(self) -> int:
         """Return how many trials may run at the same time."""
@@ -131,7 +128,8 @@ class DaskCrew:
     def _answer(self, address: str, key: str, *epoch: float) -> None:
         """Tell the worker that reported an epoch whether to go on."""
         go_on = self.reports[key](*epoch)
-        self.client.run(answer_on_worker, key, go_on, workers=[address], on_error="ignore")
+        answer = self.topic, key, go_on
+        self.client.run(answer_on_worker, *answer, workers=[address], on_error="ignore")
 
     def close(self) -> None:
         """Let the cluster drop what still runs, and go."""

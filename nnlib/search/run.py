@@ -13,8 +13,7 @@ row of the table.
 
 import math
 import os
-import re
-import secrets
+import queue
 import statistics
 import sys
 import threading
@@ -22,11 +21,9 @@ import time
 import warnings
 from bisect import insort
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -37,13 +34,14 @@ from nnlib import checks, files
 from nnlib.checks import InputError
 from nnlib.config import TrainConfig
 from nnlib.runs import RunFolder, default_folder, rows_to_csv
-from nnlib.search.ledger import LOSSES, Ledger, Trial, accuracies, same_settings
+from nnlib.search.ledger import Ledger, Trial, accuracies, same_settings
 from nnlib.search.space import Choice, Plan, Range
-from nnlib.search.storage import AGAIN, check_address, hold, watching
+from nnlib.search.storage import AGAIN, hold, read_address, watching
 from nnlib.search.workers import IMAGES, PATIENCE, LocalCrew
 
 PAUSE = 0.5  # seconds between two looks at the study
-TEMPORARY = re.compile(r"\.[\w.]+\.[0-9a-f]{8}\.tmp")  # what a `write_atomic` leaves that is killed
+LOSSES = 3  # trials lost in a row after which the search stops
+TEMPORARY = f".*.{'[0-9a-f]' * 8}.tmp"  # what a `write_atomic` leaves that is killed
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
 
@@ -127,14 +125,14 @@ def run_search(
     start = time.perf_counter()
     plan = Plan(config, space, trials, sampler, pruner, seeds, seed)
     checks.whole("jobs", 1 if jobs is None else jobs, least=1)
-    check_address(storage)
+    place = read_address(storage) if storage else None
     data = config.load()
     if not len(data.val):
         raise InputError("a search needs validation images, got validation size 0")
     settings = plan.settings(data.sha256)
     new = default_folder("search", data.name)
     folder = Path(os.path.expanduser(out)) if out is not None else _unfinished(settings) or new
-    place = os.path.expanduser(storage) if storage else folder / "study.log"
+    place = place or folder / "study.log"
     with (
         _held_folder(folder, settings) as about,
         files.stoppable(lambda number, _: sys.exit(128 + number)),
@@ -142,9 +140,9 @@ def run_search(
     ):
         with watching(place, opening=True):
             holding.enter_context(hold(place))
-            ledger = Ledger(folder, place, plan, about["owner"], settings)
+            ledger = Ledger(place, plan, settings)
         if scheduler is None:
-            crew = LocalCrew(folder, min(jobs or 1, len(plan.configurations)), data)
+            crew = LocalCrew(folder, min(jobs or 1, ledger.planned), data)
         else:
             from nnlib.search.cluster import DaskCrew
 
@@ -156,7 +154,6 @@ def run_search(
                 _watch(result, ledger, crew, on_trial, start)
             except KeyboardInterrupt:
                 result.interrupted = True
-            ledger.let_go()
             about["finished"] = len(result.rows) == result.planned
             files.write_json(folder / "search.json", about)
     return result
@@ -175,7 +172,7 @@ def _held_folder(folder: Path, settings: dict[str, str]) -> Iterator[dict[str, A
     _check_folder(folder)
     with files.owned(files.make_folder(folder), ()):
         _check_folder(folder)
-        new = {"settings": settings, "owner": secrets.token_hex(8), "finished": False}
+        new = {"settings": settings, "finished": False}
         about = _read_about(path) if path.exists() else new
         same_settings(str(folder), about["settings"], settings)
         if about is new:
@@ -192,17 +189,17 @@ def _held_folder(folder: Path, settings: dict[str, str]) -> Iterator[dict[str, A
 def _check_folder(folder: Path) -> None:
     """Refuse a folder that holds a run, or anything else unless it is a search's."""
     with files.reading(folder):
-        names = os.listdir(folder) if folder.exists() else []
+        held = list(folder.iterdir()) if folder.exists() else []
     if RunFolder(folder).holds_a_run():
         raise InputError(f"{folder} already holds a run: name another folder")
-    odd = [name for name in names if name != files.LOCK and not TEMPORARY.fullmatch(name)]
-    if odd and "search.json" not in names:
+    odd = [path.name for path in held if path.name != files.LOCK and not path.match(TEMPORARY)]
+    if odd and not (folder / "search.json").exists():
         raise InputError(f"{folder} is no search's, it holds {min(odd)!r}: name a new folder")
 
 
 def _read_about(path: Path) -> dict[str, Any]:
-    about, kinds = files.read_json(path), {"settings": dict, "owner": str, "finished": bool}
-    if isinstance(about, dict) and all(type(about.get(k)) is kind for k, kind in kinds.items()):
+    about = files.read_json(path)
+    if type(about.get("settings")) is dict and type(about.get("finished")) is bool:
         return about
     raise InputError(f"{path} is not what a search wrote; restore it, or name another folder")
 
@@ -211,9 +208,8 @@ def _sweep(folder: Path) -> None:
     """Remove what a search that was killed has left."""
     for images in folder.glob(f"{IMAGES}*"):
         rmtree(images, ignore_errors=True)
-    for path in folder.rglob(".*.tmp"):
-        if TEMPORARY.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+    for path in folder.rglob(TEMPORARY):
+        path.unlink(missing_ok=True)
 
 
 def _undo(folder: Path) -> None:
@@ -243,59 +239,60 @@ def _unfinished(settings: dict[str, str]) -> Path | None:
 def _watch(
     result: SearchResult, ledger: Ledger, crew: Any, on_trial: OnTrial | None, start: float
 ) -> None:
-    """Look after ledger and crew until every number has a result; what has ended becomes a row.
+    """Look after ledger and crew until every trial has an outcome; what has ended becomes a row.
 
     Raises ChildProcessError where trials were lost: three in a row, or when all others have ended.
     """
-    plan, due, told = result.plan, 0.0, set()
-    running: dict[Future, Trial] = {}
-    mine: set[int] = set()
+    due, lost, in_a_row = 0.0, {}, 0
+    leaders: dict[int, threading.Thread] = {}  # of the trials that run here, by number
+    inbox: queue.SimpleQueue = queue.SimpleQueue()
     try:
-        while len(told | ledger.lost.keys()) < result.planned and ledger.losses < LOSSES:
-            done, _ = wait(running, PAUSE, FIRST_COMPLETED)
-            for future in islice(done, 1):  # the others wait for what `on_trial` does with it
-                ledger.finish(running.pop(future), future.result())
+        while in_a_row < LOSSES:
             ledger.review()
-            while len(running) < crew.places() and (trial := ledger.claim()):
-                running[_begin(trial, ledger, crew)] = trial
-                mine.add(trial.user_attrs["number"])
-            trials = ledger.trials()
-            ended = [n for n, t in trials.items() if t.state.is_finished() and n not in told]
-            for number in ended:
-                told.add(number)
-                insort(result.rows, row := _row(plan, number, trials[number]), key=_rank)
+            while len(leaders) < crew.places() and (trial := ledger.claim()):
+                about = trial, ledger, crew, result.folder, inbox
+                leaders[trial.number] = threading.Thread(target=_lead, args=about, daemon=True)
+                leaders[trial.number].start()
+            for ended in ledger.news():
+                insort(result.rows, row := _row(result.plan, ended), key=_rank)
                 if time.monotonic() >= due:
                     due = _save(result, start)
-                if on_trial and number in mine and ledger.owns(trials[number]):
+                if on_trial and ended.number in ledger.finished:
                     on_trial(row, result)
-            if not running and not ended:
-                time.sleep(PAUSE)  # others run the rest
+            if len(ledger.told | lost.keys()) == result.planned:
+                break
+            with suppress(queue.Empty):  # one at a time: others wait for what `on_trial` does
+                trial, outcome = inbox.get(timeout=PAUSE)
+                del leaders[trial.number]
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                if why := outcome.get("lost"):
+                    lost[trial.number], in_a_row = why, in_a_row + 1
+                else:
+                    ledger.finish(trial, outcome)
+                    in_a_row = 0
     finally:
         crew.close()
-        wait(running, PATIENCE)
+        for leader in leaders.values():
+            leader.join(PATIENCE)
+        with suppress(Exception):  # of a storage that is lost; those who come later will do it
+            ledger.give_up(*ledger.running)
         _save(result, start)
-    if lost := {n: why for n, why in ledger.lost.items() if n not in told}:
+    if lost := {number: why for number, why in lost.items() if number not in ledger.told}:
         number, why = lost.popitem()
         more = f", and {len(lost)} more" if lost else ""
         raise ChildProcessError(f"trial {number} was lost{more} ({why}); {AGAIN}")
 
 
-def _begin(trial: Trial, ledger: Ledger, crew: Any) -> Future:
-    """Have a trial trained, in a thread for which no end of the program waits."""
-    folder = ledger.folder / "trials" / f"{trial.user_attrs['number']:04d}"
-    result: Future = Future()
-
-    def lead() -> None:
-        try:
-            configs = ledger.plan.runs_of(trial.params)
-            result.set_result(crew.train(configs, folder, partial(ledger.report, trial)))
-        except InputError as error:  # settings of which each is possible, but not all together
-            result.set_result({"reason": str(error)})
-        except BaseException as error:
-            result.set_exception(error)
-
-    threading.Thread(target=lead, daemon=True).start()
-    return result
+def _lead(trial: Trial, ledger: Ledger, crew: Any, folder: Path, inbox: queue.SimpleQueue) -> None:
+    """Have a trial trained, in a thread that no end waits for, and say what came of it."""
+    try:
+        runs, place = ledger.plan.runs_of(trial.params), folder / "trials" / f"{trial.number:04d}"
+        inbox.put((trial, crew.train(runs, place, partial(ledger.report, trial))))
+    except InputError as error:  # settings of which each is possible, but not all together
+        inbox.put((trial, {"reason": str(error)}))
+    except BaseException as error:
+        inbox.put((trial, error))
 
 
 def _save(result: SearchResult, start: float) -> float:
@@ -308,23 +305,21 @@ def _save(result: SearchResult, start: float) -> float:
     return time.monotonic() + 20 * (time.monotonic() - began)
 
 
-def _row(plan: Plan, number: int, trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
-    failed = trial.state.name == "FAIL"
-    outcome = {"seeds": {}, "seconds": math.nan} if failed else trial.user_attrs["outcome"]
-    runs, each = outcome["seeds"], accuracies(outcome)
+def _row(plan: Plan, trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+    outcome = trial.user_attrs["outcome"]
+    runs, each = outcome.get("seeds", {}), accuracies(outcome)
     epochs = [run["epoch"] for run in runs.values()]
     stopped = f"after epoch {sum(run['epochs'] for run in runs.values())}"
-    reason = stopped if trial.state.name == "PRUNED" else trial.user_attrs.get("reason", "")
     return {
-        "number": number,
+        "number": trial.number,
         **{name: trial.params.get(name) for name in plan.space},
         "val_accuracy": statistics.fmean(each) if each else math.nan,
         "val_accuracy_se": statistics.stdev(each) / len(each) ** 0.5 if each[1:] else math.nan,
         **{f"seed_{s}": runs.get(str(s), {}).get("accuracy", math.nan) for s in plan.run_seeds},
         "best_epoch": statistics.fmean(epochs) if len(epochs) > 1 else (epochs or [0])[0],
-        "seconds": outcome["seconds"],
+        "seconds": outcome.get("seconds", math.nan),
         "state": STATES[trial.state.name],
-        "reason": reason,
+        "reason": stopped if trial.state.name == "PRUNED" else outcome.get("reason", ""),
     }
 
 

@@ -47,25 +47,23 @@ class Range:
     integer: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("log", "integer"):
-            object.__setattr__(self, name, checks.flag(name, getattr(self, name)))
+        log, integer = checks.flag("log", self.log), checks.flag("integer", self.integer)
         for end in (self.low, self.high):
             checks.finite("the end of a range", end)
-            if self.integer and end != int(end):
+            if integer and end != int(end):
                 raise InputError(f"a range of whole numbers cannot end at {end!r}")
         if self.low > self.high:
             raise InputError(f"the low end {self.low!r} exceeds the high end {self.high!r}; swap")
-        if self.log and self.low <= 0:
+        if log and self.low <= 0:
             raise InputError(f"a log range must begin above 0, got {self.low!r}; leave out log")
-        kind = int if self.integer else float
-        object.__setattr__(self, "low", kind(self.low))
-        object.__setattr__(self, "high", kind(self.high))
+        kind = int if integer else float
+        plain = {"low": kind(self.low), "high": kind(self.high), "log": log, "integer": integer}
+        vars(self).update(plain)
 
     def at(self, u: float) -> float | int:
         """Return the value at the quantile u in [0, 1)."""
-        low, high = self.low, self.high + self.integer
-        if self.log:
-            low, high = math.log(low), math.log(high)
+        ends = self.low, self.high + self.integer
+        low, high = map(math.log, ends) if self.log else ends
         value = low + u * (high - low)
         value = math.exp(value) if self.log else value
         value = math.floor(value) if self.integer else value
@@ -204,12 +202,11 @@ def checked_space(config: TrainConfig, space: Space) -> Space:
     vary, or is given twice.
     """
     named: Space = {}
-    for name, dimension in space.items():
+    for name in sorted(space, key=field_name):
         if (field := field_name(name)) in named:
             raise InputError(f"{name} is varied twice; give it one range or one choice")
-        with _telling(f"{field}={dimension}"):
-            named[field] = _typed(field, dimension)
-    named = dict(sorted(named.items()))
+        with _telling(f"{field}={space[name]}"):
+            named[field] = _typed(field, space[name])
     for field, dimension in named.items():
         with _telling(f"{field}={dimension}"):
             for value in dimension.values:
@@ -254,45 +251,41 @@ def configurations(
     seed = checks.whole("seed", seed)
     if sampler == "tpe":
         return [{} for _ in range(trials)]
-    if sampler == "grid":
-        return _grid(space, seed)[:trials]
-    drawn = (
-        {name: dimension.at(u) for (name, dimension), u in zip(space.items(), point, strict=True)}
-        for point in _points(sampler, len(space), seed)
-    )
-    return list(itertools.islice(_distinct(drawn), trials))
+    drawn = _combinations(space, seed) if sampler == "grid" else _draws(space, sampler, seed)
+    chosen = itertools.islice(_distinct(drawn), trials)
+    return [dict(zip(space, values, strict=True)) for values in chosen]
 
 
-def _grid(space: Space, seed: int) -> list[Configuration]:
+def _combinations(space: Space, seed: int) -> Iterator[tuple[Plain, ...]]:
     for name, dimension in space.items():
         if isinstance(dimension, Range):
             raise InputError(f"a grid takes choices alone, and {name} is a range {dimension}")
     every = list(itertools.product(*(dimension.values for dimension in space.values())))
-    order = np.random.default_rng(seed).permutation(len(every))
-    return [dict(zip(space, every[i], strict=True)) for i in order]
+    return (every[i] for i in np.random.default_rng(seed).permutation(len(every)))
 
 
-def _points(sampler: str, dimensions: int, seed: int) -> Iterator[list[float]]:
-    """Yield points of the unit cube without end."""
+def _draws(space: Space, sampler: str, seed: int) -> Iterator[tuple[Plain, ...]]:
+    """Yield the values at points of the unit cube, without end."""
     if sampler == "qmc":
         from scipy.stats import qmc
 
-        sobol = qmc.Sobol(dimensions, scramble=True, rng=np.random.default_rng(seed))
-        while True:
-            yield sobol.random()[0].tolist()
-    for number in itertools.count():
-        yield np.random.default_rng([seed, number]).random(dimensions).tolist()
+        sobol = qmc.Sobol(len(space), scramble=True, rng=np.random.default_rng(seed))
+        points = (sobol.random()[0] for _ in itertools.count())
+    else:
+        points = (np.random.default_rng([seed, n]).random(len(space)) for n in itertools.count())
+    for point in points:
+        dimensions = zip(space.values(), point.tolist(), strict=True)
+        yield tuple(dimension.at(u) for dimension, u in dimensions)
 
 
-def _distinct(drawn: Iterator[Configuration]) -> Iterator[Configuration]:
-    """Yield each configuration at its first appearance, until none comes for a long time."""
+def _distinct(drawn: Iterator[tuple[Plain, ...]]) -> Iterator[tuple[Plain, ...]]:
+    """Yield each at its first appearance, until none comes for a long time."""
     seen, idle = set(), 0
-    for configuration in drawn:
-        key = tuple(configuration.values())
-        idle = idle + 1 if key in seen else 0
+    for values in drawn:
+        idle = idle + 1 if values in seen else 0
         if idle == 0:
-            seen.add(key)
-            yield configuration
+            seen.add(values)
+            yield values
         elif idle >= ATTEMPTS:
             return
 
@@ -339,11 +332,6 @@ class Plan:
     def run_seeds(self) -> list[int]:
         """The seeds that each configuration is trained with."""
         return [self.config.seed + k for k in range(self.seeds)]
-
-    @property
-    def epochs(self) -> int:
-        """Epochs of the longest trial."""
-        return max(self.space["epochs"].values) if "epochs" in self.space else self.config.epochs
 
     def settings(self, sha256: str) -> dict[str, str]:
         """Say what the search is, its number of trials and the place of its data left out."""

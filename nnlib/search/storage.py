@@ -1,4 +1,8 @@
-"""Where a study is kept: in a journal, which one search holds, or a database, which many share."""
+"""Where a study is kept: in a journal, which one search holds, or a database, which many share.
+
+The address of a journal is a Path, that of a database a text. Only a database needs SQLAlchemy,
+whose import takes longer than Optuna's.
+"""
 
 import os
 import re
@@ -12,12 +16,10 @@ from typing import Any
 
 import optuna
 from filelock import FileLock, Timeout
-from optuna.exceptions import OptunaError, StorageInternalError
+from optuna.exceptions import StorageInternalError
 from optuna.pruners import BasePruner
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
 from optuna.storages.journal import JournalFileBackend
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 
 from nnlib.checks import InputError
 
@@ -25,7 +27,6 @@ NAME = "search"  # of the study in its storage
 CONNECT = 10  # seconds to reach a database
 TIMED = ("psycopg", "psycopg2", "pymysql", "mysqldb")  # drivers that can be told CONNECT
 AGAIN = "give the same command to go on"
-STORAGE_ERRORS = (OptunaError, SQLAlchemyError)
 JOURNAL = b'{"op_code":'  # how every journal begins
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -39,14 +40,15 @@ def watching(address: str | Path, opening: bool = False) -> Iterator[None]:
     and then OSError for other files, since nothing was asked for wrongly.
     """
     start = time.monotonic()
-    known = Exception if opening else STORAGE_ERRORS  # on opening, each driver has its own
     try:
         yield
     except InputError as error:
         if opening:
             raise
         raise OSError(f"{error}; {AGAIN}") from error
-    except known as error:
+    except Exception as error:  # on opening, each driver has its own
+        if not (opening or type(error).__module__.startswith(("optuna.", "sqlalchemy."))):
+            raise
         shown = re.sub("//.*@", "//", str(address)).partition("?")[0]
         why = f"the storage {shown}: {_reason(error)}"
         if not opening:
@@ -65,41 +67,27 @@ def _reason(error: BaseException) -> str:
     return text.strip().splitlines()[0]
 
 
-def check_address(address: str | Path | None) -> None:
-    """Refuse a URL that different readers take apart differently, and do not repeat it."""
-    scheme, colon, rest = str(address or "").partition(":")
+def read_address(address: str | Path) -> str | Path:
+    """Return the URL of a database, or else the path of a journal.
+
+    A URL that different readers take apart differently is refused, and not repeated.
+    """
+    scheme, colon, rest = str(address).partition(":")
     if not (colon and scheme[1:] and ("@" in rest or rest.startswith("/"))):
-        return  # a file
+        return Path(os.path.expanduser(address))
+    from sqlalchemy import make_url
+
     account = rest.removeprefix("//").rpartition("@")[0]
     try:
         if not rest.startswith("//") or (account[:1] != "/" and set(account) & set("@/?#")):
             raise ValueError
         make_url(str(address)).get_driver_name()
-    except (ArgumentError, ValueError):  # whose text may hold a piece of the password
+    except Exception:  # whose text may hold a piece of the password
         raise InputError(
             f"cannot read the storage {scheme}://...: write {scheme}://USER:PASSWORD@HOST:PORT/NAME,"
             " with %40 for an @, %2F for a / and %3A for a : in the password"
         ) from None
-
-
-def open_study(address: str | Path, pruner: BasePruner) -> tuple[optuna.Study, BaseStorage]:
-    """Load the study, without writing to it, or create it: (the study, its storage)."""
-    shared = is_shared(address)
-    opened = _open_database(str(address)) if shared else JournalStorage(_Journal(address))
-    study = {"study_name": NAME, "storage": get_storage(opened), "pruner": pruner}
-    try:
-        return optuna.load_study(**study), study["storage"]
-    except KeyError:
-        if not shared and Path(address).stat().st_size:
-            raise InputError(f"{address} holds another study; name another file") from None
-    # another machine may create it at this moment
-    created = optuna.create_study(**study, direction="maximize", load_if_exists=True)
-    return created, study["storage"]
-
-
-def is_shared(address: str | Path) -> bool:
-    """Tell whether several searches may use a storage: a database, not a file."""
-    return "://" in str(address)
+    return str(address)
 
 
 def hold(address: str | Path) -> AbstractContextManager:
@@ -107,24 +95,36 @@ def hold(address: str | Path) -> AbstractContextManager:
 
     A last line is cut off whose writer was killed within it.
     """
-    if is_shared(address):
+    if isinstance(address, str):
         return nullcontext()
-    path = Path(address)
-    if path.exists() and path.read_bytes()[: len(JOURNAL)] not in (b"", JOURNAL):
-        raise InputError(f"{path} is not the journal of a study; name another file")
+    if address.exists() and address.read_bytes()[: len(JOURNAL)] not in (b"", JOURNAL):
+        raise InputError(f"{address} is not the journal of a study; name another file")
     try:  # the lock is not .lock: Optuna gives that another meaning
-        held = FileLock(path.with_name(f".{path.name}.held"), timeout=0).acquire()
+        held = FileLock(address.with_name(f".{address.name}.held"), timeout=0).acquire()
     except Timeout:
-        raise InputError(f"{path} is in use by another search; name another file") from None
-    if path.exists() and not (content := path.read_bytes()).endswith(b"\n"):
-        os.truncate(path, content.rfind(b"\n") + 1)
+        raise InputError(f"{address} is in use by another search; name another file") from None
+    if address.exists() and not (content := address.read_bytes()).endswith(b"\n"):
+        os.truncate(address, content.rfind(b"\n") + 1)
     return held
+
+
+def open_study(address: str | Path, pruner: BasePruner) -> tuple[optuna.Study, BaseStorage]:
+    """Load the study, without writing to it, or create it: (the study, its storage)."""
+    journal = isinstance(address, Path)
+    storage = get_storage(JournalStorage(_Journal(address)) if journal else _database(address))
+    study = {"study_name": NAME, "storage": storage, "pruner": pruner}
+    if NAME in optuna.get_all_study_names(storage):
+        return optuna.load_study(**study), storage
+    if journal and address.stat().st_size:
+        raise InputError(f"{address} holds another study; name another file")
+    # another machine may create it at this moment
+    return optuna.create_study(**study, direction="maximize", load_if_exists=True), storage
 
 
 class _Journal(JournalFileBackend):
     """A journal in which a line is whole or not there, also where the disk is full."""
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: Path) -> None:
         super().__init__(str(path), Lock())  # of the threads: no other process writes
         self.path = path
 
@@ -138,11 +138,16 @@ class _Journal(JournalFileBackend):
             raise StorageInternalError(str(error)) from error
 
 
-def _open_database(address: str) -> BaseStorage:
-    timeout = {"connect_timeout": CONNECT} if make_url(address).get_driver_name() in TIMED else {}
-    storage = partial(RDBStorage, address, {"connect_args": timeout, "pool_pre_ping": True})
+def _database(url: str) -> BaseStorage:
+    from sqlalchemy import exc, make_url
+
+    timeout = {"connect_timeout": CONNECT} if make_url(url).get_driver_name() in TIMED else {}
+    storage = partial(RDBStorage, url, {"connect_args": timeout, "pool_pre_ping": True})
     try:
         return storage()
-    except (ProgrammingError, IntegrityError):  # another search was making the tables meanwhile
+    except (
+        exc.ProgrammingError,
+        exc.IntegrityError,
+    ):  # another search was making the tables meanwhile
         time.sleep(1.0)
         return storage()

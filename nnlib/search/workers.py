@@ -29,7 +29,7 @@ from nnlib.files import make_folder
 from nnlib.runs import RunFolder
 from nnlib.training import make_trainer, save_run, save_settings, steps
 
-Result = dict[str, Any]  # an outcome, the reason why there can be none, or how it was lost
+Result = dict[str, Any]  # what came of a trial, why nothing can, or how it was lost
 Report = Callable[[int, int, float], bool]  # (seed, epoch, accuracy) -> go on?
 
 ATTEMPTS = 3  # times that a trial may lose its process before it is given up
@@ -46,18 +46,17 @@ def train_trial(data: Dataset, configs: list[TrainConfig], folder: Path, report:
 
     Each seed's settings, history and best weights go to a folder `seed-S` inside `folder`, where
     they replace what a trial that was killed may have left. `report` hears of every epoch and may
-    say stop. Returns {"outcome": {"seeds": {seed: {"accuracy", "epoch", "epochs"}}, "seconds",
-    "pruned"}}, {"reason": why these settings cannot be trained}, or {"lost": what failed outside
-    the trial}, as a disk or the memory may.
+    say stop. Returns {"seeds": {seed: {"accuracy", "epoch", "epochs"}}, "seconds", "pruned"},
+    {"reason": why these settings cannot be trained}, or {"lost": what failed outside the trial},
+    as a disk or the memory may.
     """
     try:
-        return {"outcome": _train(data, configs, folder, report)}
-    except Exception as error:
+        return _train(data, configs, folder, report)
+    except (ValueError, ArithmeticError) as error:
         outside = isinstance(error.__cause__, OSError | MemoryError)
-        of_settings = isinstance(error, ValueError | ArithmeticError) and not outside
-        named = of_settings or outside
-        text = str(error) if named else f"{type(error).__name__}: {error}"
-        return {"reason" if of_settings else "lost": " ".join(text.split())}
+        return {"lost" if outside else "reason": " ".join(str(error).split())}
+    except Exception as error:
+        return {"lost": " ".join(f"{type(error).__name__}: {error}".split())}
 
 
 def _train(data: Dataset, configs: list[TrainConfig], folder: Path, report: Report) -> Result:
@@ -65,14 +64,12 @@ def _train(data: Dataset, configs: list[TrainConfig], folder: Path, report: Repo
     for config in configs:
         trainer = make_trainer(replace(config, threads=1), data)
         with closing(steps(trainer)) as progresses:
-            for row in filter(None, (progress.row for progress in progresses)):
-                go_on = report(config.seed, row["epoch"], row["val_accuracy"])
-                pruned = not go_on and not (trainer.finished and config is configs[-1])
-                if pruned:
-                    break
+            rows = filter(None, (progress.row for progress in progresses))
+            stop = any(not report(config.seed, row["epoch"], row["val_accuracy"]) for row in rows)
         best = trainer.history.best
         about = {"accuracy": best["val_accuracy"], "epoch": best["epoch"]}
         seeds[str(config.seed)] = about | {"epochs": trainer.epoch}
+        pruned = stop and not (trainer.finished and config is configs[-1])
         if pruned:
             break
         run = RunFolder(make_folder(folder / f"seed-{config.seed}"))
@@ -90,7 +87,7 @@ def main() -> None:
     inbox: queue.SimpleQueue = queue.SimpleQueue()
     try:
         arrays = [np.load(path, mmap_mode="r") for path in sorted(Path(sys.argv[1]).iterdir())]
-        data = pickle.load(sys.stdin.buffer, buffers=arrays)  # from our parent alone
+        data = pickle.loads(pickle.load(sys.stdin.buffer), buffers=arrays)  # from our parent alone
     except (OSError, ValueError, MemoryError, pickle.UnpicklingError) as error:
         _send(answers, f"the images could not be read ({error}); give the same command to go on")
         return
@@ -154,32 +151,25 @@ class LocalCrew:
             try:
                 process = self.idle.pop() or self._ready_process()
                 message = _ask(process, (configs, folder))
-                while not isinstance(message, dict) and not self.closed:
+                while not isinstance(message, dict):
                     message = _ask(process, report(*message))
-                if not self.closed:
-                    self.idle.append(process)
-                    return message
+                self.idle.append(process)
+                return message
             except DIED as error:
+                self.idle.append(None)
                 why = error
-            self.idle.append(None)
-            if self.closed:
-                self.close()  # also what has just been started
-                break
         return {"lost": f"its process died, {ATTEMPTS} times: {why}"}
 
     def _ready_process(self) -> subprocess.Popen:
         """Return a process that has the data; EOFError where each died before.
 
-        RuntimeError where it could not read them.
+        RuntimeError where it could not read them, or where the crew has ended.
         """
         for _ in range(STARTS):
-            if self.closed:
-                break
             process = self._new_process()
             with suppress(*DIED):
-                process.stdin.write(self.data)
-                process.stdin.flush()
-                if fault := pickle.load(process.stdout):
+                if fault := "the search has ended" if self.closed else _ask(process, self.data):
+                    process.kill()
                     raise RuntimeError(fault)
                 return process
         raise EOFError("as it started")
@@ -187,14 +177,12 @@ class LocalCrew:
     def _new_process(self) -> subprocess.Popen:
         root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-c", PROGRAM, self.images.name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | dict.fromkeys(THREADS, "1") | {"PYTHONPATH": path},
-            start_new_session=True,  # Ctrl-C is for the parent alone; the same for Windows:
-            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-        )
+        command = [sys.executable, "-P", "-c", PROGRAM, self.images.name]
+        env = os.environ | dict.fromkeys(THREADS, "1") | {"PYTHONPATH": path}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        windows = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+        apart = {"start_new_session": True, "creationflags": windows}  # Ctrl-C is for us alone
+        process = subprocess.Popen(command, env=env, **pipes, **apart)
         for dead in self.processes:
             dead.poll()  # lets the system forget it
         self.processes.append(process)

@@ -150,7 +150,7 @@ def test_the_data_outlive_every_worker_that_held_them(dask, tmp_path):
             only[0].wait()
             only.append(dask.start_worker())
 
-    out, config = tmp_path / "s", replace(CONFIG, epochs=600)
+    out, config = tmp_path / "s", replace(CONFIG, epochs=200)
     result = run_search(config, LR, 4, scheduler=dask.address, out=out, on_trial=strike)
     assert [row["state"] for row in result.rows] == ["complete"] * 4
     assert sorted(set(dask.data_arrivals())) == sorted(str(worker.pid) for worker in only)
@@ -245,7 +245,7 @@ def test_a_scheduler_without_workers_and_one_that_goes_away(dask, tmp_path, monk
     monkeypatch.setattr(cluster, "CONNECT", 1.0)
     with pytest.raises(InputError, match=r"it has no worker \(waited"):
         run_search(CONFIG, LR, 2, scheduler=dask.address, out=tmp_path / "s")
-    dask.start_worker()
+    dask.start_workers(1)
     monkeypatch.setattr(cluster, "CONNECT", 10.0)
     config = replace(CONFIG, epochs=60)
 

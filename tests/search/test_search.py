@@ -231,7 +231,7 @@ def test_every_sampler_and_any_number_of_jobs_try_the_planned_configurations(sam
 
 
 @pytest.mark.parametrize("pruner", ["median", "halving", "hyperband"])
-def test_pruning_saves_epochs_and_marks_the_trials_that_it_stopped(pruner, tmp_path):
+def test_pruning_saves_epochs_and_marks_the_trials_that_it_stopped(quick, pruner, tmp_path):
     config = TrainConfig(dataset="digits", hidden=(16,), epochs=9)
     result = run_search(config, LR, 16, pruner=pruner, jobs=2, out=tmp_path / "s")
     states = result.table["state"].value_counts().to_dict()
@@ -249,7 +249,7 @@ def test_halving_decides_at_a_ninth_and_a_third_of_the_epochs(tmp_path):
     assert set(pruned["reason"]) == {"after epoch 3", "after epoch 9"}
 
 
-def test_a_trial_that_diverges_has_failed_with_its_reason_and_the_search_goes_on(tmp_path):
+def test_a_trial_that_diverges_has_failed_with_its_reason_and_the_search_goes_on(quick, tmp_path):
     result = run_search(CONFIG, {"lr": Choice([0.1, 1e30])}, sampler="grid", out=tmp_path / "s")
     good, bad = result.rows
     assert (good["lr"], good["state"], good["reason"]) == (0.1, "complete", "")
@@ -275,7 +275,7 @@ IMPOSSIBLE = {  # settings of which each is possible, but not all together
 
 
 @pytest.mark.parametrize("case", IMPOSSIBLE)
-def test_a_combination_that_cannot_be_has_failed_with_its_reason(tmp_path, case):
+def test_a_combination_that_cannot_be_has_failed_with_its_reason(quick, tmp_path, case):
     space, reason = IMPOSSIBLE[case]
     quick = TrainConfig(dataset="digits", hidden=(4,), epochs=1)
     result = run_search(quick, space, sampler="grid", seeds=2, out=tmp_path / "s")
@@ -287,7 +287,7 @@ def test_a_combination_that_cannot_be_has_failed_with_its_reason(tmp_path, case)
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
-def test_every_sampler_outlives_a_combination_that_cannot_be(tmp_path, sampler):
+def test_every_sampler_outlives_a_combination_that_cannot_be(quick, tmp_path, sampler):
     space, reason = IMPOSSIBLE["Nesterov without momentum"]
     space = space | {"lr": Range(0.01, 0.1)}
     quick = TrainConfig(dataset="digits", hidden=(4,), epochs=1)
@@ -320,7 +320,7 @@ def test_numbers_of_numpy_s_are_those_of_python(given, meant):
     json.dumps(given.values)
 
 
-def test_a_space_of_numpy_s_numbers_is_searched(tmp_path):
+def test_a_space_of_numpy_s_numbers_is_searched(quick, tmp_path):
     space = {"hidden": Choice(np.int64(3)), "batch_size": Range(np.int64(16), np.int64(64)),
              "batch_norm": Choice(np.array([True, False]))}  # fmt: skip
     result = run_search(CONFIG, space, np.int64(2), seeds=np.int64(1), jobs=np.int64(1),
@@ -364,7 +364,7 @@ def test_stopped_before_the_first_trial_it_says_so(tmp_path, monkeypatch, capfd,
         assert "DataFrame" not in out
 
 
-def test_the_same_call_goes_on_and_more_trials_extend_it(tmp_path):
+def test_the_same_call_goes_on_and_more_trials_extend_it(quick, tmp_path):
     first = run_search(CONFIG, SPACE, 3, out=tmp_path / "s")
     stamps = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("model.safetensors")}
     longer = run_search(CONFIG, SPACE, 5, out=tmp_path / "s")
@@ -385,7 +385,7 @@ def test_the_same_call_goes_on_and_more_trials_extend_it(tmp_path):
         ({"config": TrainConfig(dataset="digits", hidden=(16,), epochs=4)}, "epochs 3 and not 4"),
     ],
 )
-def test_a_study_of_another_search_is_not_mixed_with_this_one(change, says, tmp_path):
+def test_a_study_of_another_search_is_not_mixed_with_this_one(quick, change, says, tmp_path):
     call = {"config": CONFIG, "space": LR, "trials": 1}
     run_search(**call, out=tmp_path / "s")
     before = (tmp_path / "s" / "study.log").read_bytes()
@@ -423,7 +423,7 @@ def test_a_study_of_another_search_is_not_mixed_with_this_one(change, says, tmp_
     ],
 )
 def test_the_command_refuses_bad_input_with_status_2_and_one_line(
-    words, says, tmp_path, monkeypatch, capfd
+    quick, words, says, tmp_path, monkeypatch, capfd
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cluster, "CONNECT", 1.0)
@@ -485,7 +485,7 @@ def test_a_study_of_another_program_is_refused(tmp_path):
         run_search(CONFIG, LR, 1, storage=storage, out=tmp_path / "s")
 
 
-def test_a_journal_cut_off_in_the_midst_of_a_line_is_whole_again(tmp_path):
+def test_a_journal_cut_off_in_the_midst_of_a_line_is_whole_again(quick, tmp_path):
     first = run_search(CONFIG, LR, 2, out=tmp_path / "s")
     with (tmp_path / "s" / "study.log").open("a") as stream:
         stream.write('{"op_code":7,"worker')
@@ -495,15 +495,14 @@ def test_a_journal_cut_off_in_the_midst_of_a_line_is_whole_again(tmp_path):
 
 
 @pytest.mark.timeout(60)
-def test_a_trial_whose_owner_died_before_signing_it_runs_again(tmp_path):
+def test_a_trial_whose_owner_died_before_signing_it_runs_again(quick, tmp_path):
     run_search(CONFIG, LR, 2, out=tmp_path / "s")
     journal = JournalFileBackend(str(tmp_path / "s" / "study.log"))
     study = optuna.load_study(study_name="search", storage=JournalStorage(journal))
-    lr = configurations(space_of(LR), "random", 3)[2]
-    study.enqueue_trial(lr, user_attrs={"number": 2})
     study.ask()
-    table = run_search(CONFIG, LR, 3, out=tmp_path / "s").table
-    assert sorted(table["number"]) == [0, 1, 2]
+    table = run_search(CONFIG, LR, 3, out=tmp_path / "s").table.sort_values("number")
+    assert list(table["number"]) == [0, 1, 2]
+    assert table[["lr"]].to_dict("records") == configurations(space_of(LR), "random", 3)
     assert set(table["state"]) == {"complete"}
 
 

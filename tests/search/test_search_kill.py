@@ -18,7 +18,7 @@ SEARCH = f"""
 import sys
 from nnlib.config import TrainConfig
 from nnlib.search.run import Range, run_search
-config = TrainConfig(dataset="digits", hidden=(64,), epochs=200)
+config = TrainConfig(dataset="digits", hidden=(64,), epochs=int(sys.argv[2]))
 run_search(config, {{"lr": Range(0.01, 0.5, log=True)}}, {TRIALS}, pruner="median", jobs=2,
            out=sys.argv[1], on_trial=lambda row, _: print(row["number"], flush=True))
 """
@@ -30,8 +30,8 @@ how_often = pytest.mark.parametrize(
 )
 
 
-def start(out: Path) -> subprocess.Popen:
-    command = [sys.executable, "-c", SEARCH, str(out)]
+def start(out: Path, epochs: int) -> subprocess.Popen:
+    command = [sys.executable, "-c", SEARCH, str(out), str(epochs)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -59,7 +59,7 @@ def record(out: Path) -> pd.DataFrame:
     trials = optuna.load_study(study_name="search", storage=storage).get_trials(
         states=(optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
     )
-    rows = [{"number": t.user_attrs["number"], "lr": t.params["lr"], "value": t.value,
+    rows = [{"number": t.number, "lr": t.params["lr"], "value": t.value,
              "outcome": repr(t.user_attrs["outcome"])} for t in trials]  # fmt: skip
     return pd.DataFrame(rows).set_index("number").sort_index()
 
@@ -75,13 +75,13 @@ def check_whole(out: Path) -> None:
 @how_often
 def test_the_whole_search_killed(kills: int, tmp_path: Path) -> None:
     rng, begin = random.Random(kills), time.monotonic()
-    ended(start(tmp_path / "0"))
+    ended(start(tmp_path / "0", epochs=100))
     duration, hits, searches, kept = time.monotonic() - begin, 0, 0, 0
     while hits < kills:
         searches += 1
         out, finished, before = tmp_path / str(searches), [], None
         while True:
-            search = start(out)
+            search = start(out, epochs=100)
             if hits < kills:
                 try:
                     search.wait(rng.uniform(0.1, 0.8) * duration)
@@ -108,7 +108,7 @@ def test_single_workers_killed(kills: int, tmp_path: Path) -> None:
     rng, hits, searches = random.Random(kills), 0, 0
     while hits < kills:
         searches += 1
-        out, search = tmp_path / str(searches), start(tmp_path / str(searches))
+        out, search = tmp_path / str(searches), start(tmp_path / str(searches), epochs=200)
         while hits < kills and search.poll() is None:
             time.sleep(rng.uniform(0.5, 1.5))
             workers = workers_of(search)
