@@ -24,7 +24,7 @@ _seed = partial(checks.whole, least=0)  # of any size
 
 
 def _option(
-    default: Any, text: str, check: Callable = lambda name, value: value, choices: Collection = ()
+    default: Any, text: str, check: Callable | None = None, choices: Collection = ()
 ) -> Any:
     check = partial(checks.one_of, known=choices) if choices else check
     return field(default=default, metadata={"help": text, "check": check, "choices": choices})
@@ -113,8 +113,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for item in fields(self):
             value = checks.plain(getattr(self, item.name))
-            if value is not None or item.default is not None:
-                value = item.metadata["check"](item.name.replace("_", " "), value)
+            check = item.metadata.get("check")  # a subclass may have fields of its own
+            if check and (value is not None or item.default is not None):
+                value = check(item.name.replace("_", " "), value)
             object.__setattr__(self, item.name, value)
         self.make_optimizer()
         self.augmentation  # noqa: B018  (raises for what it cannot do)

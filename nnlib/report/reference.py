@@ -4,12 +4,12 @@ import inspect
 import pkgutil
 import re
 from functools import cache
+from importlib import import_module
 from textwrap import fill
 from typing import Any
 
 from nbformat import v4
 
-import nnlib
 from nnlib.report.page import Page
 
 ALIGNED = re.compile(r"\S {2,}\S|^>>> ", re.MULTILINE)
@@ -21,10 +21,11 @@ H hidden units, K classes. These names stand in `nnlib` itself: {}."""
 @cache
 def reference() -> str:
     """Return the page; it is the same in every report of a process."""
-    texts = [TOP.format(", ".join(f"[{name}](#{name.lower()})" for name in public(nnlib)))]
-    for info in pkgutil.iter_modules(nnlib.__path__, "nnlib."):
+    face = import_module("nnlib")
+    texts = [TOP.format(", ".join(f"[{name}](#{name.lower()})" for name in public(face)))]
+    for info in pkgutil.iter_modules(face.__path__, "nnlib."):
         if info.name not in ("nnlib.__main__", "nnlib.cli"):
-            module = pkgutil.resolve_name(info.name)
+            module = import_module(info.name)
             own = (n for n, value in public(module).items() if value.__module__ == info.name)
             texts += [f"## {info.name}\n\n{_told(module)}", *(_entry(module, n) for n in own)]
     nb = v4.new_notebook(cells=list(map(v4.new_markdown_cell, texts)))
