@@ -4,6 +4,7 @@ import io
 import re
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import nbformat
@@ -42,7 +43,7 @@ begin, start = time.process_time(), time.perf_counter()
 history = nnlib.fit(model, data.train, data.val, epochs={epochs}, on_progress=curves)
 used, seconds = time.process_time() - begin, time.perf_counter() - start
 """
-EPOCHS = 9000  # some ten seconds: the last drawing has a share that can be told
+EPOCHS = 2000
 TOLD = "print(curves.spent / used, curves.drawn / seconds, seconds)"
 INTERRUPT = """
 import os, signal
@@ -74,23 +75,36 @@ shown.close(result)
 """
 
 
+def executed(folder: Path, *sources: str) -> nbformat.NotebookNode:
+    nb = new_notebook(cells=[new_code_cell(source) for source in sources])
+    where = {"metadata": {"path": str(folder)}}
+    return NotebookClient(nb, kernel_name="python3", timeout=240, resources=where).execute()
+
+
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> nbformat.NotebookNode:
     """What one kernel runs, as it takes long to start: training watched by curves that time
     themselves, one that is stopped, and a search.
     """
-    sources = FIT.format(epochs=EPOCHS), TOLD, INTERRUPT, KEPT, SEARCH
-    nb = new_notebook(cells=[new_code_cell(source) for source in sources])
-    where = {"metadata": {"path": str(tmp_path_factory.mktemp("watched"))}}
-    return NotebookClient(nb, kernel_name="python3", timeout=240, resources=where).execute()
+    folder = tmp_path_factory.mktemp("watched")
+    return executed(folder, FIT.format(epochs=EPOCHS), TOLD, INTERRUPT, KEPT, SEARCH)
 
 
-def test_curves_take_less_than_three_percent_of_the_time(watched):
+def curves_cost(watched: nbformat.NotebookNode) -> float:
+    """The share of the training's time, after a look at how often they were drawn."""
     share, rate, seconds = map(float, watched.cells[1].outputs[0].text.split())
     print(f"{share:.2%} of {seconds:.1f} s, {rate:.1f} drawings a second")
-    assert seconds > 3
-    assert share < 0.03
     assert 0 < rate <= 1 / live.FASTEST
+    return share
+
+
+def test_curves_take_little_time(watched):
+    assert curves_cost(watched) < 0.15  # the last drawing is a large part of so short a training
+
+
+@pytest.mark.slow
+def test_curves_take_less_than_three_percent_of_the_time(tmp_path: Path):
+    assert curves_cost(executed(tmp_path, FIT.format(epochs=9000), TOLD)) < 0.03
 
 
 def test_the_last_drawing_stays_in_the_notebook_and_its_page(watched):
