@@ -30,7 +30,9 @@ STALE := $(shell { read -r folder && read -r python; } 2>/dev/null <.venv/.locke
 
 # uv, which the lock pins as well, installs the rest of it in a tenth of pip's time. It does not read
 # pip's settings, so that where to find packages is handed on to it; of several indexes, any may hold
-# the file that has the hash. Whatever keeps uv from it, pip alone installs everything.
+# the file that has the hash. As pip does, it compiles what it installs: where Python is told to keep
+# no bytecode, every process would do that for itself. Whatever keeps uv from it, pip alone installs
+# everything.
 PIP_TO_UV := sort -r | sed -n -e 's/\\n/ /g' \
   -e 's/^[^=]*[.]index-url=/export UV_DEFAULT_INDEX=/' \
   -e 's/^[^=]*[.]extra-index-url=/export UV_INDEX=/' \
@@ -42,7 +44,7 @@ define WITH_UV
 awk '/^uv==/,!/\\$$/' requirements.lock >.venv/uv.lock \
   && $(INSTALL) --only-binary :all: --require-hashes -r .venv/uv.lock \
   && eval "$$($(PY) -m pip config list | $(PIP_TO_UV))" \
-  && UV_INDEX_STRATEGY=unsafe-best-match $(PY) -m uv pip install --quiet --python $(PY) --no-deps $(LOCKED)
+  && UV_INDEX_STRATEGY=unsafe-best-match $(PY) -m uv pip install --quiet --compile-bytecode --python $(PY) --no-deps $(LOCKED)
 endef
 
 .PHONY: help env report test test-slow lab notebooks bench languages results lock clean stale

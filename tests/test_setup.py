@@ -245,7 +245,7 @@ WITH_PIP = f"{PIP} --require-hashes -r requirements.lock"
 LOCKED = ["-m venv --clear .venv",
           f"{PIP} --only-binary :all: --require-hashes -r .venv/uv.lock",
           "-m pip config list",
-          "-m uv pip install --quiet --python .venv/bin/python --no-deps --require-hashes "
+          "-m uv pip install --quiet --compile-bytecode --python .venv/bin/python --no-deps --require-hashes "
           "-r requirements.lock"]  # fmt: skip
 INSTALLED = [f"{PIP} --no-build-isolation --editable ."]
 
