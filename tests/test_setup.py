@@ -245,8 +245,8 @@ WITH_PIP = f"{PIP} --require-hashes -r requirements.lock"
 LOCKED = ["-m venv --clear .venv",
           f"{PIP} --only-binary :all: --require-hashes -r .venv/uv.lock",
           "-m pip config list",
-          "-m uv pip install --quiet --compile-bytecode --python .venv/bin/python --no-deps --require-hashes "
-          "-r requirements.lock"]  # fmt: skip
+          "-m uv pip install --quiet --compile-bytecode --python .venv/bin/python --no-deps "
+          "--require-hashes -r requirements.lock"]  # fmt: skip
 INSTALLED = [f"{PIP} --no-build-isolation --editable ."]
 
 
