@@ -84,7 +84,7 @@ report: env  ## compute the report and publish it: report/index.html
 	$(PY) -m nnlib report --profile "$(PROFILE)" $(if $(DATASET),--dataset "$(DATASET)") --out "$(OUT)" \
 	  $(if $(LANGUAGE),--language "$(LANGUAGE)")
 
-test: env  ## linters, types, imports and all tests, the quick report among them: nine minutes
+test: env  ## linters, types, imports and all tests, the quick report among them: five minutes
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy

@@ -167,7 +167,7 @@ class DrawingPad(anywidget.AnyWidget):
 
     _esm = re.sub(r"^import .*\n", "", _content("canvas.js") + _content("notebook.js"), flags=re.M)
     _css = _content("canvas.css")
-    picture = Dict().tag(sync=True)  # from the page: width, height, grey (bytes)
+    picture = Dict().tag(sync=True)  # from the page: at, and if there is one, width, height, grey
     answer = Dict().tag(sync=True)  # to the page: message, bars, seen, units
     words = Dict().tag(sync=True)  # to the page: what it says, in the language spoken
     html = Unicode().tag(sync=True)  # its parts
@@ -190,7 +190,7 @@ class DrawingPad(anywidget.AnyWidget):
     def _read(self, picture: Mapping[str, Any]) -> None:
         """Answer a picture from the page, or say what to do where there is none."""
         self.decision = None
-        if not picture:
+        if "grey" not in picture:
             self.answer = {"message": _("Draw here, or choose a picture")}
             return
         shape, dataset = self.examples.images.shape[1:], self.model.info.get("dataset", "")

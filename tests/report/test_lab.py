@@ -357,9 +357,19 @@ def pad(notebook: lab.Notebook, part: str) -> str:
     return f"{PAD}.querySelector('{part}')"
 
 
+EMPTY = f"{MESSAGE}.startsWith('Draw here')"
+
+
+def clear(notebook: lab.Notebook) -> None:
+    """Clear the canvas if need be, and wait until it is: no click is to come after a stroke."""
+    if not notebook.window.evaluate(EMPTY):
+        notebook.window.click(pad(notebook, ".clear"))
+        notebook.window.wait(EMPTY)
+
+
 def draw(notebook: lab.Notebook, digit: str, finger: bool = False) -> None:
     """Draw a digit as somebody would who has ten square centimetres."""
-    notebook.window.click(pad(notebook, ".clear"))
+    clear(notebook)
     left, top, width, height = notebook.window.box(pad(notebook, ".paper"))
     box = left + 0.25 * width, top + 0.15 * height, 0.5 * width, 0.7 * height
     move = notebook.window.touch if finger else notebook.window.drag
@@ -378,7 +388,7 @@ def looks_like(notebook: lab.Notebook, digit: str) -> None:
 def canvas(attended: lab.Notebook, shoot: Callable) -> Iterator[lab.Notebook]:
     """The canvas, empty."""
     attended.window.wait(MESSAGE)
-    attended.window.click(pad(attended, ".clear"))
+    clear(attended)
     yield attended
     shoot(attended.window)
 
@@ -420,7 +430,7 @@ def test_finger_thickness_clear_and_example(canvas: lab.Notebook):
     assert window.evaluate(ink) > 1.15 * thin > 0
     looks_like(canvas, "7")
     window.click(pad(canvas, ".clear"))
-    window.wait(f"{MESSAGE}.startsWith('Draw here')")
+    window.wait(EMPTY)
     assert window.evaluate(ink) == 0
     window.click(pad(canvas, ".example"))
     window.wait(f"{MESSAGE}.includes('(it is ')")
