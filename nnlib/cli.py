@@ -62,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return globals()[f"run_{options.verb}"](options) or 0
     except KeyboardInterrupt as stop:  # of training, it says how to go on
         return _fail(str(stop) or "interrupted", 1)
+    except ValueError as error:
+        return _fail(error, 2)
     except ModuleNotFoundError as error:
         return _fail(_missing(options.verb, error), 1)
     except MemoryError as error:
@@ -70,8 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(where + complaint(error), 2 if error.errno in HINTS else 1)
-    except (ValueError, ArithmeticError, RuntimeError) as error:
-        return _fail(error, 2 if isinstance(error, ValueError) else 1)
+    except (ArithmeticError, RuntimeError) as error:
+        return _fail(error, 1)
     finally:
         _flush()
 
@@ -287,8 +289,9 @@ def _unlike(path: str, model: MLP, pictures: list[Any]) -> list[dict[str, Any] |
 
     failures = ValueError, TypeError, AttributeError, OSError, ImportError, MemoryError
     with suppress(*failures), warnings.catch_warnings(action="ignore"):  # training has warned
-        seen, dataset = np.stack(pictures), trained_on(path, model)
-        return [*likeness.unlike(seen, likeness.training_data(model, dataset))]
+        if pictures:
+            data = likeness.training_data(model, trained_on(path, model))
+            return [*likeness.unlike(np.stack(pictures), data)]
     return [None] * len(pictures)
 
 

@@ -142,7 +142,7 @@ def draw_your_own(model: MLP, examples: Split, name: str, seed: int = 0) -> None
     can draw, there is the figure NAME of the last drawing, at first of the first example. Raises
     InputError for a net that has not one hidden layer or takes images of another size.
     """
-    examples = examples.take(np.random.default_rng(seed).permutation(len(examples)))
+    examples = examples.sample(len(examples), seed)
     first, place, watched = decide(model, examples.images[0]), places(), attended()
     beside = {LIVE: drawing(model, examples)}
 
