@@ -369,7 +369,7 @@ def run_bench(options: argparse.Namespace) -> None:
         raise InputError(f"{script} does not exist: run this in a checkout of the project")
     checks.whole("rounds", options.rounds, 1)
     words = ["--rounds", str(options.rounds), *(["--json"] if options.json else [])]
-    subprocess.run([sys.executable, str(script), *words], check=True)
+    sys.exit(subprocess.run([sys.executable, str(script), *words], check=False).returncode)
 
 
 def _literal(text: str) -> Any:

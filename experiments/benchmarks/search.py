@@ -32,6 +32,7 @@ from nnlib.config import TrainConfig
 from nnlib.files import make_folder, write_atomic, write_json
 from nnlib.runs import rows_to_csv, versions
 from nnlib.search import SearchResult, run_search
+from nnlib.search.workers import IMAGES
 
 PRUNING = {
     "purpose": "pruning: what stopping trials early gives; jobs: what a second process gives",
@@ -74,7 +75,7 @@ def measured(search: ReportSearch, what: Row) -> Row:
     how = {name: what[name] for name in ("pruner", "seed", "jobs")}
     about = {"processor": processor(), "versions": json.dumps(versions())}
     with tempfile.TemporaryDirectory() as folder:
-        with unpinned(), Memory(Path(folder) / "images") as memory:
+        with unpinned(), Memory(Path(folder, IMAGES)) as memory:
             result = run_search(search.config, search.space, what["trials"], out=folder, **how)
         if result.interrupted:
             raise KeyboardInterrupt
@@ -117,7 +118,7 @@ class Memory(threading.Thread):
         while not self.over.wait(0.5):
             children = Path("/proc/self/task").glob("*/children")
             workers = [process for file in children for process in file.read_text().split()]
-            files = sum(path.stat().st_size for path in self.images.glob("*.npy"))
+            files = sum(path.stat().st_size for path in self.images.parent.glob(f"{IMAGES}*/*.npy"))
             seen = {
                 "workers_mb": sum(pss(process, "smaps_rollup") for process in workers),
                 "images_mb": sum(pss(process, "smaps", str(self.images)) for process in workers),

@@ -93,7 +93,8 @@ def _groups(ax: Axes) -> Iterator[str]:
         if isinstance(group, PathCollection) and (number := len(group.get_offsets())):
             name = "" if _nameless(group) else group.get_label()
             yield _(f"{number} points of {name}") if name else _(f"{number} points")
-    violins = [each for each in ax.collections if type(each) is FillBetweenPolyCollection]
+    shades = [each for each in ax.collections if type(each) is FillBetweenPolyCollection]
+    violins = [each for each in shades if each.t_direction == "y"]  # others are bands about a line
     for name, each in zip(_ticks(ax.xaxis), violins, strict=False):
         reach = each.get_datalim(ax.transData)
         yield f"{name} {_(f'from {reach.y0:.3g} to {reach.y1:.3g}')}"

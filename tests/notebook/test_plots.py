@@ -228,6 +228,12 @@ def test_a_figure_in_words(draw, told):
     assert ".." not in text
 
 
+def test_a_band_about_a_line_is_no_violin():
+    fig = plots.lines([1, 2], {"flat": [2, 2]}, "x", "y", spread={"flat": [1, 1]})
+    fig.axes[0].set_xticks([1, 2], ["one", "two"])
+    assert describe(fig) == "y against x: flat at 2."
+
+
 @pytest.mark.parametrize(
     ("space", "groups"),
     [
