@@ -33,7 +33,7 @@ CHUNK_ROWS = 1024  # rows gathered and scaled at once: 3 MB of float32, which st
 SAMPLES = 4  # steps an epoch at which the net is looked at from inside
 AHEAD = 2  # chunks that are made while another is learned from
 PROBE_ROWS = 256  # images on which a unit must be silent to count as dead
-STATE = 4  # of a checkpoint: 1 and 3 were of steps that rounded otherwise, 2 held the whole history
+STATE = 5  # of a checkpoint: 1, 3 and 4 were of steps that rounded otherwise, 2 held all history
 Arrays = dict[str, np.ndarray]
 
 

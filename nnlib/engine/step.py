@@ -32,7 +32,6 @@ from nnlib.network import MLP
 SMALL, FEW_ROWS = 10**6, 32  # multiplications that OpenBLAS does without copying its operands first
 LARGE = 2**17  # numbers in a hidden array from which SciPy's products pay, unit by unit
 BLOCK = 2**12  # numbers in a hidden array that are worth a thread's while
-HEAD_START = 2e6  # multiplications that the caller makes while the other threads begin
 Array = np.ndarray
 Arrays = dict[str, Array]
 Call = Callable[[], Any]
@@ -165,16 +164,11 @@ class Pass:
         self.backwards += self._stage(self.moves) if self.moves else []
         self.logits, self.error = level.y[:-1], level.g  # (K, n)
 
-    def _blocks(self, units: Array, inputs: int) -> list[slice]:
-        """Cut units (H, n) into one block a thread, if that is worth it.
-
-        The first is larger: it is the caller's, who is awake.
-        """
+    def _blocks(self, units: Array) -> list[slice]:
+        """Cut units (H, n) into one block a thread, if that is worth it."""
         blocks = max(1, min(self.crew.threads, units.size // BLOCK))
-        more = min(1.0, HEAD_START / (inputs * units.size)) * (1 - 1 / blocks) ** 2
-        edges = np.linspace(1 / blocks + more, 1, blocks) * len(units)
-        whole = edges.round().astype(int).tolist()
-        return [slice(start, end) for start, end in pairwise([0, *whole]) if start < end]
+        edges = np.linspace(0, len(units), blocks + 1).round().astype(int).tolist()
+        return [slice(start, end) for start, end in pairwise(edges) if start < end]
 
     def _stage(self, blocks: list[Calls]) -> Calls:
         """Return what makes the calls of all blocks, which need nothing of each other."""
@@ -188,7 +182,7 @@ class Pass:
         dropped = any(isinstance(layer, layers.Dropout) for layer in group)
         z, g = (np.empty_like(y) if dropped else y)[:-1], np.empty_like(y[:-1])
         forward, blocks, everything = [], [], slice(0, len(below.y))
-        for units in self._blocks(g, len(below.y)):
+        for units in self._blocks(g):
             there, back = self._units(group, z, y[:-1], g, w.vectors, units)
             if below.g is None:  # nothing else needs these weights any more
                 back.append(w.learner(below.y, g, everything, units))
@@ -201,7 +195,7 @@ class Pass:
         if w.rule and w.rule.momentum:
             self.moves += [
                 [w.mover(w.rule, rows, self.scratch[rows.start])]
-                for rows in self._blocks(w.c, self.n)
+                for rows in self._blocks(w.c)
             ]
         return Level(y, g, blocks)
 
