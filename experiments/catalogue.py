@@ -410,6 +410,7 @@ LONGER = [
     (5, "no augmentation", replace(COLOUR, hidden=(1024, 512), epochs=25, dropout=0.3, **STILL)),
     (5, "augmentation", replace(COLOUR, hidden=(1024, 512), epochs=40)),
     (20, "augmentation", replace(COLOUR, hidden=(1024, 1024, 1024), epochs=80)),
+    (40, "augmentation", replace(COLOUR, hidden=(1024, 1024, 1024), epochs=160)),
 ]
 
 

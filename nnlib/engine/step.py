@@ -194,8 +194,7 @@ class Pass:
             self.backwards = self._stage(backward) + self.backwards
         if w.rule and w.rule.momentum:
             self.moves += [
-                [w.mover(w.rule, rows, self.scratch[rows.start])]
-                for rows in self._blocks(w.c)
+                [w.mover(w.rule, rows, self.scratch[rows.start])] for rows in self._blocks(w.c)
             ]
         return Level(y, g, blocks)
 
