@@ -20,7 +20,7 @@ DEFAULT = "default"  # in place of a number of threads
 BEGIN, END = "<!-- results -->\n", "<!-- /results -->"
 INTRODUCTION = (
     "Test accuracy: mean ± standard deviation over the seeds, none left out; the test set chose "
-    "nothing, but where it is said. `make results` computes all of it, [data/results](data/results) "
+    "nothing, but where it is said. `make results` computes all, [data/results](data/results) "
     "has every run with its settings, and [the results chapter](notebooks/06_results.ipynb) tells "
     "the rest.\n"
 )

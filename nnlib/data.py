@@ -96,15 +96,23 @@ def load_dataset(
 
 
 def load_test_split(
-    name: str | os.PathLike, image_size: int | str | Sequence[int] | None = None
+    name: str | os.PathLike,
+    image_size: int | str | Sequence[int] | None = None,
+    classes: Sequence[str] = (),
 ) -> Split:
     """Load the test images of a data set, which choose nothing and are opened last.
 
     Of the training files only a folder's labels are read, because they say how many classes
-    there are. Raises as `load_dataset` does, and InputError for a label without a class.
+    there are. With `classes`, those of a net, a folder of pictures has their numbers, whatever
+    others it lacks. Raises as `load_dataset` does, and InputError for a label without a class.
     """
     found = _read(name, True, read_size(image_size))
-    return Split(found.images, found.labels)
+    if not (classes and sources.holds_pictures(name)):
+        return Split(found.images, found.labels)
+    numbers = {each: number for number, each in enumerate(classes)}
+    if strange := [each for each in found.classes if each not in numbers]:
+        raise InputError(f"the model has no class {strange[0]!r}, a folder in {name}: rename it")
+    return Split(found.images, np.array([numbers[each] for each in found.classes])[found.labels])
 
 
 def read_size(value: Any) -> tuple[int, int] | None:

@@ -36,7 +36,10 @@ NAMED = re.compile(  # train-images.idx3-ubyte, emnist-letters-test-labels-idx1-
     rf"{COPY}(?:\.gz)?{COPY}(.*)",
     re.IGNORECASE,
 )
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm",
+    ".pgm",
+)  # fmt: skip
 
 MAX_DOWNLOAD = 2**28  # bytes; the largest official file has 170 million
 TIMEOUT = (5.0, 10.0)  # seconds: to connect, and between two pieces of an answer
@@ -122,11 +125,15 @@ def fetch(
 
 
 def holds_pictures(name: str | os.PathLike) -> bool:
-    """Say whether a name is that of a folder with subfolders or pictures, and no IDX file."""
+    """Say whether a name is that of a folder with subfolders or pictures, and no IDX file.
+
+    A table of labels, train_labels.csv, is none.
+    """
     name = full_name(name)
     if name in DATASETS or not os.path.isdir(name):
         return False
-    idx = any(path.is_file() for *_, path in _named_files(Path(name)))
+    named = _named_files(Path(name))
+    idx = any(p.is_file() and ("ubyte" in p.name or not above[2]) for above, _, p in named)
     inside = Path(name).glob("[!.]*")
     return not idx and any(path.is_dir() or path.suffix.lower() in SUFFIXES for path in inside)
 

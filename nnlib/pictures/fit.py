@@ -16,7 +16,8 @@ a camera, a scanner or a pen brings along is taken away in these steps, the same
 6. What is left is scaled and placed the way the makers of the set did it.
 
 A picture that already is as the set's are, of their size and on black, is left as it is. None of
-this is for a net that sees colours: it gets a picture as a folder of pictures is read.
+this is for a net that learned from a folder of pictures, or sees colours: it gets a picture as such
+a folder is read.
 """
 
 import os
@@ -30,6 +31,7 @@ from nnlib.pictures import folder
 
 BOXES = {"mnist": 20 / 28, "digits": 1.0, "fashion-mnist": 1.0}  # the part of the frame to fill
 STROKES = ("mnist", "digits")  # sets of what a pen draws
+FOLDER = "pictures "  # how a model calls a folder of pictures
 SIDE = 280  # pixels to look at: a larger picture is looked at from further away
 RIM = 0.05  # of the longer side: corners where paper is looked for, and how far in a frame lies
 PEN = 0.3  # of the longer side: no pen is wider
@@ -47,19 +49,20 @@ def load_picture(path: str | os.PathLike, shape: tuple[int, ...], dataset: str =
     """Read any picture file as one image of a set: uint8 (height, width), light on black.
 
     For a shape (height, width, 3) it is in colour: upright, on white where it is transparent,
-    scaled until it covers the frame, and the middle cut out. Raises InputError where the file is
-    missing, no picture, too large, or shows nothing.
+    scaled until it covers the frame, and the middle cut out. So it is in grey, as light or dark as
+    it is, where `dataset` is a folder of pictures. Raises InputError where the file is missing, no
+    picture, too large, or shows nothing.
     """
     try:
-        with Image.open(path) as image:
-            if len(shape) == 3:
-                return _in_colour(image, shape)
+        with Image.open(path, formats=folder.FORMATS) as image:  # others may start programs
+            if len(shape) == 3 or dataset.startswith(FOLDER):
+                return _as_in_a_folder(image, shape)
             return fit_picture(_grey(image), shape, dataset)
     except FileNotFoundError:
         raise InputError(f"picture {path} does not exist: name a PNG or JPEG file") from None
     except InputError as error:
         raise InputError(f"picture {path}: {error}") from None
-    except (OSError, ValueError, Image.DecompressionBombError, SyntaxError) as error:
+    except Exception as error:  # a damaged file brings any
         raise InputError(f"cannot read {path} as a picture ({error}); name a PNG or JPEG") from None
 
 
@@ -89,7 +92,7 @@ def fit_picture(grey: np.ndarray, shape: tuple[int, ...], dataset: str = "") -> 
     cover the frame, and the middle cut out.
     """
     if len(shape) == 3:
-        return _in_colour(Image.fromarray(grey), shape)
+        return _as_in_a_folder(Image.fromarray(grey), shape)
     if np.ptp(grey) == 0:
         raise InputError(NOTHING)
     if grey.shape == tuple(shape):
@@ -104,9 +107,10 @@ def fit_picture(grey: np.ndarray, shape: tuple[int, ...], dataset: str = "") -> 
     return _place(small, shape, weights=small if dataset == "mnist" else np.ones_like(small))
 
 
-def _in_colour(image: Image.Image, shape: tuple[int, ...]) -> np.ndarray:
-    """Return a picture as a folder of pictures would have it: uint8 (height, width, 3)."""
-    return np.array(folder.upright(image, (shape[0], shape[1])).convert("RGB"))
+def _as_in_a_folder(image: Image.Image, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a picture as a folder of pictures would have it: uint8 of that shape."""
+    mode = "RGB" if len(shape) == 3 else "L"
+    return np.array(folder.upright(image, (shape[0], shape[1])).convert(mode))
 
 
 def _drawn(grey: np.ndarray, strokes: bool) -> np.ndarray:

@@ -130,8 +130,10 @@ def run_search(
     if not len(data.val):
         raise InputError("a search needs validation images, got validation size 0")
     settings = plan.settings(data.sha256)
-    new = default_folder("search", data.name)
-    folder = Path(os.path.expanduser(out)) if out is not None else _unfinished(settings) or new
+    if out is not None:
+        folder = Path(os.path.expanduser(out))
+    else:
+        folder = _unfinished(settings) or default_folder(config.dataset, "search", data.name)
     place = place or folder / "study.log"
     with (
         _held_folder(folder, settings) as about,

@@ -20,8 +20,10 @@ from PIL import Image
 
 from nnlib import load_dataset, load_test_split
 from nnlib.cli import main
+from nnlib.config import TrainConfig
 from nnlib.data import read_size
 from nnlib.pictures import folder as pictures
+from nnlib.pictures import load_picture
 
 
 @pytest.fixture(autouse=True)
@@ -136,6 +138,49 @@ def test_two_ways_to_write_an_umlaut_are_one_class(tmp_path):
     fill(tmp_path / "test", {unicodedata.normalize("NFC", "Bär"): 2}, 100)
     assert load_dataset(tmp_path).classes == ("Bär", "a")
     assert load_test_split(tmp_path).y.tolist() == [0, 0]
+
+
+@pytest.mark.filterwarnings("ignore:passed over")
+@pytest.mark.parametrize("table", ["train_labels.csv", "test labels.txt", "train_images.zip"])
+def test_a_table_beside_pictures_makes_no_idx_folder(tmp_path, table):
+    fill(tmp_path, {"train/a": 3, "train/b": 3, "test/a": 1, "test/b": 1})
+    (tmp_path / table).write_text("1,a")
+    assert len(load_test_split(tmp_path)) == 2
+
+
+def test_a_browsers_name_for_a_jpeg_is_one(tmp_path):
+    fill(tmp_path, {"a": 3})
+    save(tmp_path / "a" / "1.jpg").rename(tmp_path / "a" / "1.JFIF")
+    assert len(load_dataset(tmp_path, val_size=0).train) + len(load_test_split(tmp_path)) == 4
+
+
+def test_labels_are_those_of_the_model_whatever_else_is_in_the_folder(tmp_path, capsys):
+    parts = [f"{part}/{name}" for part in ("train", "test") for name in "bc"]
+    folder, out = fill(tmp_path / "set", dict.fromkeys(parts, 2)), tmp_path / "run"
+    assert load_test_split(folder, classes=("a", "b", "c")).y.tolist() == [1, 1, 2, 2]
+    assert main(["train", "--dataset", str(folder), "--epochs", "1", "--out", str(out)]) == 0
+    fill(folder, {"train/a": 2, "test/a": 2}, start=50)
+    assert main(["test", str(out)]) == 2
+    line = f"the model has no class 'a', a folder in {folder}: rename it"
+    assert line in capsys.readouterr().err
+
+
+def test_results_are_put_into_no_data_set(tmp_path, monkeypatch, capsys):
+    folder = fill(tmp_path, {"a": 9, "b": 9})
+    monkeypatch.chdir(folder)
+    for words in ("train --dataset .", "search --dataset . --trials 1 --range lr=0.01:0.1"):
+        assert main(words.split()) == 2
+        line = f"runs/ would lie in the data set {folder}: say with --out where else"
+        assert line in capsys.readouterr().err
+    assert sorted(os.listdir()) == ["a", "b"]
+
+
+def test_grey_pictures_are_read_for_an_answer_as_they_were_to_learn_from(tmp_path):
+    paths = sorted(fill(tmp_path / "set", {"a": 2, "b": 2}, mode="L", size=(9, 7)).glob("*/*"))
+    data = load_dataset(tmp_path / "set", val_size=0, image_size=6)
+    model = TrainConfig(dataset=str(tmp_path / "set"), image_size="6").make_model(data)
+    made = [load_picture(path, (6, 6), model.info["dataset"]) for path in paths]
+    assert sorted(map(bytes, made)) == sorted(map(bytes, data.train.images))
 
 
 def test_an_idx_folder_is_none_of_pictures(own_folder, tmp_path):
