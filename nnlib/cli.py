@@ -29,7 +29,7 @@ from nnlib.checks import InputError
 from nnlib.config import TrainConfig, layers_text
 from nnlib.data import load_test_split
 from nnlib.evaluation import evaluate
-from nnlib.files import HINTS, complaint, project_root, without_nan
+from nnlib.files import HINTS, complaint, in_a_line, project_root, without_nan
 from nnlib.language import speaking
 from nnlib.network import MLP, load_model
 from nnlib.runs import VERSION, RunFolder
@@ -114,7 +114,7 @@ def say(line: str) -> None:
 
 
 def _fail(error: object, status: int) -> int:
-    say(f"nnlib: {' '.join(str(error).split()) or type(error).__name__}")
+    say(f"nnlib: {in_a_line(error)}")
     return status
 
 

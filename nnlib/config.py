@@ -18,7 +18,6 @@ from nnlib.data import DATASETS, Dataset, full_name, load_dataset, read_size
 from nnlib.images import SCALINGS, make_scaling
 from nnlib.network import MLP
 from nnlib.runs import versions
-from nnlib.sources import holds_pictures
 
 _from_0, _from_1 = partial(checks.count, least=0), partial(checks.count, least=1)
 _seed = partial(checks.whole, least=0)  # of any size
@@ -150,7 +149,7 @@ class TrainConfig:
         """Return a new net for the images and classes of `data`, scaling included."""
         scaling = make_scaling(self.scale, data.train.images)
         model = MLP(data.sizes(*self.hidden), scaling=scaling, **self.arguments(MLP))
-        kind = "pictures" if holds_pictures(self.dataset) else "folder"
+        kind = "pictures" if data.pictures else "folder"
         model.info = {
             # the name of an official set; a folder's is marked, as it may be called the same
             "dataset": data.name if self.dataset in DATASETS else f"{kind} {data.name}",

@@ -32,7 +32,7 @@ class Dataset:
 
     `train_indices` and `val_indices` are the rows in the original training file, ascending.
     `sha256` is over the unpacked training files, images then labels; `source` says where they
-    were found, and belongs in no result.
+    were found, and belongs in no result. `pictures` is true of a folder of pictures.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Dataset:
     source: str
     train_indices: np.ndarray
     val_indices: np.ndarray
+    pictures: bool = False
 
     @property
     def title(self) -> str:
@@ -53,6 +54,13 @@ class Dataset:
     def sizes(self, *hidden: int) -> list[int]:
         """Return the widths [D, *hidden, K] of a net for these images and classes."""
         return [math.prod(self.image_shape), *hidden, len(self.classes)]
+
+    def outside(self, path: Path) -> Path:
+        """Return a path; InputError where it would be a class of the folder of pictures."""
+        if self.pictures and Path(self.source) in path.resolve().parents:
+            where = f"{path.parent}/ would lie in the data set {self.source}"
+            raise InputError(f"{where}: say with --out where else")
+        return path
 
 
 # ---------------------------------------------------------------- loading
@@ -92,6 +100,7 @@ def load_dataset(
         source=found.source,
         train_indices=train_rows,
         val_indices=val_rows,
+        pictures=found.pictures,
     )
 
 
@@ -103,11 +112,11 @@ def load_test_split(
     """Load the test images of a data set, which choose nothing and are opened last.
 
     Of the training files only a folder's labels are read, because they say how many classes
-    there are. With `classes`, those of a net, a folder of pictures has their numbers, whatever
-    others it lacks. Raises as `load_dataset` does, and InputError for a label without a class.
+    there are. With the `classes` of a net, the labels of a folder of pictures are their numbers
+    there, by name. Raises as `load_dataset` does, and InputError for a label without a class.
     """
     found = _read(name, True, read_size(image_size))
-    if not (classes and sources.holds_pictures(name)):
+    if not (classes and found.pictures):
         return Split(found.images, found.labels)
     numbers = {each: number for number, each in enumerate(classes)}
     if strange := [each for each in found.classes if each not in numbers]:

@@ -64,6 +64,11 @@ def complaint(error: OSError, advice: str = "") -> str:
     return "; ".join(filter(None, (error.strerror or str(error), HINTS.get(error.errno, advice))))
 
 
+def in_a_line(error: object) -> str:
+    """Return what an error says, in one line; where it says nothing, the name of its type."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 @contextmanager
 def reading(
     path: str | os.PathLike, doing: str = "read", advice: str = "name another"

@@ -35,7 +35,6 @@ import numpy as np
 
 from nnlib import files
 from nnlib.checks import InputError
-from nnlib.sources import full_name, holds_pictures
 
 VERSION = "0.1.0"  # of this library
 CONFIG, HISTORY, MODEL = "config.json", "history.csv", "model.safetensors"
@@ -112,14 +111,8 @@ def versions() -> dict[str, str]:
     return {"nnlib": VERSION, "numpy": np.__version__, "python": platform.python_version()}
 
 
-def default_folder(dataset: str, *words: str) -> Path:
-    """Return a new name under runs/: the words, as far as they fit, the date and a random part.
-
-    Raises InputError where that lies in the data set, a folder of pictures, as one of its classes.
-    """
-    place = Path(full_name(dataset)).resolve()
-    if holds_pictures(dataset) and place in Path("runs").resolve().parents:
-        raise InputError(f"runs/ would lie in the data set {dataset}: say with --out where else")
+def default_folder(*words: str) -> Path:
+    """Return a new name under runs/: the words, as far as they fit, the date and a random part."""
     name = os.fsencode("-".join(words))[:LONGEST_NAME].decode(errors="ignore")
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     return Path("runs") / "-".join([name, stamp, secrets.token_hex(3)])

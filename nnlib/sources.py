@@ -68,6 +68,7 @@ class Content(NamedTuple):
     source: str  # where the files are
     n_val: int = 0
     sha256: str = ""  # as of `content_sum`, where it is known already
+    pictures: bool = False  # does it come from a folder of pictures
 
 
 PUBLISHED = json.loads((Path(__file__).parent / "datasets.json").read_text("utf-8"))

@@ -309,7 +309,7 @@ def test_default_names_fit_into_any_file_system() -> None:
         ("数" * 120, "8", "gelu"),
         ("a", "b"),
     ):
-        name = default_folder("digits", *words).name
+        name = default_folder(*words).name
         assert len(name.encode()) < 143
         assert name.startswith(words[0][:33])
 

@@ -75,7 +75,7 @@ def measured(search: ReportSearch, what: Row) -> Row:
     how = {name: what[name] for name in ("pruner", "seed", "jobs")}
     about = {"processor": processor(), "versions": json.dumps(versions())}
     with tempfile.TemporaryDirectory() as folder:
-        with unpinned(), Memory(Path(folder, IMAGES)) as memory:
+        with unpinned(), Memory(Path(folder)) as memory:
             result = run_search(search.config, search.space, what["trials"], out=folder, **how)
         if result.interrupted:
             raise KeyboardInterrupt
@@ -101,9 +101,9 @@ def settings_of(search: ReportSearch) -> str:
 class Memory(threading.Thread):
     """Watch what the workers take, what they share divided among them; the largest seen, in MB."""
 
-    def __init__(self, images: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         super().__init__(daemon=True)
-        self.images, self.over = images, threading.Event()
+        self.folder, self.over = folder, threading.Event()
         self.most = dict.fromkeys(MEGABYTES, 0.0)
 
     def __enter__(self) -> "Memory":
@@ -115,13 +115,14 @@ class Memory(threading.Thread):
         self.join()
 
     def run(self) -> None:
+        images = str(self.folder / IMAGES)
         while not self.over.wait(0.5):
             children = Path("/proc/self/task").glob("*/children")
             workers = [process for file in children for process in file.read_text().split()]
-            files = sum(path.stat().st_size for path in self.images.parent.glob(f"{IMAGES}*/*.npy"))
+            files = sum(path.stat().st_size for path in self.folder.glob(f"{IMAGES}*/*.npy"))
             seen = {
                 "workers_mb": sum(pss(process, "smaps_rollup") for process in workers),
-                "images_mb": sum(pss(process, "smaps", str(self.images)) for process in workers),
+                "images_mb": sum(pss(process, "smaps", images) for process in workers),
                 "files_mb": files / 1e6,
             }
             self.most = {k: max(most, round(seen[k], 1)) for k, most in self.most.items()}

@@ -27,6 +27,7 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 
 from nnlib.checks import InputError
+from nnlib.files import in_a_line
 from nnlib.pictures import folder
 
 BOXES = {"mnist": 20 / 28, "digits": 1.0, "fashion-mnist": 1.0}  # the part of the frame to fill
@@ -63,7 +64,8 @@ def load_picture(path: str | os.PathLike, shape: tuple[int, ...], dataset: str =
     except InputError as error:
         raise InputError(f"picture {path}: {error}") from None
     except Exception as error:  # a damaged file brings any
-        raise InputError(f"cannot read {path} as a picture ({error}); name a PNG or JPEG") from None
+        why = in_a_line(error)
+        raise InputError(f"cannot read {path} as a picture ({why}); name a PNG or JPEG") from None
 
 
 def _grey(image: Image.Image) -> np.ndarray:

@@ -27,7 +27,15 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from nnlib import checks
 from nnlib.checks import InputError
-from nnlib.files import load_tensors, make_folder, project_root, reading, save_tensors, sha256
+from nnlib.files import (
+    in_a_line,
+    load_tensors,
+    make_folder,
+    project_root,
+    reading,
+    save_tensors,
+    sha256,
+)
 from nnlib.sources import SUFFIXES, Content, bar, content_sum
 
 PARTS = {"train": 0, "val": 1, "valid": 1, "validation": 1, "test": 2}
@@ -178,8 +186,8 @@ def decode(
     failed = [each for each in zip(paths, numbers, strict=True) if isinstance(each[1], Exception)]
     if failed:
         path, error = failed[0]
-        reason = " ".join(str(error).split()) or type(error).__name__
-        reason = "it is none" if isinstance(error, UnidentifiedImageError) else reason
+        none = isinstance(error, UnidentifiedImageError)
+        reason = "it is none" if none else in_a_line(error)
         more = f", and {len(failed) - 1:,} more" if failed[1:] else ""
         line = f"cannot read {path} as a picture ({reason}){more}"
         raise InputError(f"{line}: mend or remove what cannot be read")
@@ -241,7 +249,7 @@ def load_pictures(folder: str | Path, test: bool, size: tuple[int, int] | None) 
         line = f"{twins:,} test pictures of {folder} are training pictures, too"
         warnings.warn(line, stacklevel=4)
     n_val = 0 if test else listing.counts[1]
-    return Content(images, labels, listing.classes, str(folder), n_val, about["sha256"])
+    return Content(images, labels, listing.classes, str(folder), n_val, about["sha256"], True)
 
 
 Kept = tuple[np.ndarray, np.ndarray, dict[str, Any]]  # images, labels, and what is known of them

@@ -133,7 +133,7 @@ def run_search(
     if out is not None:
         folder = Path(os.path.expanduser(out))
     else:
-        folder = _unfinished(settings) or default_folder(config.dataset, "search", data.name)
+        folder = _unfinished(settings) or data.outside(default_folder("search", data.name))
     place = place or folder / "study.log"
     with (
         _held_folder(folder, settings) as about,
