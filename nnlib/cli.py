@@ -221,8 +221,9 @@ def run_test(options: argparse.Namespace) -> None:
     model = load_model(options.model)
     dataset = options.dataset or trained_on(options.model, model)
     shape = model.info.get("image_shape", ())[:2] if holds_pictures(dataset) else None
-    classes = model.info.get("classes", ())
-    result = evaluate(model, load_test_split(dataset, shape or None, classes))
+    learned = model.info.get("sha256", "") if options.dataset is None else ""
+    split = load_test_split(dataset, shape or None, model.info.get("classes", ()), learned)
+    result = evaluate(model, split)
     answer = {"accuracy": result.accuracy, "loss": result.loss, "n": result.n, "dataset": dataset}
     text = f"test accuracy {result.accuracy:.2%}, loss {result.loss:.4f}"
     _answer(options, answer, f"{text}, on {result.n:,} images of {dataset}")

@@ -7,6 +7,7 @@ them that of `formats`.
 import math
 import os
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -55,10 +56,11 @@ class Dataset:
         """Return the widths [D, *hidden, K] of a net for these images and classes."""
         return [math.prod(self.image_shape), *hidden, len(self.classes)]
 
-    def outside(self, path: Path) -> Path:
+    def outside(self, path: str | os.PathLike) -> Path:
         """Return a path; InputError where it would be a class of the folder of pictures."""
+        path = Path(os.path.expanduser(path))
         if self.pictures and Path(self.source) in path.resolve().parents:
-            where = f"{path.parent}/ would lie in the data set {self.source}"
+            where = f"{path} would lie in the data set {self.source}"
             raise InputError(f"{where}: say with --out where else")
         return path
 
@@ -108,14 +110,20 @@ def load_test_split(
     name: str | os.PathLike,
     image_size: int | str | Sequence[int] | None = None,
     classes: Sequence[str] = (),
+    sha256: str = "",
 ) -> Split:
     """Load the test images of a data set, which choose nothing and are opened last.
 
     Of the training files only a folder's labels are read, because they say how many classes
     there are. With the `classes` of a net, the labels of a folder of pictures are their numbers
-    there, by name. Raises as `load_dataset` does, and InputError for a label without a class.
+    there, by name; with the `sha256` of the data set it learned from, a folder of pictures that
+    has changed is warned of. Raises as `load_dataset` does, and InputError for a label without a
+    class.
     """
     found = _read(name, True, read_size(image_size))
+    if sha256 and found.pictures and found.sha256 != sha256:
+        now = f"{found.source} has changed since the model was trained on it"
+        warnings.warn(f"{now}: it may have learned pictures that it is tested on", stacklevel=2)
     if not (classes and found.pictures):
         return Split(found.images, found.labels)
     numbers = {each: number for number, each in enumerate(classes)}
@@ -128,7 +136,7 @@ def read_size(value: Any) -> tuple[int, int] | None:
     """Read an image size (h, w), given so, as a number or as a text, 32 or 32x24; None stays."""
     if (value := checks.plain(value)) is None:
         return None
-    sides = value.split("x") if isinstance(value, str) else value
+    sides = value.lower().split("x") if isinstance(value, str) else value
     sides = list(sides) if isinstance(sides, list | tuple) else [sides]
     if len(sides) not in (1, 2):
         raise InputError(f"image size must be N or HxW pixels, got {value!r}")

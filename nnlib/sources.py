@@ -67,7 +67,7 @@ class Content(NamedTuple):
     classes: tuple[str, ...]
     source: str  # where the files are
     n_val: int = 0
-    sha256: str = ""  # as of `content_sum`, where it is known already
+    sha256: str = ""  # as of `content_sum`, of the half for training, where it is known already
     pictures: bool = False  # does it come from a folder of pictures
 
 

@@ -217,7 +217,7 @@ def train(
     data = config.load()
     words = data.name, layers_text(config.hidden), config.activation
     trainer = make_trainer(config, data)
-    with RunFolder.create(out or data.outside(default_folder(*words))) as folder:
+    with RunFolder.create(data.outside(out or default_folder(*words))) as folder:
         save_settings(config, trainer, folder)
         return _finish(config, folder, trainer, on_progress)
 

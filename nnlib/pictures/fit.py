@@ -33,6 +33,7 @@ from nnlib.pictures import folder
 BOXES = {"mnist": 20 / 28, "digits": 1.0, "fashion-mnist": 1.0}  # the part of the frame to fill
 STROKES = ("mnist", "digits")  # sets of what a pen draws
 FOLDER = "pictures "  # how a model calls a folder of pictures
+LARGEST = 4096  # pixels of a side: no pen is finer, and a scan of a page may fill memory
 SIDE = 280  # pixels to look at: a larger picture is looked at from further away
 RIM = 0.05  # of the longer side: corners where paper is looked for, and how far in a frame lies
 PEN = 0.3  # of the longer side: no pen is wider
@@ -58,9 +59,11 @@ def load_picture(path: str | os.PathLike, shape: tuple[int, ...], dataset: str =
         with Image.open(path, formats=folder.FORMATS) as image:  # others may start programs
             if len(shape) == 3 or dataset.startswith(FOLDER):
                 return _as_in_a_folder(image, shape)
+            image.thumbnail((LARGEST, LARGEST))
             return fit_picture(_grey(image), shape, dataset)
-    except FileNotFoundError:
-        raise InputError(f"picture {path} does not exist: name a PNG or JPEG file") from None
+    except (FileNotFoundError, IsADirectoryError) as error:
+        why = "is a folder" if isinstance(error, IsADirectoryError) else "does not exist"
+        raise InputError(f"picture {path} {why}: name a PNG or JPEG file") from None
     except InputError as error:
         raise InputError(f"picture {path}: {error}") from None
     except Exception as error:  # a damaged file brings any

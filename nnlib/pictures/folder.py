@@ -38,10 +38,10 @@ from nnlib.files import (
 )
 from nnlib.sources import SUFFIXES, Content, bar, content_sum
 
-PARTS = {"train": 0, "val": 1, "valid": 1, "validation": 1, "test": 2}
+PARTS = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "test": 2, "testing": 2}
 UNSEEN = (".", "__MACOSX")  # how names begin of what nobody has put there
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # told by content, not by name
-FORMAT = "1"  # of the cache; with another one it is made anew
+FORMAT = "2"  # of the cache; with another one it is made anew
 THREADS = 8  # at most; where pictures are small they wait for each other
 
 
@@ -62,10 +62,10 @@ class Listing(NamedTuple):
 def list_pictures(folder: Path) -> Listing:
     """Look through a folder, opening no file; InputError where it is laid out in another way."""
     seen = list(_walk(folder, folder))
-    apart = any(len(above) == 2 and above[0] in PARTS for above, _ in seen)
+    apart = any(len(above) == 2 and above[0].lower() in PARTS for above, _ in seen)
     rows, others = [], []  # part, class, path and state of each picture
     for above, entry in seen:
-        part = PARTS.get(above[0]) if apart and above else 0
+        part = PARTS.get(above[0].lower()) if apart and above else 0
         if part is None:
             raise InputError(f"{folder / above[0]} is neither train, val nor test: remove it")
         if len(above) > 1 + apart:
@@ -80,10 +80,11 @@ def list_pictures(folder: Path) -> Listing:
             others.append(entry.path)
     rows.sort(key=itemgetter(0))
     counts = [sum(row[0] == part for row in rows) for part in range(3)]
-    for name in {above[0] for above, _ in seen if apart and above} | {"train"}:
-        if not counts[PARTS[name]]:
+    for name in [*{above[0] for above, _ in seen if apart and above}, "train"]:
+        if not counts[PARTS[name.lower()]]:
             place = folder / name if apart else folder
-            raise InputError(f"{place} holds no pictures in subfolders, each a class: add them")
+            advice = "add them" if name == "train" else "add them, or remove it"
+            raise InputError(f"{place} holds no pictures in subfolders, each a class: {advice}")
     _, names, paths, states = zip(*rows, strict=True)
     numbers = {name: k for k, name in enumerate(sorted(set(names[: counts[0]])))}
     for name, path in zip(names, paths, strict=True):
@@ -180,7 +181,7 @@ def decode(
         height, width = size or _one_size([size for size, _ in heads])
         channels = () if all(grey for _, grey in heads) else (3,)
         shape = len(paths), height, width, *channels
-        checks.memory(f"reading {len(paths):,} pictures of {height}x{width}", math.prod(shape))
+        checks.memory(f"reading {len(paths):,} pictures of {height}x{width}", 2 * math.prod(shape))
         images = np.empty(shape, np.uint8)
         numbers = each(partial(_read, size=size), images, paths)
     failed = [each for each in zip(paths, numbers, strict=True) if isinstance(each[1], Exception)]
@@ -249,7 +250,7 @@ def load_pictures(folder: str | Path, test: bool, size: tuple[int, int] | None) 
         line = f"{twins:,} test pictures of {folder} are training pictures, too"
         warnings.warn(line, stacklevel=4)
     n_val = 0 if test else listing.counts[1]
-    return Content(images, labels, listing.classes, str(folder), n_val, about["sha256"], True)
+    return Content(images, labels, listing.classes, str(folder), n_val, about["training"], True)
 
 
 Kept = tuple[np.ndarray, np.ndarray, dict[str, Any]]  # images, labels, and what is known of them
@@ -282,6 +283,7 @@ def _make(folder: Path, size: tuple[int, int] | None, listing: Listing) -> list[
     del images  # half of the memory
     train, tests = ([hash(image.tobytes()) for image in images] for images, _ in parts)
     about = {"stamp": listing.stamp, "twins": int(np.isin(tests, train).sum())}
+    about["training"] = content_sum(*parts[0])
     found = [(*part, about | {"sha256": content_sum(*part)}) for part in parts]
     try:
         for test, (pictures, labels, known) in enumerate(found):

@@ -12,7 +12,6 @@ row of the table.
 """
 
 import math
-import os
 import queue
 import statistics
 import sys
@@ -130,10 +129,7 @@ def run_search(
     if not len(data.val):
         raise InputError("a search needs validation images, got validation size 0")
     settings = plan.settings(data.sha256)
-    if out is not None:
-        folder = Path(os.path.expanduser(out))
-    else:
-        folder = _unfinished(settings) or data.outside(default_folder("search", data.name))
+    folder = data.outside(out or _unfinished(settings) or default_folder("search", data.name))
     place = place or folder / "study.log"
     with (
         _held_folder(folder, settings) as about,

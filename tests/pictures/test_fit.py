@@ -100,6 +100,8 @@ def test_what_is_no_picture_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_a_missing_or_empty_picture_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         load_picture(tmp_path / "none.png", (28, 28))
+    with pytest.raises(InputError, match="is a folder: name a PNG"):
+        load_picture(tmp_path, (28, 28))
     Image.new("L", (50, 50), 255).save(tmp_path / "white.png")
     with pytest.raises(InputError, match=r"white\.png: it shows nothing"):
         load_picture(tmp_path / "white.png", (28, 28))

@@ -124,8 +124,9 @@ def test_parts_in_folders_of_their_own(tmp_path):
     assert "from 1 to 12, got 13" in refused(tmp_path, train_size=13)
 
 
-def test_without_test_a_sixth_is_taken_from_train(tmp_path):
-    fill(tmp_path / "train", {"a": 12, "b": 6})
+@pytest.mark.parametrize("train", ["train", "Train", "TRAINING"])
+def test_without_test_a_sixth_is_taken_from_train(tmp_path, train):
+    fill(tmp_path / train, {"a": 12, "b": 6})
     fill(tmp_path / "valid", {"a": 2, "b": 1}, 100)
     data, test = load_dataset(tmp_path), load_test_split(tmp_path)
     assert [np.bincount(split.y).tolist() for split in (data.train, data.val, test)] == [
@@ -165,13 +166,27 @@ def test_labels_are_those_of_the_model_whatever_else_is_in_the_folder(tmp_path, 
     assert line in capsys.readouterr().err
 
 
+def test_a_folder_that_has_changed_since_training_is_said(tmp_path, capsys):
+    folder, out = fill(tmp_path / "set", {"a": 9, "b": 9}), tmp_path / "run"
+    assert main(["train", "--dataset", str(folder), "--epochs", "1", "--out", str(out)]) == 0
+    assert main(["test", str(out)]) == 0
+    line = f"{folder} has changed since the model was trained on it"
+    assert line not in capsys.readouterr().err
+    fill(folder, {"b": 30}, start=50)
+    assert main(["test", str(out)]) == 0
+    assert line in capsys.readouterr().err
+    assert main(["test", str(out), "--dataset", str(folder)]) == 0  # another set, for all we know
+    assert line not in capsys.readouterr().err
+
+
 def test_results_are_put_into_no_data_set(tmp_path, monkeypatch, capsys):
     folder = fill(tmp_path, {"a": 9, "b": 9})
     monkeypatch.chdir(folder)
     for words in ("train --dataset .", "search --dataset . --trials 1 --range lr=0.01:0.1"):
-        assert main(words.split()) == 2
-        line = f"runs/ would lie in the data set {folder}: say with --out where else"
-        assert line in capsys.readouterr().err
+        for out in ([], ["--out", "new"], ["--out", str(folder / "a" / "run")]):
+            assert main([*words.split(), *out]) == 2
+            line = f"would lie in the data set {folder}: say with --out where else"
+            assert line in capsys.readouterr().err
     assert sorted(os.listdir()) == ["a", "b"]
 
 
@@ -201,7 +216,7 @@ LAYOUTS = {  # what is made -> what the line says
     "deeper": (["a/1.png", "a/b/c/d/2.png"], "d is too deep for a class"),
     "wrapped": (["set/train/a/1.png", "set/test/a/2.png"], "is a folder in class 'set'"),
     "no train": (["train/a/", "test/a/1.png"], "train holds no pictures in subfolders"),
-    "flat test": (["train/a/1.png", "test/1.png"], "test holds no pictures in subfolders"),
+    "flat test": (["train/a/1.png", "train/b/1.png", "test/1.png"], "a class: add them, or remove"),
     "a part of no name": (["train/a/1.png", "more/a/1.png"], "more is neither train, val nor test"),
     "a class in test": (["train/a/1.png", "test/b/2.png"], "no training picture is of class 'b'"),
     "a class in val": (["train/a/1.png", "val/b/2.png"], "no training picture is of class 'b'"),
@@ -290,7 +305,7 @@ def test_pictures_of_train_that_are_in_test_are_counted_in_a_line(tmp_path, caps
     for _ in range(2):  # decoded, and from the cache
         with pytest.warns(UserWarning, match="2 test pictures of .* are training pictures, too"):
             load_dataset(tmp_path)
-    assert main(["train", "--dataset", str(tmp_path), "--out", str(tmp_path / ".run")]) == 0
+    assert main(["train", "--dataset", str(tmp_path), "--out", str(tmp_path.with_name("run"))]) == 0
     assert "nnlib: 2 test pictures of" in capsys.readouterr().err
 
 
@@ -416,7 +431,7 @@ def test_pictures_that_have_the_size_are_as_they_were(tmp_path, project):
 
 @pytest.mark.parametrize(
     ("value", "size"),
-    [(None, None), (7, (7, 7)), ("7", (7, 7)), ("7x9", (7, 9)), ((7, 9), (7, 9)), ([7], (7, 7)),
+    [(None, None), (7, (7, 7)), ("7", (7, 7)), ("7X9", (7, 9)), ((7, 9), (7, 9)), ([7], (7, 7)),
      (np.int64(7), (7, 7)), ("", 0), ("x", 0), ("7x", 0), ("7x9x3", 0), (0, 0), (-7, 0), (7.5, 0),
      (True, 0), ("7.5", 0), ("²", 0), ("٧", (7, 7)), (5000, 0), ((), 0), ("1" * 5000, 0)],
 )  # fmt: skip
