@@ -62,6 +62,7 @@ SHOWN = [  # words of the library that only a table or a name of a trait leads t
     "best {}; {}, {} of {} epochs", "{} in epoch {}", "none yet",
     "this net is too large for the memory",
     "{} before, {} × {}", "{} after, {} × {}", "added",  # in pictures without words to read off
+    "the way", "lowest place",
     "PCA, before", "PCA, after", "t-SNE, before", "t-SNE, after",
     "hidden sizes must be whole numbers, as in 128 64, got {}",
     "hidden sizes {} make {} weights: choose smaller ones, {} is the most here",
@@ -217,7 +218,9 @@ def shown(cell: nbformat.NotebookNode) -> Iterator[str]:
         bundle, about = output.get("data", {}), output.get("metadata", {})
         if about.get("nnlib") == "caption":
             continue
-        yield from {own["caption"] for own in about.values() if isinstance(own, dict)}
+        given = set(strings(ast.parse(cell.source)))  # other alt texts are read off the drawing
+        for own in (own for own in about.values() if isinstance(own, dict)):
+            yield from {own["caption"], *given.intersection([own.get("alt")])}
         tagged = bundle.get("text/html", "") + bundle.get("image/svg+xml", "")
         for _, text in re.findall(r"<(t[dh]|text)\b[^>]*>(.*?)</\1>", tagged, re.DOTALL):
             yield html.unescape(re.sub(r"<[^>]+>", "", text)).strip()

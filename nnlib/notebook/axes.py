@@ -216,7 +216,7 @@ def mistakes(ax: Axes, counts: np.ndarray, classes: Sequence[str]) -> Axes:
     ax.grid(False)
     if len(classes) > 20:
         return label(bare(ax), "answer of the net", "true class")
-    for y, x in np.argwhere(errors >= 2.5):
+    for y, x in np.argwhere(np.rint(errors) >= 3):
         ink = "white" if errors[y, x] > 0.6 * top else "black"
         ax.text(x, y, f"{errors[y, x]:.0f}", ha="center", va="center", fontsize=8, color=ink)
     names, places = [name[:11] for name in classes], range(len(classes))

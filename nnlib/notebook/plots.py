@@ -34,7 +34,19 @@ def _panels(given: Any, height: float, draw: Draw, inner: type, **more: Any) -> 
     for ax, (title, what) in zip(row[0], named.items(), strict=True):
         draw(ax, what)
         ax.set_title(title)
-    return plain(fig)
+    return plain(_with_legend(fig))
+
+
+def _with_legend(fig: Figure, scale: float = 1) -> Figure:
+    """Name what has a name: in a panel that is alone, else once for all of them, below."""
+    found = [zip(*reversed(ax.get_legend_handles_labels()), strict=True) for ax in fig.axes]
+    named = {name: handle for each in found for name, handle in each}
+    place = {"loc": "outside lower center", "ncols": min(len(named), 5), "markerscale": scale}
+    if len(named) > 1 and len(fig.axes) > 1:
+        fig.legend(named.values(), named, **place)
+    elif len(named) > 1:
+        fig.axes[0].legend()
+    return fig
 
 
 # --- runs
@@ -88,6 +100,7 @@ def steps(losses: Values, chance: float) -> Figure:
     fig = lines(each.index, series, "step", "loss (nats)", level=chance)
     fig.axes[0].lines[0].set(color="#9EC9E2", linewidth=0.9)
     fig.axes[0].set_ylim(bottom=0)
+    fig.axes[0].legend()  # in these colours
     return fig
 
 
@@ -115,8 +128,6 @@ def lines(
         if "x" not in log and np.issubdtype(np.asarray(x).dtype, np.integer):
             ax.xaxis.get_major_locator().set_params(integer=True)
         label(ax, x_label, y_label)
-        if len(named) > 1:
-            ax.legend()
 
     return _panels(series, 2.7, draw, Mapping)
 
@@ -278,7 +289,7 @@ def violins(groups: Mapping[str, Any], unit: str) -> Figure:
 
 
 def scatters(panels: Mapping[str, Any], x_label: str, y_label: str, log: str = "") -> Figure:
-    """Draw points (x, y) of named groups, a panel each beside one another, with one y axis.
+    """Draw points (x, y) of named groups, a panel each beside one another, with the same axes.
 
     Every panel has the same groups. `log` names the logarithmic axes, "x", "y" or "xy".
     """
@@ -289,10 +300,7 @@ def scatters(panels: Mapping[str, Any], x_label: str, y_label: str, log: str = "
         ax.set(**{f"{axis}scale": "log" for axis in log})
         label(ax, x_label, y_label).label_outer()
 
-    fig = _panels(panels, 2.6, draw, Mapping, sharey=True)
-    handles, names = fig.axes[0].get_legend_handles_labels()
-    fig.legend(handles, names, loc="outside lower center", ncols=len(names))
-    return plain(fig)
+    return _panels(panels, 2.6, draw, Mapping, sharex=True, sharey=True)
 
 
 def maps(spaces: Mapping[str, np.ndarray], groups: Sequence[Any], seed: int = 0) -> Figure:
@@ -306,10 +314,7 @@ def maps(spaces: Mapping[str, np.ndarray], groups: Sequence[Any], seed: int = 0)
         for ax, (way, places) in zip(row, _flat(space, seed).items(), strict=True):
             axes.points(ax, *places[order].T, np.asarray(groups)[order], size=8)
             axes.bare(ax).set_title(f"{way}, {name}")
-    handles, names = ax.get_legend_handles_labels()
-    if len(names) <= 20:
-        fig.legend(handles, names, loc="outside lower center", ncols=5, markerscale=2)
-    return plain(fig)
+    return plain(_with_legend(fig, 2) if len(np.unique(groups)) <= 20 else fig)
 
 
 def _flat(space: np.ndarray, seed: int) -> dict[str, np.ndarray]:
@@ -345,7 +350,7 @@ def boundary(predictors: Mapping[str, Any], x: np.ndarray, y: np.ndarray) -> Fig
         answer = predict(grid.reshape(2, -1).T).reshape(200, 200)
         levels = np.arange(answer.max() + 2) - 0.5
         ax.contourf(*grid, answer, levels=levels, colors=COLOURS, alpha=0.25)
-        axes.points(ax, *x[order].T, y[order]).legend(markerscale=1.5)
+        axes.points(ax, *x[order].T, y[order])
         ax.grid(False)
 
     return _panels(predictors, 2.8, draw, Callable)

@@ -50,7 +50,7 @@ def drawing(model: MLP, validation: Split) -> dict[str, Any]:
         "labels": chosen.y.tolist(),
         "said": _(
             f"The net {layers} in this page, its weights rounded to 16 bits, reads {right:.1%}"
-            f" of {len(validation):,} validation images rightly. What you draw stays in this page."
+            f" of {len(validation):,} validation images rightly. What you show it stays here."
         ),
     }
 
