@@ -411,6 +411,7 @@ LONGER = [
     (5, "augmentation", replace(COLOUR, hidden=(1024, 512), epochs=40)),
     (20, "augmentation", replace(COLOUR, hidden=(1024, 1024, 1024), epochs=80)),
     (40, "augmentation", replace(COLOUR, hidden=(1024, 1024, 1024), epochs=160)),
+    (40, "stronger L2", replace(COLOUR, hidden=(1024,) * 3, epochs=130, weight_decay=2e-3)),
 ]
 
 
