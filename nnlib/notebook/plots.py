@@ -42,7 +42,7 @@ def _with_legend(fig: Figure, scale: float = 1) -> Figure:
     found = [zip(*reversed(ax.get_legend_handles_labels()), strict=True) for ax in fig.axes]
     named = {name: handle for each in found for name, handle in each}
     place = {"loc": "outside lower center", "ncols": min(len(named), 5), "markerscale": scale}
-    if len(named) > 1 and len(fig.axes) > 1:
+    if named and len(fig.axes) > 1:
         fig.legend(named.values(), named, **place)
     elif len(named) > 1:
         fig.axes[0].legend()

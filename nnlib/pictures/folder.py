@@ -282,9 +282,10 @@ def _make(folder: Path, size: tuple[int, int] | None, listing: Listing) -> list[
     parts = [(images[rows], listing.labels[rows]) for rows in (~for_test, for_test)]
     del images  # half of the memory
     train, tests = ([hash(image.tobytes()) for image in images] for images, _ in parts)
-    about = {"stamp": listing.stamp, "twins": int(np.isin(tests, train).sum())}
-    about["training"] = content_sum(*parts[0])
-    found = [(*part, about | {"sha256": content_sum(*part)}) for part in parts]
+    sums = [content_sum(*part) for part in parts]
+    twins = int(np.isin(tests, train).sum())
+    about = {"stamp": listing.stamp, "twins": twins, "training": sums[0]}
+    found = [(*part, about | {"sha256": own}) for part, own in zip(parts, sums, strict=True)]
     try:
         for test, (pictures, labels, known) in enumerate(found):
             path = _place(folder, size, bool(test))

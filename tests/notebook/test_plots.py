@@ -253,7 +253,7 @@ def test_flat_maps_of_any_points(space, groups):
     assert all(sum(len(each.get_offsets()) for each in ax.collections) == len(space)
                for ax in panels)  # fmt: skip
     legend = panels[0].get_figure().legends
-    assert len(legend) == (1 < len(set(groups)) <= 20)
+    assert len(legend) == (len(set(groups)) <= 20)
     assert len(legend) == 0 or len(legend[0].get_texts()) == len(set(groups))
 
 
