@@ -63,9 +63,11 @@ def list_pictures(folder: Path) -> Listing:
     """Look through a folder, opening no file; InputError where it is laid out in another way."""
     seen = list(_walk(folder, folder))
     apart = any(len(above) == 2 and above[0].lower() in PARTS for above, _ in seen)
+    tops = [above[0] for above, _ in seen if apart and above]
+    parts: dict[str, Any] = {top: PARTS.get(top.lower()) for top in tops}  # None: of no part
     rows, others = [], []  # part, class, path and state of each picture
     for above, entry in seen:
-        part = PARTS.get(above[0].lower()) if apart and above else 0
+        part = parts[above[0]] if apart and above else 0
         if part is None:
             raise InputError(f"{folder / above[0]} is neither train, val nor test: remove it")
         if len(above) > 1 + apart:
@@ -80,8 +82,8 @@ def list_pictures(folder: Path) -> Listing:
             others.append(entry.path)
     rows.sort(key=itemgetter(0))
     counts = [sum(row[0] == part for row in rows) for part in range(3)]
-    for name in [*{above[0] for above, _ in seen if apart and above}, "train"]:
-        if not counts[PARTS[name.lower()]]:
+    for name, part in (parts | {"train": 0}).items():
+        if not counts[part]:
             place = folder / name if apart else folder
             advice = "add them" if name == "train" else "add them, or remove it"
             raise InputError(f"{place} holds no pictures in subfolders, each a class: {advice}")
