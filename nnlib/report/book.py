@@ -19,8 +19,9 @@ from filelock import FileLock, Timeout
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from nnlib import data, files
+from nnlib import files
 from nnlib.checks import InputError
+from nnlib.data import DATASETS, DownloadError, full_name, load_dataset
 from nnlib.files import make_folder, project_root, read_json, write_atomic, write_json
 from nnlib.language import LANGUAGES, gettext, language
 from nnlib.report.document import Document, typeset
@@ -91,7 +92,7 @@ def publish(
         swapped = {name: {"dataset": "digits"} for name in lacking}
         done = execute_all(notebooks, given | swapped, folder, new / "figures")
         for name, own in lacking.items():
-            note = gettext(LACKING.format(data.DATASETS[own].title))
+            note = gettext(LACKING.format(DATASETS[own].title))
             done[name].cells.insert(1, new_markdown_cell(f"> {note}"))
         _write_report(done, new, banner, wanted, solutions)
         _check_out(out)  # again: the notebooks took their time
@@ -129,9 +130,9 @@ def _available(
 
     These go on with digits, and so do all where Fashion-MNIST is lacking, which the banner says.
     """
-    dataset = data.full_name(dataset) if dataset else None  # the kernels work in another folder
+    dataset = full_name(dataset) if dataset else None  # the kernels work in another folder
     if dataset not in (None, "fashion-mnist"):
-        data.load_dataset(dataset)
+        load_dataset(dataset)
     elif not _at_hand("fashion-mnist", "going on"):
         return "digits", gettext(BANNER), {}
     meant = {} if dataset else {name: own_dataset(nb) for name, nb in notebooks.items()}
@@ -142,8 +143,8 @@ def _available(
 def _at_hand(dataset: str, who: str) -> bool:
     """Return whether a data set can be had; if not, say on standard error who does without it."""
     try:
-        data.load_dataset(dataset)
-    except data.DownloadError as error:
+        load_dataset(dataset)
+    except DownloadError as error:
         print(f"{error}; {who} with digits", file=sys.stderr)
         return False
     return True

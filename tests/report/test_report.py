@@ -22,7 +22,7 @@ from nbformat.v4 import new_notebook
 from pdf_glyphs import check_glyphs
 from sample_notebooks import PARAMETERS, code, network_notebook, text, write
 
-from nnlib import data
+from nnlib.data import DownloadError
 from nnlib.report import ReportError, book
 from nnlib.report.document import Document
 from nnlib.report.exporter import WIDGET
@@ -46,7 +46,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     root = write(tmp_path_factory.mktemp("sample"))
     with pytest.MonkeyPatch.context() as patch, redirect_stderr(io.StringIO()) as messages:
         patch.setattr(book, "project_root", lambda: root)
-        patch.setattr(data, "load_dataset", _unreachable)
+        patch.setattr(book, "load_dataset", _unreachable)
         index = book.publish("quick", out=root / "report", parameters={"units": 21})
     assert index == root / "report" / "index.html"
     return index.parent, messages.getvalue()
@@ -85,7 +85,7 @@ def _as_it_is(notebooks: dict, *rest):
 
 
 def _unreachable(name: str):
-    raise data.DownloadError(f"no mirror of {name} answered")
+    raise DownloadError(f"no mirror of {name} answered")
 
 
 def soup(page: Path) -> BeautifulSoup:
@@ -286,8 +286,8 @@ def test_wrong_arguments_are_refused_before_anything_runs(project, arguments, me
 
 
 def test_a_chosen_data_set_is_never_swapped(project: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(data, "load_dataset", _unreachable)
-    with pytest.raises(data.DownloadError):
+    monkeypatch.setattr(book, "load_dataset", _unreachable)
+    with pytest.raises(DownloadError):
         book.publish("quick", "mnist", project / "out")
 
 
@@ -295,7 +295,7 @@ def test_a_chapter_whose_own_data_cannot_be_had_goes_on_with_digits(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):
     known = {"fashion-mnist": print, "cifar-10": _unreachable}
-    monkeypatch.setattr(data, "load_dataset", lambda name: known[name](name))
+    monkeypatch.setattr(book, "load_dataset", lambda name: known[name](name))
     own = code('dataset = "cifar-10"', "parameters")
     (project / "notebooks" / "02_network.ipynb").unlink()
     put(project, "02_colour", text("# Colour\n\nWhich?"), own, code("print('it is', dataset)"))
@@ -387,10 +387,9 @@ def test_a_kernel_that_dies_is_named(project: Path):
 INTERRUPTED = """
 import sys
 from pathlib import Path
-from nnlib import data
 from nnlib.report import book
 book.project_root = lambda: Path(sys.argv[1])
-data.load_dataset = print  # without scikit-learn, whose import takes longest
+book.load_dataset = print  # without scikit-learn, whose import takes longest
 book.publish("quick", "digits", Path(sys.argv[1]) / "out")
 """
 
@@ -486,7 +485,7 @@ def test_a_folder_that_cannot_make_room_is_refused_before_anything_runs(project,
 
 
 def test_pages_hold_the_name_of_a_data_folder_and_no_path(project: Path, monkeypatch):
-    monkeypatch.setattr(data, "load_dataset", print)
+    monkeypatch.setattr(book, "load_dataset", print)
     monkeypatch.setenv("HOME", "/dev/null/none")  # matplotlib complains of where it cannot write
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/none")
     (project / "evil" / "x").mkdir(parents=True)
