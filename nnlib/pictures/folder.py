@@ -56,7 +56,7 @@ class Listing(NamedTuple):
     labels: np.ndarray  # (N,)
     counts: list[int]  # for training, validation and test
     stamp: str  # another one where any picture is another one
-    others: list[str]  # paths of what is no picture
+    others: list[tuple[str, str]]  # what is no picture: the class that it lies in, its path
 
 
 def list_pictures(folder: Path) -> Listing:
@@ -73,13 +73,13 @@ def list_pictures(folder: Path) -> Listing:
         if len(above) > 1 + apart:
             within = f"{os.path.dirname(entry.path)} is a folder in class {above[apart]!r}"
             raise InputError(f"{within}: move its files up, or name the folder above the classes")
-        known = entry.name.lower().endswith(SUFFIXES) and len(above) == 1 + apart
-        if known and entry.is_file():
+        inside = len(above) == 1 + apart  # a class
+        if inside and entry.name.lower().endswith(SUFFIXES) and entry.is_file():
             s = entry.stat()
             state = f"{s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}"
             rows.append((part, above[-1], entry.path, state))
         else:
-            others.append(entry.path)
+            others.append((above[-1] if inside else "", entry.path))
     rows.sort(key=itemgetter(0))
     counts = [sum(row[0] == part for row in rows) for part in range(3)]
     for name, part in (parts | {"train": 0}).items():
@@ -247,7 +247,10 @@ def load_pictures(folder: str | Path, test: bool, size: tuple[int, int] | None) 
         raise InputError(f"{folder} has no test/, and no class of 4 pictures to take a sixth of")
     if n := len(listing.others):
         passed = f"{n:,} {'file' if n == 1 else 'files'} that are no pictures by their names"
-        warnings.warn(f"passed over {passed}, such as {listing.others[0]}", stacklevel=4)
+        lost = sorted({name for name, _ in listing.others} - {"", *listing.classes})
+        line = f"passed over {passed}, such as {listing.others[0][1]}"
+        line += f"; {lost[0]!r} holds nothing else, and is no class" if lost else ""
+        warnings.warn(line, stacklevel=4)
     if twins := about.get("twins"):
         line = f"{twins:,} test pictures of {folder} are training pictures, too"
         warnings.warn(line, stacklevel=4)

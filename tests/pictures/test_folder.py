@@ -252,9 +252,12 @@ def test_what_is_hidden_is_not_there_and_what_is_no_picture_is_said(tmp_path):
     with pytest.warns(UserWarning, match=r"passed over 1 file that .*notes\.txt"):
         load_dataset(tmp_path)
     (tmp_path / "README").write_text("from a camera")
-    with pytest.warns(UserWarning, match="passed over 2 files that .*README"):
+    with pytest.warns(UserWarning, match="passed over 2 files that .*README$"):
         data = load_dataset(tmp_path)
     assert len(data.train) + len(data.val) == 6
+    (tmp_path / "empty" / "001.HEIC").write_bytes(b"from a telephone")
+    with pytest.warns(UserWarning, match="3 files .*; 'empty' holds nothing else, and is no class"):
+        assert load_dataset(tmp_path).classes == ("a", "b")
 
 
 def test_links_stay_in_the_folder(tmp_path):
