@@ -31,6 +31,7 @@ from nnlib.files import (
     in_a_line,
     load_tensors,
     make_folder,
+    owned,
     project_root,
     reading,
     save_tensors,
@@ -280,7 +281,8 @@ def _cached(path: Path, stamp: str) -> Kept | None:
 def _make(folder: Path, size: tuple[int, int] | None, listing: Listing) -> list[Kept]:
     """Decode all, and return what is for training and what for testing, kept if that is possible.
 
-    Each file is replaced in one step, so that two processes at once do no harm.
+    Each file is replaced in one step, so that two processes at once do no harm; what one that was
+    killed has left of them goes.
     """
     images, files = decode(listing.paths, size, folder.name)
     for_test = _test_rows(listing, files)
@@ -291,13 +293,14 @@ def _make(folder: Path, size: tuple[int, int] | None, listing: Listing) -> list[
     twins = int(np.isin(tests, train).sum())
     about = {"stamp": listing.stamp, "twins": twins, "training": sums[0]}
     found = [(*part, about | {"sha256": own}) for part, own in zip(parts, sums, strict=True)]
+    places = [_place(folder, size, test) for test in (False, True)]
     try:
-        for test, (pictures, labels, known) in enumerate(found):
-            path = _place(folder, size, bool(test))
-            if path.is_relative_to(folder):
-                raise InputError(f"{path} would lie in it; start in another folder")
-            make_folder(path.parent)
-            save_tensors(path, {"images": pictures, "labels": labels}, known, sync=False)
+        if places[0].is_relative_to(folder):
+            raise InputError(f"{places[0]} would lie in it; start in another folder")
+        with owned(make_folder(places[0].parent), [path.name for path in places]):
+            for path, (pictures, labels, known) in zip(places, found, strict=True):
+                tensors = {"images": pictures, "labels": labels}
+                save_tensors(path, tensors, known, sync=False)
     except InputError as error:
         warnings.warn(f"{folder} will be decoded again next time: {error}", stacklevel=5)
     return found

@@ -563,11 +563,14 @@ def flipped(raw: bytes) -> bytes:
 def test_a_damaged_cache_is_made_again(tmp_path, decoded, project, damage):
     fill(tmp_path, {"a": 8, "b": 8})
     first = load_dataset(tmp_path)
-    for path in (project / "data" / "cache").iterdir():
+    kept = list((project / "data" / "cache").glob("*.safetensors"))
+    for path in kept:
         path.write_bytes(damage(path.read_bytes()))
+        path.with_name(f".{path.name}.0123abcd.tmp").write_bytes(b"of one that was killed")
     assert load_dataset(tmp_path).sha256 == first.sha256
     assert len(load_test_split(tmp_path)) == 2
     assert decoded == [16, 16]
+    assert not list((project / "data" / "cache").glob(".*.tmp"))
 
 
 def test_without_a_cache_it_works_and_is_said(tmp_path, decoded, project, monkeypatch):
