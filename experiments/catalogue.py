@@ -413,13 +413,21 @@ LONGER = [
     (40, "augmentation", replace(COLOUR, hidden=(1024, 1024, 1024), epochs=160)),
     (40, "stronger L2", replace(COLOUR, hidden=(1024,) * 3, epochs=130, weight_decay=2e-3)),
 ]
+UNLIKE_IN_COLOUR = {  # nets of the recipe of 20 minutes, each with a change of its own
+    "and light": replace(COLOUR, epochs=100, **CHANGES["and light"]),
+    "GELU": replace(COLOUR, epochs=68, activation="gelu"),
+    "smoothed labels": replace(COLOUR, epochs=68, label_smoothing=0.1),
+    "moved more": replace(COLOUR, epochs=100, shift=4.0, zoom=0.2, rotate=10.0),
+    "with holes": replace(COLOUR, epochs=68, cutout=8),
+}
 
 
 def _colour() -> Study:
     """Return the study of colour: what depth and augmentation are worth, and the best of them."""
 
     def recipe(group: str, name: str, config: TrainConfig, minutes: int = 2, **more: Any) -> Recipe:
-        views = (AS_TRAINED, "many views") if group == "best" and config.flip else (AS_TRAINED,)
+        many = group in ("best", "unlike") and config.flip
+        views = (AS_TRAINED, "many views") if many else (AS_TRAINED,)
         return _candidate(group, name, minutes, config, readings=views, note="", **more)
 
     depth = [recipe("depth", n, replace(COLOUR, hidden=hidden)) for n, hidden in DEPTHS.items()]
@@ -430,16 +438,22 @@ def _colour() -> Study:
         for minutes, name, config in LONGER
         if minutes == 5
     ]
+    unlike = [
+        recipe("unlike", name, replace(config, hidden=(1024,) * 3), 40, seeds=(0,), late=True)
+        for name, config in UNLIKE_IN_COLOUR.items()
+    ]
+    about = {"group": "unlike nets", "data": TITLES[PICTURES], "recipe": "several", "minutes": 40}
     return Study(
         "Colour: nets on CIFAR-10 as JPEG files, a public copy whose bytes are not the official.",
         {
-            "group": "depth: hidden layers; change: of images; best: within so many minutes",
+            "group": "depth: hidden layers; change: of images; best: within so many minutes; "
+            "unlike: made to differ from each other",
             "recipe": "its name in the group",
             "minutes": "of training that a run may take, on one core of two",
             "held_out": "images that judge it after every epoch, and are not trained on",
         },
-        (*depth, *change, *best, *judged),
-        tuple(map(_all_seeds, best)),
+        (*depth, *change, *best, *judged, *unlike),
+        (*map(_all_seeds, best), Group(about, tuple(unlike))),
     )
 
 

@@ -125,6 +125,15 @@ def test_in_colour_a_group_differs_in_what_it_is_called_after() -> None:
         assert all(recipe.seeds == tuple(range(5)) for recipe in recipes)
 
 
+def test_unlike_nets_in_colour_are_the_recipe_of_20_minutes_with_a_change_each() -> None:
+    *_, team = STUDIES["colour"].groups
+    (usual,) = (r.config for r in STUDIES["colour"].recipes if r.minutes == 20 and r.seeds[1:])
+    own = [recipe.config.as_dict() for recipe in team.recipes]
+    changes = [{n for n in c if c[n] != usual.as_dict()[n]} - {"epochs"} for c in own]
+    assert len(own) == 5 == len({frozenset(change) for change in changes} - {frozenset()})
+    assert all(recipe.seeds == (0,) and recipe.minutes == 40 for recipe in team.recipes)
+
+
 # --- what is stored
 
 
