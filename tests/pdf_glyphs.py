@@ -1,13 +1,28 @@
-"""Which glyphs the pages of a PDF show: none may be .notdef, which stands for a missing letter."""
+"""What the pages of a PDF show: its text, and its glyphs.
+
+None of these may be .notdef, which stands for a missing letter.
+"""
 
 import re
+import shutil
+import subprocess
 import zlib
 from collections.abc import Iterator
+
+import pytest
 
 STREAM = re.compile(rb"stream\r?\n(.*?)\r?\nendstream", re.DOTALL)
 TEXT = re.compile(rb"^BT (.*?)^ET$", re.DOTALL | re.MULTILINE)
 TOKEN = re.compile(rb"\\([0-7]{1,3}|.)|[()]|[^\\()]+", re.DOTALL)
 NAMED = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"f": b"\f"}
+
+
+def text_of(pdf: bytes, *how: str) -> str:
+    """Return the text of a PDF as pdftotext reads it; without that the test is skipped."""
+    if not shutil.which("pdftotext"):
+        pytest.skip("pdftotext is missing: install poppler-utils")
+    command = ["pdftotext", *how, "-", "-"]
+    return subprocess.run(command, input=pdf, capture_output=True, check=True).stdout.decode()
 
 
 def _strings(text: bytes) -> Iterator[bytes]:

@@ -8,7 +8,6 @@ show anything: it is there to be survived, by itself and by the cells around it.
 import base64
 import itertools
 import re
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from bs4 import BeautifulSoup
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output, new_raw_cell
-from pdf_glyphs import check_glyphs
+from pdf_glyphs import check_glyphs, text_of
 
 from nnlib.report.document import Document
 from nnlib.report.page import Page
@@ -163,16 +162,15 @@ def words_of(nb: nbformat.NotebookNode) -> set[str]:
 
 def check(name: str, nb: nbformat.NotebookNode) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        file, pdf = Path(folder, f"{name}.ipynb"), Path(folder, "out.pdf")
+        file = Path(folder, f"{name}.ipynb")
         nbformat.write(nb, file)
         page = Page().from_filename(str(file))[0]
-        pdf.write_bytes(Document().from_filename(str(file))[0])
-        check_glyphs(pdf.read_bytes())
-        done = subprocess.run(["pdftotext", "-raw", pdf, "-"], capture_output=True, check=True)
+        pdf = Document().from_filename(str(file))[0]
+    check_glyphs(pdf)
     words = words_of(nb)
     main = BeautifulSoup(page, "html.parser").main
     assert not missing(words, main.get_text())
-    assert not missing(words, done.stdout.decode())
+    assert not missing(words, text_of(pdf, "-raw"))
 
 
 CALM = settings(

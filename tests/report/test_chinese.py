@@ -1,7 +1,6 @@
 """Chinese in, Chinese out: a student's notebook in the PDF, on the page and in its figures."""
 
 import re
-import subprocess
 from pathlib import Path
 
 import matplotlib
@@ -13,7 +12,7 @@ from fontTools.ttLib import TTFont
 from matplotlib.font_manager import fontManager
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from pdf_glyphs import check_glyphs, glyphs
+from pdf_glyphs import check_glyphs, glyphs, text_of
 
 from nnlib.notebook import axes
 from nnlib.notebook.output import rendered
@@ -79,14 +78,6 @@ def resources() -> dict:
     return {"metadata": {"name": "实验报告"}}
 
 
-def text_of(pdf: Path, *how: str) -> str:
-    try:
-        done = subprocess.run(["pdftotext", *how, pdf, "-"], capture_output=True, check=True)
-    except FileNotFoundError:
-        pytest.skip("pdftotext is not installed")
-    return done.stdout.decode()
-
-
 @pytest.fixture(scope="module")
 def pdf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("zh") / "实验报告.pdf"
@@ -100,7 +91,7 @@ def test_thirty_pages_hold_every_word_and_no_box(pdf: Path):
     assert b"LastResort" not in content
     assert content.count(b"/Subtype/Link") == 27
     assert set(re.findall(rb"/Lang\s*\(([^)]*)\)", content)) <= {b"zh-CN", b"en"}
-    text = text_of(pdf, "-raw")
+    text = text_of(pdf.read_bytes(), "-raw")
     assert text.count("\f") >= 30
     lines = [re.sub(r"\s", "", line) for line in re.split(r"[\n\f]+", text)]
     text = "".join(lines)
@@ -122,7 +113,7 @@ def test_thirty_pages_hold_every_word_and_no_box(pdf: Path):
 
 
 def test_no_line_begins_with_a_mark_that_closes(pdf: Path):
-    lines = [line.strip() for line in text_of(pdf, "-layout").splitlines()]
+    lines = [line.strip() for line in text_of(pdf.read_bytes(), "-layout").splitlines()]
     assert not [line for line in lines if line and line[0] in NEVER_FIRST]
 
 
@@ -156,7 +147,7 @@ def test_what_no_font_has_is_named_once_with_its_place(tmp_path: Path, capsys):
     assert re.fullmatch(r"no font has (🦄 \(U\+1F984\), )?𠮷 \(U\+20BB7\) in 实验报告, cell 1; "
                         r"𠮷 \(U\+20BB7\) in 实验报告, cell 2: a sign .*", second)  # fmt: skip
     check_glyphs(file.read_bytes())
-    text = text_of(file, "-raw")
+    text = text_of(file.read_bytes(), "-raw")
     assert "UserWarning" not in text
     assert "before\nafter" in text
     assert "缺\ufffd字" in text

@@ -19,7 +19,7 @@ import pytest
 from bs4 import BeautifulSoup
 from nbconvert.exporters import get_exporter
 from nbformat.v4 import new_notebook
-from pdf_glyphs import check_glyphs
+from pdf_glyphs import check_glyphs, text_of
 from sample_notebooks import PARAMETERS, code, network_notebook, text, write
 
 from nnlib.data import DownloadError
@@ -93,11 +93,7 @@ def soup(page: Path) -> BeautifulSoup:
 
 
 def pdf_text(pdf: Path) -> str:
-    try:
-        done = subprocess.run(["pdftotext", "-layout", pdf, "-"], capture_output=True, check=True)
-    except FileNotFoundError:
-        pytest.skip("pdftotext is not installed")
-    return done.stdout.decode()
+    return text_of(pdf.read_bytes(), "-layout")
 
 
 # --- the published report

@@ -7,7 +7,6 @@ All cases are cells of one notebook, exported once in each form: none may distur
 import base64
 import io
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import pytest
 from bs4 import BeautifulSoup
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output, new_raw_cell
-from pdf_glyphs import check_glyphs
+from pdf_glyphs import check_glyphs, text_of
 from PIL import Image
 
 from nnlib.notebook import output, plots
@@ -235,11 +234,9 @@ def exported(folder: Path) -> tuple[dict, dict, dict]:
     known = {"metadata": {"name": "odd [1] <2> 100% 测试/it's \udcff", "path": str(folder)}}
     page = Page().from_notebook_node(nb, dict(known))[0].partition("<main")[2]
     parts = re.split(r"<p>sentinel\d+x</p>", page)
-    pdf = folder / "all.pdf"
-    pdf.write_bytes(Document().from_notebook_node(nb, dict(known))[0])
-    check_glyphs(pdf.read_bytes())
-    done = subprocess.run(["pdftotext", "-raw", pdf, "-"], capture_output=True, check=True)
-    words = re.split(r"sentinel\d+x", done.stdout.decode())
+    pdf = Document().from_notebook_node(nb, dict(known))[0]
+    check_glyphs(pdf)
+    words = re.split(r"sentinel\d+x", text_of(pdf, "-raw"))
     source = Document().chapter(nb, dict(known), folder)[0]
     typst = re.findall(r"(?ms)^// nnCell [^\n]*\n(.*?)^// nnEnd$", source)[::2]
     assert len(parts) == len(words) == len(typst) + 1 == len(CASES) + 1
@@ -270,20 +267,15 @@ def test_shown_in_both(exported: tuple[dict, dict, dict], name: str):
 def test_a_cell_that_typst_cannot_set_costs_no_other(capsys: pytest.CaptureFixture):
     cells = [markdown("before"), markdown("<div>" * 400 + "deepest"), markdown("after")]
     source, _ = Document().from_notebook_node(new_notebook(cells=cells))
-    done = subprocess.run(["pdftotext", "-", "-"], input=source, capture_output=True, check=True)
-    assert re.findall("before|deepest|after", done.stdout.decode()) == [
-        "before",
-        "deepest",
-        "after",
-    ]
+    found = re.findall("before|deepest|after", text_of(source))
+    assert found == ["before", "deepest", "after"]
     assert "cell 2: cannot be typeset" in capsys.readouterr().err
 
 
 def test_a_wide_formula_ends_within_the_margins():
     wide = markdown("$$" + " + ".join(f"y_{{{n}}}" for n in range(60)) + "$$")
     source, _ = Document().from_notebook_node(new_notebook(cells=[wide]))
-    done = subprocess.run(["pdftotext", "-bbox", "-", "-"], input=source, capture_output=True)
-    words = re.findall(r'xMin="([-.\d]+)".* xMax="([-.\d]+)"', done.stdout.decode())
+    words = re.findall(r'xMin="([-.\d]+)".* xMax="([-.\d]+)"', text_of(source, "-bbox"))
     assert min(float(left) for left, _ in words) > 70  # points, of 595
     assert max(float(right) for _, right in words) < 525
 
@@ -337,8 +329,7 @@ def test_text_is_never_markup_and_pictures_are_the_folder_s_own(tmp_path: Path, 
     for n, place in enumerate(OUTSIDE, len(HOSTILE) - len(OUTSIDE)):
         assert said.count(f"cell {n}: the picture {place} cannot be drawn") == 2
     pdf = Document().from_notebook_node(nb, dict(known))[0]
-    done = subprocess.run(["pdftotext", "-", "-"], input=pdf, capture_output=True, check=True)
-    assert done.stdout.decode().count("refused") == 2 * len(OUTSIDE)
+    assert text_of(pdf).count("refused") == 2 * len(OUTSIDE)
     assert b"javascript" not in pdf.lower()
     assert "cannot be typeset" not in capsys.readouterr().err
 
