@@ -124,11 +124,12 @@ def sync_folder(folder: Path, names: Iterable[str] = ()) -> None:
 
 
 @contextmanager
-def owned(folder: Path, names: Iterable[str]) -> Iterator[None]:
+def owned(folder: Path, names: Iterable[str], wait: float = 0) -> Iterator[None]:
     """Hold a folder alone, from now to the end; InputError where another process holds it.
 
-    The system gives back what a killed owner held. What such an owner left of writing files of
-    these names is removed. A folder that cannot be written is held by nobody.
+    That one is given `wait` seconds. The system gives back what a killed owner held; what such an
+    owner left of writing files of these names is removed. A folder that cannot be written is held
+    by nobody.
     """
     if not os.access(folder, os.W_OK):
         yield
@@ -137,7 +138,7 @@ def owned(folder: Path, names: Iterable[str]) -> Iterator[None]:
 
     with writing(folder, "to the folder"):
         try:
-            hold = FileLock(folder / LOCK).acquire(timeout=0)
+            hold = FileLock(folder / LOCK).acquire(timeout=wait)
         except Timeout:
             busy = f"{folder} is in use by another process"
             raise InputError(f"{busy}: wait for its end, or name another folder") from None

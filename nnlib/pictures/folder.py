@@ -44,6 +44,7 @@ UNSEEN = (".", "__MACOSX")  # how names begin of what nobody has put there
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # told by content, not by name
 FORMAT = "2"  # of the cache; with another one it is made anew
 THREADS = 8  # at most; where pictures are small they wait for each other
+WAIT = 60  # seconds, at most, while another process writes into the cache
 
 
 # ---------------------------------------------------------------- what is in the folder
@@ -297,7 +298,7 @@ def _make(folder: Path, size: tuple[int, int] | None, listing: Listing) -> list[
     try:
         if places[0].is_relative_to(folder):
             raise InputError(f"{places[0]} would lie in it; start in another folder")
-        with owned(make_folder(places[0].parent), [path.name for path in places]):
+        with owned(make_folder(places[0].parent), [path.name for path in places], WAIT):
             for path, (pictures, labels, known) in zip(places, found, strict=True):
                 tensors = {"images": pictures, "labels": labels}
                 save_tensors(path, tensors, known, sync=False)

@@ -7,6 +7,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import time
 import unicodedata
 import warnings
 import zlib
@@ -22,6 +23,7 @@ from nnlib import load_dataset, load_test_split
 from nnlib.cli import main
 from nnlib.config import TrainConfig
 from nnlib.data import read_size
+from nnlib.files import owned
 from nnlib.pictures import folder as pictures
 from nnlib.pictures import load_picture
 
@@ -591,6 +593,7 @@ from pathlib import Path
 from nnlib import load_dataset, load_test_split
 from nnlib.pictures import folder
 folder.project_root = lambda: Path(sys.argv[2])
+print(flush=True)
 sys.stdin.readline()  # both start together
 print(load_dataset(sys.argv[1]).sha256, len(load_test_split(sys.argv[1])))
 """
@@ -599,10 +602,17 @@ print(load_dataset(sys.argv[1]).sha256, len(load_test_split(sys.argv[1])))
 def test_two_processes_decode_at_once(tmp_path, project):
     folder = fill(tmp_path, {"a": 40, "b": 40})
     words = [sys.executable, "-c", READER, str(folder), str(project)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    processes = [subprocess.Popen(words, **pipes) for _ in range(2)]
-    answers = [process.communicate("\n", timeout=60)[0] for process in processes]
-    assert answers == [f"{load_dataset(folder).sha256} 14\n"] * 2
+    pipes = dict.fromkeys(["stdin", "stdout", "stderr"], subprocess.PIPE)
+    processes = [subprocess.Popen(words, **pipes, text=True) for _ in range(2)]
+    (project / "data" / "cache").mkdir(parents=True, exist_ok=True)
+    with owned(project / "data" / "cache", ()):  # by a third, for a moment
+        for process in processes:
+            process.stdout.readline()
+            process.stdin.write("\n")
+            process.stdin.flush()
+        time.sleep(0.5)
+    answers = [process.communicate(timeout=60) for process in processes]
+    assert answers == [(f"{load_dataset(folder).sha256} 14\n", "")] * 2
 
 
 # ---------------------------------------------------------------- by the command
