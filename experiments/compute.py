@@ -105,10 +105,12 @@ def read(reading: str, model: MLP, data: Dataset, test: Split) -> tuple[Row, np.
 
 
 def _curve(net: Net, history: History) -> list[Row]:
-    """Return the row of each epoch, the seconds summed up to it."""
+    """Return the row of each epoch, the seconds summed up to it; six digits say all of a curve."""
     passed = np.cumsum(history.column("seconds")).round(3).tolist()
     return [
-        net.labels | {name: row[name] for name in CURVE if name in row} | {"seconds": seconds}
+        net.labels
+        | {name: float(f"{row[name]:.6g}") for name in CURVE if name in row}
+        | {"epoch": row["epoch"], "seconds": seconds}
         for row, seconds in zip(history.rows, passed, strict=True)
     ]
 
