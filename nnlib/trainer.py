@@ -192,12 +192,13 @@ class Trainer:
         start, totals = time.perf_counter(), np.zeros(3)
         step = self.epoch * self.steps_per_epoch
         for x, rows in self._chunks():
-            with self._computing(1 if self.fused else self.threads):  # a fused step has a crew
+            with self._computing(1 if self.fused else self.threads):  # a fused step has its own
                 recent = self._learn(step, x, rows)
             totals += recent
             step += -(-len(rows) // self.batch_size)
             yield self._progress(step, totals, recent)
-        with self._computing(self.threads):
+        paced = self.fused and engine.paced(self.model, self.batch_size, self.threads)
+        with self._computing(1 if paced else self.threads):  # no second pool awake
             row = self._close_epoch(step, totals, start)
         yield self._progress(step, totals, totals, row)
 

@@ -11,4 +11,5 @@ from nnlib.engine.step import Step as Step
 from nnlib.engine.step import knows as knows
 from nnlib.engine.threads import cores as cores
 from nnlib.engine.threads import limited as limited
+from nnlib.engine.threads import paced as paced
 from nnlib.engine.threads import threads_for as threads_for

@@ -9,13 +9,15 @@ learning is one product, which BLAS adds to what is there without forming it fir
     momentum     C = V, α = 1/n, β = μ; then V ← V + λ W and [W; b] ← [W; b] - η V
     any other    C = the gradient, α = 1/n, β = 0; then the optimiser's own step
 
-Arrays of hidden units are (H, n) here, with a row of ones below. On several threads a layer is cut
-into blocks of units, and what follows a product up to the next is computed block by block.
+Arrays of hidden units are (H, n) here, with a row of ones below. On several threads the layers of a
+large net are cut into blocks of units, and what follows a product up to the next is computed block
+by block; those of a smaller net share products alone.
 """
 
 import copy
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -25,12 +27,11 @@ import numpy as np
 
 from nnlib import layers, optim
 from nnlib.engine import blas
-from nnlib.engine.threads import Crew, crew
+from nnlib.engine.threads import LARGE, Crew, Pace, crew, paced
 from nnlib.engine.units import UNITS, Batch, Scratch
 from nnlib.network import MLP
 
 SMALL, FEW_ROWS = 10**6, 32  # multiplications that OpenBLAS does without copying its operands first
-LARGE = 2**17  # numbers in a hidden array from which SciPy's products pay, unit by unit
 BLOCK = 2**12  # numbers in a hidden array that are worth a thread's while
 Array = np.ndarray
 Arrays = dict[str, Array]
@@ -92,13 +93,13 @@ class Weights:
                 rule.memory("velocity", name, own[name])
             self.c = _joined(rule.state, *(f"velocity.{name}" for name in names))
 
-    def learner(self, x: Array, g: Array, rows: slice, columns: slice) -> Call:
+    def learner(self, x: Array, g: Array, rows: slice, columns: slice, pace: Any) -> Call:
         """Return the call that uses a batch's gradient for a block of the weights.
 
         x (D + 1, n) is what the layer saw, g (H, n) n times the gradient of the loss.
         """
         rule, n, c = self.rule, x.shape[1], self.c[rows, columns]
-        product = blas.product(x[rows], g[columns].T, c)
+        product = blas.product(x[rows], g[columns].T, c, pace)
         if rule is None or rule.momentum:  # which is used later
             return partial(product, 1 / n, rule.momentum if rule else 0.0)
         bias = self.both[len(self.w) : rows.stop, columns]  # (1, H), if it is among the rows
@@ -144,6 +145,7 @@ class Pass:
     def __init__(self, model: MLP, weights: list[Weights], n: int, crew: Crew) -> None:
         self.n, self.crew = n, crew
         self.small = crew.threads == 1 and n * max(model.sizes[1:]) < LARGE
+        self.pace = Pace(crew.threads) if paced(model, n, crew.threads) else None
         self.by_unit = n <= FEW_ROWS or not self.small
         self.scratch: dict[Any, Scratch] = defaultdict(Scratch)  # by the first unit of a block
         self.forwards: Calls = []
@@ -165,10 +167,9 @@ class Pass:
         self.logits, self.error = level.y[:-1], level.g  # (K, n)
 
     def _blocks(self, units: Array) -> list[slice]:
-        """Cut units (H, n) into one block a thread, if that is worth it."""
-        blocks = max(1, min(self.crew.threads, units.size // BLOCK))
-        edges = np.linspace(0, len(units), blocks + 1).round().astype(int).tolist()
-        return [slice(start, end) for start, end in pairwise(edges) if start < end]
+        """Cut units (H, n) into one block a thread of the crew, if that is worth it."""
+        threads = 1 if self.pace else self.crew.threads
+        return blas.slices(len(units), max(1, min(threads, units.size // BLOCK)))
 
     def _stage(self, blocks: list[Calls]) -> Calls:
         """Return what makes the calls of all blocks, which need nothing of each other."""
@@ -185,7 +186,7 @@ class Pass:
         for units in self._blocks(g):
             there, back = self._units(group, z, y[:-1], g, w.vectors, units)
             if below.g is None:  # nothing else needs these weights any more
-                back.append(w.learner(below.y, g, everything, units))
+                back.append(w.learner(below.y, g, everything, units, self.pace))
             forward.append([self._multiply(w, below.y, z, units), *there])
             blocks.append((units, back))
         self.forwards += self._stage(forward)
@@ -205,8 +206,9 @@ class Pass:
         bias with them.
         """
         rows = slice(units.start, units.stop + (units.stop == len(w.w)))
-        product = partial(blas.product(w.w[units], g, below.g[units]), 1.0, 0.0)
-        return [product, w.learner(below.y, g, rows, slice(0, len(g))), *rest]
+        product = blas.product(w.w[units], g, below.g[units], self.pace)
+        learn = w.learner(below.y, g, rows, slice(0, len(g)), self.pace)
+        return [partial(product, 1.0, 0.0), learn, *rest]
 
     def _units(
         self, group: list[layers.Layer], x: Array, y: Array, g: Array, vectors: Arrays, rows: slice
@@ -233,7 +235,7 @@ class Pass:
     def _multiply(self, w: Weights, x: Array, z: Array, units: slice) -> Call:
         """Return the call that computes z ← [W; b]ᵀ x, (H, D + 1) (D + 1, n), for some units."""
         if not self.small:
-            return partial(blas.product(w.both.T[units], x, z[units]), 1.0, 0.0)
+            return partial(blas.product(w.both.T[units], x, z[units], self.pace), 1.0, 0.0)
         work = x.size * len(z) if self.n <= FEW_ROWS else 1
         pieces = np.array_split(np.arange(len(x)), -(-work // SMALL))
         slices = [slice(piece[0], piece[-1] + 1) for piece in pieces]
@@ -255,11 +257,12 @@ class Pass:
         np.copyto(self.inputs, x)
         for layer, drawn in self.drawn.items():  # in the order of the plain layers
             layer.rng.random(dtype=np.float32, out=drawn)
-        _in_turn(self.forwards)
-        self._compare(targets.T)
-        if weights is not None:
-            np.multiply(self.error, weights, out=self.error)
-        _in_turn(self.backwards)
+        with self.pace or nullcontext():
+            _in_turn(self.forwards)
+            self._compare(targets.T)
+            if weights is not None:
+                np.multiply(self.error, weights, out=self.error)
+            _in_turn(self.backwards)
         return self.logits.T
 
     def _compare(self, targets: Array) -> None:

@@ -1,23 +1,31 @@
 """How many threads a step deserves, and how its work is shared among them.
 
-A step is cut into blocks of units, the same for the same number of threads; whichever thread is
-free takes the next block, and computes it by itself, with a BLAS of one thread. So the numbers do
-not depend on who computed what, and a thread that the machine gives to another process in the
-meantime holds up its own block alone. BLAS's own pools do not know that: their threads wait for
-each other within every product, and two pools on the same cores wait for very long.
+The step of a large net is cut into blocks of units, the same for the same number of threads;
+whichever thread of a crew is free takes the next block, and computes it by itself, with a BLAS of
+one thread. So the numbers do not depend on who computed what, and a thread that the machine gives
+to another process in the meantime holds up its own block alone. To wake a thread of Python takes
+as long as a product of a smaller net. There OpenBLAS's own threads, which stay awake, share
+products, as long as the clock says that it pays: they wait for each other, and beside a busy
+process, or another pool on the same cores, for very long.
 """
 
+import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
-PAYS = 1.4e7  # multiplications a step for which one more thread is worth waking
+from nnlib.engine import blas
+from nnlib.network import MLP
+
+PAYS = 1e7  # multiplications a step for which one more thread is worth waking
+LARGE = 2**17  # numbers in a hidden array from which a crew pays, and SciPy's products unit by unit
+TRIAL, SOON, LATE = 0.06, 1.0, 16.0  # seconds of a trial, and between two of them
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds, of so many
 
 
@@ -33,15 +41,23 @@ def cores() -> int:
 
 def threads_for(shapes: Iterable[tuple[int, int]], batch_size: int) -> int:
     """Return how many threads a step deserves, for weight matrices (D, H) and these cores."""
-    multiplications = batch_size * sum(inputs * outputs for inputs, outputs in shapes)
-    return min(cores(), max(1, int(multiplications / PAYS)))
+    layers = list(shapes)
+    multiplications = batch_size * sum(inputs * outputs for inputs, outputs in layers)
+    small = batch_size * max(outputs for _, outputs in layers) < LARGE
+    worth = 1 if small and not blas.openblas() else int(multiplications / PAYS)
+    return min(cores(), max(1, worth))
+
+
+def paced(model: MLP, n: int, threads: int) -> bool:
+    """Tell whether OpenBLAS's threads share the products of a batch of n, and no crew its units."""
+    return threads > 1 and n * max(model.sizes[1:]) < LARGE and blas.openblas() is not None
 
 
 class Crew:
     """So many threads that share out calls, the caller's own among them."""
 
     def __init__(self, threads: int) -> None:
-        _pools()  # takes a moment the first time, which is to be in no epoch
+        blas.pools()  # takes a moment the first time, which is to be in no epoch
         self.threads = threads
         silent = partial(np.seterr, all="ignore")  # whoever trains looks at the numbers himself
         self.pool = ThreadPoolExecutor(max(1, threads - 1), "crew", initializer=silent)
@@ -64,11 +80,49 @@ class Crew:
 crew = cache(Crew)  # its threads stay, for the next run
 
 
-@cache
-def _pools() -> ThreadpoolController:
-    import scipy.linalg  # noqa: F401  (its BLAS must be loaded to be found)
+class Pace:
+    """How many threads of OpenBLAS share a step's products: as many as are the fastest just now.
 
-    return ThreadpoolController()
+    One, half and all are tried again from time to time, the rarer the longer the answer is the
+    same. It changes with what else the cores have to do, and changes no bit.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.threads, (self.hold, _) = threads, blas.openblas()
+        self.turns, self.until, self.clock = self._turns(), 0.0, 0.0  # of steps alone
+
+    def _turns(self) -> Iterator[tuple[int, float]]:
+        """Yield again and again how many threads are next, and for how many seconds."""
+        best, period = self.threads, SOON
+        while True:
+            took = {}
+            for threads in sorted({1, self.threads // 2 or 1, self.threads}):
+                yield threads, TRIAL
+                took[threads] = self.seconds / self.steps if self.steps else math.inf
+            fastest = min(took, key=lambda threads: took[threads])
+            period = min(LATE, 2 * period) if fastest == best else SOON
+            best = fastest
+            yield best, period
+
+    def __enter__(self) -> None:
+        if self.clock >= self.until:
+            self.now, length = next(self.turns)
+            self.until, self.seconds, self.steps = self.clock + length, 0.0, 0
+            self.settled = self.clock + length / 2  # OpenBLAS's threads stay awake for a while
+        self.start = perf_counter()
+
+    def __exit__(self, *error: object) -> None:
+        took = perf_counter() - self.start
+        if self.clock >= self.settled:
+            self.seconds += took
+            self.steps += 1
+        self.clock += took
+
+    def share(self, products: Callable, *arguments: Any) -> None:
+        """Make a call of OpenBLAS with so many threads; all others are made with one."""
+        self.hold(self.now)
+        products(*arguments)
+        self.hold(1)
 
 
 def limited(threads: int) -> Any:
@@ -76,4 +130,4 @@ def limited(threads: int) -> Any:
 
     NumPy's and SciPy's have a pool each. Two that are at work wait for each other for very long.
     """
-    return _pools().limit(limits=threads, user_api="blas")
+    return blas.pools().limit(limits=threads, user_api="blas")
