@@ -23,7 +23,7 @@ import numpy as np
 from nnlib.engine import blas
 from nnlib.network import MLP
 
-PAYS = 1e7  # multiplications a step for which one more thread is worth waking
+PAYS = 1.4e7  # multiplications a step for which one more thread is worth waking
 LARGE = 2**17  # numbers in a hidden array from which a crew pays, and SciPy's products unit by unit
 TRIAL, SOON, LATE = 0.06, 1.0, 16.0  # seconds of a trial, and between two of them
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds, of so many
