@@ -197,7 +197,7 @@ class Trainer:
             totals += recent
             step += -(-len(rows) // self.batch_size)
             yield self._progress(step, totals, recent)
-        paced = self.fused and engine.paced(self.model, self.batch_size, self.threads)
+        paced = self.fused and engine.paced(self.model.sizes, self.batch_size, self.threads)
         with self._computing(1 if paced else self.threads):  # no second pool awake
             row = self._close_epoch(step, totals, start)
         yield self._progress(step, totals, totals, row)

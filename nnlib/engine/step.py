@@ -145,7 +145,7 @@ class Pass:
     def __init__(self, model: MLP, weights: list[Weights], n: int, crew: Crew) -> None:
         self.n, self.crew = n, crew
         self.small = crew.threads == 1 and n * max(model.sizes[1:]) < LARGE
-        self.pace = Pace(crew.threads) if paced(model, n, crew.threads) else None
+        self.pace = Pace(crew.threads) if paced(model.sizes, n, crew.threads) else None
         self.by_unit = n <= FEW_ROWS or not self.small
         self.scratch: dict[Any, Scratch] = defaultdict(Scratch)  # by the first unit of a block
         self.forwards: Calls = []

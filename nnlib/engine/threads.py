@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 
 from nnlib.engine import blas
-from nnlib.network import MLP
 
 PAYS = 1.4e7  # multiplications a step for which one more thread is worth waking
 LARGE = 2**17  # numbers in a hidden array from which a crew pays, and SciPy's products unit by unit
@@ -48,9 +47,9 @@ def threads_for(shapes: Iterable[tuple[int, int]], batch_size: int) -> int:
     return min(cores(), max(1, worth))
 
 
-def paced(model: MLP, n: int, threads: int) -> bool:
+def paced(sizes: Sequence[int], n: int, threads: int) -> bool:
     """Tell whether OpenBLAS's threads share the products of a batch of n, and no crew its units."""
-    return threads > 1 and n * max(model.sizes[1:]) < LARGE and blas.openblas() is not None
+    return threads > 1 and n * max(sizes[1:]) < LARGE and blas.openblas() is not None
 
 
 class Crew:
