@@ -406,19 +406,22 @@ CHANGES = {
     "and shifted": {"zoom": 0.0, "rotate": 0.0},
     "and light": {"brightness": 0.2, "contrast": 0.2, "colour": 0.2},
 }
+DEEP = replace(COLOUR, hidden=(1024,) * 3)
+LIGHT = replace(DEEP, epochs=100, **CHANGES["and light"])
 LONGER = [
     (5, "no augmentation", replace(COLOUR, hidden=(1024, 512), epochs=25, dropout=0.3, **STILL)),
     (5, "augmentation", replace(COLOUR, hidden=(1024, 512), epochs=40)),
-    (20, "augmentation", replace(COLOUR, hidden=(1024, 1024, 1024), epochs=80)),
-    (40, "augmentation", replace(COLOUR, hidden=(1024, 1024, 1024), epochs=160)),
-    (40, "stronger L2", replace(COLOUR, hidden=(1024,) * 3, epochs=130, weight_decay=2e-3)),
+    (20, "augmentation", replace(DEEP, epochs=80)),
+    (40, "augmentation", replace(DEEP, epochs=160)),
+    (40, "stronger L2", replace(DEEP, epochs=130, weight_decay=2e-3)),
+    (40, "GELU and light", replace(LIGHT, activation="gelu")),
 ]
 UNLIKE_IN_COLOUR = {  # nets of the recipe of 20 minutes, each with a change of its own
-    "and light": replace(COLOUR, epochs=100, **CHANGES["and light"]),
-    "GELU": replace(COLOUR, epochs=68, activation="gelu"),
-    "smoothed labels": replace(COLOUR, epochs=68, label_smoothing=0.1),
-    "moved more": replace(COLOUR, epochs=100, shift=4.0, zoom=0.2, rotate=10.0),
-    "with holes": replace(COLOUR, epochs=68, cutout=8),
+    "and light": LIGHT,
+    "GELU": replace(DEEP, epochs=68, activation="gelu"),
+    "smoothed labels": replace(DEEP, epochs=68, label_smoothing=0.1),
+    "moved more": replace(DEEP, epochs=100, shift=4.0, zoom=0.2, rotate=10.0),
+    "with holes": replace(DEEP, epochs=68, cutout=8),
 }
 
 
@@ -439,7 +442,7 @@ def _colour() -> Study:
         if minutes == 5
     ]
     unlike = [
-        recipe("unlike", name, replace(config, hidden=(1024,) * 3), 40, seeds=(0,), late=True)
+        recipe("unlike", name, config, 40, seeds=(0,), late=True)
         for name, config in UNLIKE_IN_COLOUR.items()
     ]
     about = {"group": "unlike nets", "data": TITLES[PICTURES], "recipe": "several", "minutes": 40}
