@@ -25,6 +25,7 @@ from nnlib.engine import blas
 PAYS = 1.4e7  # multiplications a step for which one more thread is worth waking
 LARGE = 2**17  # numbers in a hidden array from which a crew pays, and SciPy's products unit by unit
 TRIAL, SOON, LATE = 0.06, 1.0, 16.0  # seconds of a trial, and between two of them
+SLOW = 1.2  # times what another number took, from which it is too slow to wait for the next trial
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds, of so many
 
 
@@ -83,7 +84,8 @@ class Pace:
     """How many threads of OpenBLAS share a step's products: as many as are the fastest just now.
 
     One, half and all are tried again from time to time, the rarer the longer the answer is the
-    same. It changes with what else the cores have to do, and changes no bit.
+    same, and as soon as it has become slow. It changes with what else the cores have to do, and
+    changes no bit.
     """
 
     def __init__(self, threads: int) -> None:
@@ -100,8 +102,12 @@ class Pace:
                 took[threads] = self.seconds / self.steps if self.steps else math.inf
             fastest = min(took, key=lambda threads: took[threads])
             period = min(LATE, 2 * period) if fastest == best else SOON
-            best = fastest
-            yield best, period
+            best, end = fastest, self.clock + period
+            slow = SLOW * min(took[threads] for threads in took if threads != best)
+            while self.clock < end:
+                yield best, 4 * TRIAL
+                if self.seconds > slow * self.steps:
+                    break
 
     def __enter__(self) -> None:
         if self.clock >= self.until:
