@@ -142,7 +142,7 @@ class Trainer:
         self.answering, self.best = copy.deepcopy(model) if average else model, copy.deepcopy(model)
         self.average = optim.Average(average, self.answering.state()) if average else None
         self.fused = engine is not None and engine.knows(model)
-        suited = engine.threads_for(model.shapes, self.batch_size) if engine else 1
+        suited = engine.threads_for(model.sizes, self.batch_size) if engine else 1
         self.threads = suited if threads is None else checks.count("threads", threads, least=1)
         spare = engine is not None and engine.cores() > self.threads > 1
         self.aside = self.augment.active or spare  # images are made ready on another thread

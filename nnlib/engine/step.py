@@ -27,7 +27,7 @@ import numpy as np
 
 from nnlib import layers, optim
 from nnlib.engine import blas
-from nnlib.engine.threads import LARGE, Crew, Pace, crew, paced
+from nnlib.engine.threads import Crew, Pace, crew, is_large, paced
 from nnlib.engine.units import UNITS, Batch, Scratch
 from nnlib.network import MLP
 
@@ -144,7 +144,7 @@ class Pass:
 
     def __init__(self, model: MLP, weights: list[Weights], n: int, crew: Crew) -> None:
         self.n, self.crew = n, crew
-        self.small = crew.threads == 1 and n * max(model.sizes[1:]) < LARGE
+        self.small = crew.threads == 1 and not is_large(model.sizes, n)
         self.pace = Pace(crew.threads) if paced(model.sizes, n, crew.threads) else None
         self.by_unit = n <= FEW_ROWS or not self.small
         self.scratch: dict[Any, Scratch] = defaultdict(Scratch)  # by the first unit of a block

@@ -11,9 +11,10 @@ process, or another pool on the same cores, for very long.
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
+from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -39,18 +40,21 @@ def cores() -> int:
     return max(1, min(len(held), round(share / period)))
 
 
-def threads_for(shapes: Iterable[tuple[int, int]], batch_size: int) -> int:
-    """Return how many threads a step deserves, for weight matrices (D, H) and these cores."""
-    layers = list(shapes)
-    multiplications = batch_size * sum(inputs * outputs for inputs, outputs in layers)
-    small = batch_size * max(outputs for _, outputs in layers) < LARGE
-    worth = 1 if small and not blas.openblas() else int(multiplications / PAYS)
-    return min(cores(), max(1, worth))
+def is_large(sizes: Sequence[int], n: int) -> bool:
+    """Tell whether a net of so many units has a hidden array worth a crew, for a batch of n."""
+    return n * max(sizes[1:]) >= LARGE
+
+
+def threads_for(sizes: Sequence[int], n: int) -> int:
+    """Return how many threads a step deserves, for a batch of n and these cores."""
+    multiplications = n * sum(inputs * outputs for inputs, outputs in pairwise(sizes))
+    shared = is_large(sizes, n) or blas.openblas() is not None
+    return min(cores(), max(1, int(multiplications / PAYS) if shared else 1))
 
 
 def paced(sizes: Sequence[int], n: int, threads: int) -> bool:
     """Tell whether OpenBLAS's threads share the products of a batch of n, and no crew its units."""
-    return threads > 1 and n * max(sizes[1:]) < LARGE and blas.openblas() is not None
+    return threads > 1 and not is_large(sizes, n) and blas.openblas() is not None
 
 
 class Crew:

@@ -14,11 +14,7 @@ from nnlib.engine import Step, blas, threads
 from nnlib.engine import step as engine_step
 from nnlib.engine.blas import product
 
-HIDDEN = {
-    "small": ((784, 128), (128, 10)),
-    "middle": ((784, 292), (292, 10)),
-    "large": ((784, 1024), (1024, 1024), (1024, 10)),
-}
+SIZES = {"small": [784, 128, 10], "middle": [784, 292, 10], "large": [784, 1024, 1024, 10]}
 needs_openblas = pytest.mark.skipif(not blas.openblas(), reason="SciPy is here without OpenBLAS")
 
 
@@ -30,9 +26,9 @@ needs_openblas = pytest.mark.skipif(not blas.openblas(), reason="SciPy is here w
 def test_threads_follow_the_work_and_the_cores(net, batch, at_hand, wanted, monkeypatch) -> None:
     monkeypatch.setattr(threads, "cores", lambda: at_hand)
     monkeypatch.setattr(blas, "openblas", lambda: (None, None))
-    assert engine.threads_for(HIDDEN[net], batch) == wanted
+    assert engine.threads_for(SIZES[net], batch) == wanted
     monkeypatch.setattr(blas, "openblas", lambda: None)  # what is left is a crew's
-    assert engine.threads_for(HIDDEN[net], batch) == (wanted if net == "large" else 1)
+    assert engine.threads_for(SIZES[net], batch) == (wanted if net == "large" else 1)
 
 
 @pytest.mark.parametrize(
