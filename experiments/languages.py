@@ -220,7 +220,7 @@ def shown(cell: nbformat.NotebookNode) -> Iterator[str]:
             continue
         given = set(strings(ast.parse(cell.source)))  # other alt texts are read off the drawing
         for own in (own for own in about.values() if isinstance(own, dict)):
-            yield from {own["caption"], *given.intersection([own.get("alt")])}
+            yield from (own["caption"], *given.intersection([own.get("alt")]))
         tagged = bundle.get("text/html", "") + bundle.get("image/svg+xml", "")
         for _, text in re.findall(r"<(t[dh]|text)\b[^>]*>(.*?)</\1>", tagged, re.DOTALL):
             yield html.unescape(re.sub(r"<[^>]+>", "", text)).strip()
