@@ -84,11 +84,14 @@ def soonest() -> Iterator[str]:
 
 def speed() -> Iterator[str]:
     """Yield the lines of the table of how fast it trains beside others: median, lowest, highest."""
-    cases = read_json(SPEED)["seconds"] if SPEED.exists() else {}
+    told = read_json(SPEED) if SPEED.exists() else {}
+    cases = told.get("seconds", {})
     if cases:
+        machine = told["machine"]
+        where = f"{machine['cores']} cores ({machine['processor'].partition(',')[0]})"
         yield (
-            "\nSpeed: seconds an epoch of 60,000 images, each with its defaults, on two cores; "
-            "in brackets, how many times as long as `nnlib` took in the same round "
+            "\nSpeed: seconds an epoch of 60,000 images, each with its defaults, "
+            f"on {where}; in brackets, how many times as long as `nnlib` took in the same round "
             "(median, lowest – highest). `make bench` measures it: "
             "[how](experiments/benchmarks/README.md)."
             "\n\n"

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from contenders import CASES, CONTENDERS
 
+from experiments.compute import processor
 from experiments.readme import DEFAULT, better, default
 from nnlib.engine import cores
 from nnlib.files import write_json
@@ -139,8 +140,8 @@ def machine() -> dict:
     env = {k: v for k, v in os.environ.items() if k != "OPENBLAS_CORETYPE"}
     blas = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     return {
+        "processor": processor(),
         "cores": cores(),
-        "machine": platform.machine(),
         "python": platform.python_version(),
         "blas": json.loads(blas.stdout),
         "OPENBLAS_CORETYPE here": os.environ.get("OPENBLAS_CORETYPE", "unset"),
