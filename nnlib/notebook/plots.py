@@ -81,7 +81,8 @@ def runs(histories: Mapping[str, Any], chance: float) -> Figure:
     label(row[0], "epoch", "training loss (nats)")
     label(row[1], "epoch", "validation accuracy (%)").legend()
     row[0].axhline(chance, color="#666666", ls=":", lw=1)
-    row[0].set_ylim(0, min(row[0].get_ylim()[1], 2 * chance))
+    top = row[0].get_ylim()[1]
+    row[0].set_ylim(0, min(top, 2 * chance) or top)  # of one class, chance is 0
     return plain(fig)
 
 

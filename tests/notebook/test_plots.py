@@ -2,6 +2,7 @@
 
 import io
 import re
+import warnings
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
@@ -41,6 +42,13 @@ def test_runs_hide_what_lies_far_above_chance():
     assert loss.get_ylim() == (0, 4.6)
     np.testing.assert_allclose(accuracy.lines[0].get_ydata(), [88, 90, 88])
     assert [text.get_text() for text in accuracy.get_legend().get_texts()] == ["tame", "wild"]
+
+
+def test_of_one_class_there_is_nothing_to_know():
+    sure = History([row | {"train_loss": 0.0} for row in ROWS])
+    with warnings.catch_warnings(action="error"):
+        loss, _ = plots.runs({"sure": sure}, chance=0.0).axes
+    assert loss.get_ylim()[0] == 0 < loss.get_ylim()[1]
 
 
 def test_steps_have_their_running_mean():
