@@ -58,7 +58,7 @@ def load_picture(path: str | os.PathLike, shape: tuple[int, ...], dataset: str =
     try:
         with Image.open(path, formats=folder.FORMATS) as image:  # others may start programs
             if len(shape) == 3 or dataset.startswith(FOLDER):
-                return _as_in_a_folder(image, shape)
+                return folder.upright(image, shape)
             image.thumbnail((LARGEST, LARGEST))
             return fit_picture(_grey(image), shape, dataset)
     except (FileNotFoundError, IsADirectoryError) as error:
@@ -97,7 +97,7 @@ def fit_picture(grey: np.ndarray, shape: tuple[int, ...], dataset: str = "") -> 
     cover the frame, and the middle cut out.
     """
     if len(shape) == 3:
-        return _as_in_a_folder(Image.fromarray(grey), shape)
+        return folder.upright(Image.fromarray(grey), shape)
     if np.ptp(grey) == 0:
         raise InputError(NOTHING)
     if grey.shape == tuple(shape):
@@ -110,12 +110,6 @@ def fit_picture(grey: np.ndarray, shape: tuple[int, ...], dataset: str = "") -> 
     ink = _resized(drawn, min(BOXES.get(dataset, 1.0) * np.array(shape) / drawn.shape))
     small = np.rint(ink * (255 / ink.max())).astype(np.uint8)  # a thin pen fades when it shrinks
     return _place(small, shape, weights=small if dataset == "mnist" else np.ones_like(small))
-
-
-def _as_in_a_folder(image: Image.Image, shape: tuple[int, ...]) -> np.ndarray:
-    """Return a picture as a folder of pictures would have it: uint8 of that shape."""
-    mode = "RGB" if len(shape) == 3 else "L"
-    return np.array(folder.upright(image, (shape[0], shape[1])).convert(mode))
 
 
 def _drawn(grey: np.ndarray, strokes: bool) -> np.ndarray:

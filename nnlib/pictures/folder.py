@@ -122,15 +122,15 @@ def _walk(
 # ---------------------------------------------------------------- decoding
 
 
-def upright(image: Image.Image, size: tuple[int, int] | None = None) -> Image.Image:
-    """Return a picture as a viewer shows it, in mode L if it is stored in grey, else in RGB.
+def upright(image: Image.Image, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a picture as a viewer shows it, as bytes of a shape (h, w), grey, or (h, w, 3).
 
-    Turned as its camera says, on white where it is transparent, 16 bits brought to 8; with a size
-    (h, w) scaled until it covers that, and the middle cut out.
+    Turned as its camera says, on white where it is transparent, 16 bits brought to 8; of another
+    size, it is scaled until it covers that, and the middle cut out.
     """
-    mode = "L" if _is_grey(image) else "RGB"
-    if size:
-        image.draft(None, (2 * max(size), 2 * max(size)))  # a JPEG then is decoded no larger
+    size = shape[1], shape[0]
+    stored = "L" if _is_grey(image) else "RGB"
+    image.draft(None, (2 * max(size), 2 * max(size)))  # a large JPEG is decoded smaller
     image = ImageOps.exif_transpose(image)
     if image.mode[0] in "IF":
         deep = np.asarray(image)
@@ -140,10 +140,10 @@ def upright(image: Image.Image, size: tuple[int, int] | None = None) -> Image.Im
     if image.has_transparency_data:
         paper = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(paper, image.convert("RGBA"))
-    image = image.convert(mode)
-    if size and image.size != size[::-1]:
-        image = ImageOps.fit(image, size[::-1], Image.Resampling.BILINEAR)
-    return image
+    image = image.convert(stored)
+    if image.size != size:
+        image = ImageOps.fit(image, size, Image.Resampling.BILINEAR)
+    return np.array(image.convert("RGB" if len(shape) == 3 else "L"))
 
 
 def _is_grey(image: Image.Image) -> bool:
@@ -159,12 +159,12 @@ def _head(path: str) -> tuple[tuple[int, int], bool]:
         return (width, height) if turned else (height, width), _is_grey(image)
 
 
-def _read(out: np.ndarray, path: str, size: tuple[int, int] | None) -> int:
+def _read(out: np.ndarray, path: str) -> int:
     """Decode a picture into `out`; return a number for the file's content."""
     with open(path, "rb") as stream:
         content = hashlib.file_digest(stream, "sha256")
         with Image.open(stream, formats=FORMATS) as image:
-            out[:] = upright(image, size).convert("RGB" if out.ndim == 3 else "L")
+            out[:] = upright(image, out.shape)
     return int.from_bytes(content.digest()[:8], "big")
 
 
@@ -187,7 +187,7 @@ def decode(
         shape = len(paths), height, width, *channels
         checks.memory(f"reading {len(paths):,} pictures of {height}x{width}", 2 * math.prod(shape))
         images = np.empty(shape, np.uint8)
-        numbers = each(partial(_read, size=size), images, paths)
+        numbers = each(_read, images, paths)
     failed = [each for each in zip(paths, numbers, strict=True) if isinstance(each[1], Exception)]
     if failed:
         path, error = failed[0]
