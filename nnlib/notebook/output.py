@@ -131,12 +131,10 @@ def show_drawing(
     """
     fig, caption = in_language(fig), _with_minus(_(caption), "&lt;")
     alt = _with_minus(_(alt) if alt else describe(fig))
-    drawn: dict[str, Any] = {MIME[kind]: rendered(fig, kind) for kind in kinds}
+    drawn = {MIME[kind]: rendered(fig, kind) for kind in kinds}
     if "png" in kinds and (folder := os.environ.get(FIGURES)):
         Path(folder).mkdir(parents=True, exist_ok=True)
         write_atomic(Path(folder, f"{name}.{kinds[0]}"), drawn[MIME[kinds[0]]])
-    if "svg" in kinds:
-        drawn[MIME["svg"]] = drawn[MIME["svg"]].decode()
     about = {"alt": alt, "caption": caption, "name": name}
     bundle = {**drawn, **beside, "text/plain": alt}
     display(bundle, raw=True, metadata=dict.fromkeys(drawn, about), **place)
@@ -152,8 +150,8 @@ def _show_caption(caption: str, place: Mapping[str, Any]) -> None:
     display(text, raw=True, metadata={"nnlib": "caption"}, **place)
 
 
-def rendered(fig: Any, kind: str) -> bytes:
-    """Return a figure as SVG, the same bytes for the same drawing, or as PNG.
+def rendered(fig: Any, kind: str) -> str | bytes:
+    """Return a figure as SVG, the same text for the same drawing, or as the bytes of a PNG.
 
     A PNG has 256 colours, unless there are pictures in colour.
     """
@@ -170,8 +168,7 @@ def rendered(fig: Any, kind: str) -> bytes:
     # without a size of its own it fills a notebook's pane, as a PNG does
     sized = r'(<svg [^>]*?) width="[^"]*" height="[^"]*"'
     svg = re.sub(sized, r"\1", stream.getvalue().decode(), count=1)
-    chinese = max(svg) >= "\u2e80"
-    return (svg if chinese else svg.replace(f", '{FAMILY}'", "")).encode()
+    return svg if max(svg) >= "\u2e80" else svg.replace(f", '{FAMILY}'", "")  # is it Chinese?
 
 
 # --- tables

@@ -184,13 +184,13 @@ MONEY = ["$a^$", "US$ or CA$"]  # names that matplotlib would take for mathemati
     ],
 )
 def test_names_with_dollars_are_text_and_no_mathematics(draw):
-    drawn = output.rendered(draw(), "svg").decode()
+    drawn = output.rendered(draw(), "svg")
     assert all(f">{name}</text>" in drawn for name in MONEY)
 
 
 def test_powers_beside_a_logarithmic_axis_are_mathematics():
     fig = plots.lines([1, 2], {"a": [1e-9, 1]}, "x", "y", log="y")
-    assert "mathdefault" not in re.sub("<!--.*?-->", "", output.rendered(fig, "svg").decode())
+    assert "mathdefault" not in re.sub("<!--.*?-->", "", output.rendered(fig, "svg"))
 
 
 # --- in words

@@ -43,7 +43,7 @@ def section(number: int) -> list[NotebookNode]:
         "alt": "曲线先降后升",
         "name": f"损失{number}",
     }
-    drawn = {"image/svg+xml": rendered(fig, "svg").decode(), "text/plain": "曲线"}
+    drawn = {"image/svg+xml": rendered(fig, "svg"), "text/plain": "曲线"}
     html = {"text/html": frame.to_html(), "text/plain": str(frame)}
     shown = [
         new_output("stream", name="stdout", text="进度：完成\n"),
@@ -178,7 +178,7 @@ def test_figures_have_chinese_in_every_style(settings: dict):
 def test_what_is_english_is_as_it_was():
     fig, ax = axes.figure()
     axes.label(ax, "epoch", "loss – naïve")
-    assert b"Noto" not in rendered(fig, "svg")
+    assert "Noto" not in rendered(fig, "svg")
     assert font_face("English – naïve “quotes” ☑") == ""
     nb = new_notebook(cells=[new_markdown_cell("# One\n\nTwo.")])
     plain = Document().from_notebook_node(nb)[0]

@@ -273,7 +273,7 @@ class Shown:
     def __call__(
         self, fig: Any, kinds: Any, name: str, caption: str, alt: str, *_: Any, **place: Any
     ) -> None:
-        assert rendered(fig, "svg").startswith(b"<?xml")
+        assert rendered(fig, "svg").startswith("<?xml")
         assert len(alt.split()) > 4
         self.drawings.append((name, caption, "png" in kinds))
 
