@@ -35,7 +35,6 @@ from nnlib.notebook.fonts import FAMILY
 from nnlib.notebook.words import describe
 from nnlib.runs import versions
 
-FIGURES = "NNLIB_FIGURES"  # the folder that figures are kept in, where anyone keeps them
 MIME = {"png": "image/png", "svg": "image/svg+xml"}
 WIDGET = "application/vnd.jupyter.widget-view+json"
 SHARES = {"accuracy", "error", "share", "probability", "confidence"}  # ends of such columns' names
@@ -132,7 +131,7 @@ def show_drawing(
     fig, caption = in_language(fig), _with_minus(_(caption), "&lt;")
     alt = _with_minus(_(alt) if alt else describe(fig))
     drawn = {MIME[kind]: rendered(fig, kind) for kind in kinds}
-    if "png" in kinds and (folder := os.environ.get(FIGURES)):
+    if "png" in kinds and (folder := os.environ.get("NNLIB_FIGURES")):
         Path(folder).mkdir(parents=True, exist_ok=True)
         write_atomic(Path(folder, f"{name}.{kinds[0]}"), drawn[MIME[kinds[0]]])
     about = {"alt": alt, "caption": caption, "name": name}
