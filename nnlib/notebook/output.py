@@ -174,7 +174,7 @@ def rendered(fig: Any, kind: str) -> str | bytes:
 
 
 def table(data: Any, caption: str, formats: Mapping[str, str] | None = None, **place: Any) -> None:
-    """Show a DataFrame, a Series or rows below a caption, as HTML and as Markdown.
+    """Show a DataFrame, a Series or rows below a caption.
 
     Numbers are written as their kind asks: shares (see SHARES) in percent, whole numbers in
     thousands, a column of others with as many decimals as leave its largest four digits.
@@ -189,10 +189,8 @@ def table(data: Any, caption: str, formats: Mapping[str, str] | None = None, **p
     text = pd.DataFrame(cells).rename(columns=lambda name: _(str(name).replace("_", " ")))
     sides = ["right" if pd.api.types.is_numeric_dtype(kind) else "left" for kind in frame.dtypes]
     _show_caption(caption, place)
-    bundle = {"text/html": _as_html(text, sides), "text/markdown": _as_markdown(text, sides)}
-    about = {kind: {"caption": caption} for kind in bundle}
-    bundle["text/plain"] = text.to_string(index=False)
-    display(bundle, raw=True, metadata=about, **place)
+    bundle = {"text/html": _as_html(text, sides), "text/plain": text.to_string(index=False)}
+    display(bundle, raw=True, metadata={"text/html": {"caption": caption}}, **place)
 
 
 def _pattern(name: Any, values: pd.Series) -> str:
@@ -225,13 +223,6 @@ def _as_html(text: pd.DataFrame, sides: Sequence[str]) -> str:
 
     head, body = row('th scope="col"', text), "\n".join(row("td", cells) for cells in text.values)
     return f"<table>\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody></table>"
-
-
-def _as_markdown(text: pd.DataFrame, sides: Sequence[str]) -> str:
-    rule = ["---:" if side == "right" else ":---" for side in sides]
-    cells = [[html.escape(cell, quote=False).replace("|", "\\|") for cell in row]
-             for row in (text.columns, *text.values)]  # fmt: skip
-    return "\n".join(f"| {' | '.join(row)} |" for row in (cells[0], rule, *cells[1:]))
 
 
 def _worded(frame: pd.DataFrame, **_kinds: Any) -> dict[str, str]:
