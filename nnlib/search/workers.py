@@ -2,18 +2,16 @@
 
 `train_trial` is what a worker does, wherever it runs. A process of this machine maps the images
 into its memory, so that the operating system holds them once for all; it takes trials from its
-standard input, writes every epoch and every result to its standard output, and ends when its input
-does. It knows nothing of Optuna, and starts the faster for it. Processes of `multiprocessing`
-would import the user's own program, which need not be made for that.
+standard input, writes every epoch and every result to its standard output, and ends with the epoch
+in which its input does. It knows nothing of Optuna, and starts the faster for it. Processes of
+`multiprocessing` would import the user's own program, which need not be made for that.
 """
 
 import os
 import pickle
-import queue
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -38,7 +36,7 @@ PATIENCE = 5.0  # seconds that the end of a crew may take
 IMAGES = ".nnlib-images-"  # how the folder begins in which a search holds them for its workers
 PROGRAM = "from nnlib.search.workers import main; main()"
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-DIED = (OSError, EOFError, pickle.UnpicklingError)  # what the pipes of a dead process say
+DIED = (OSError, EOFError, pickle.UnpicklingError)  # what pipes say whose other end is dead
 
 
 def train_trial(data: Dataset, configs: list[TrainConfig], folder: Path, report: Report) -> Result:
@@ -83,31 +81,23 @@ def _train(data: Dataset, configs: list[TrainConfig], folder: Path, report: Repo
 
 def main() -> None:
     """Train what standard input asks for, with the images in the folder of the command line."""
-    answers, sys.stdout = sys.stdout.buffer, sys.stderr  # whatever is printed is no answer
-    inbox: queue.SimpleQueue = queue.SimpleQueue()
+    questions, answers = sys.stdin.buffer, sys.stdout.buffer
+    sys.stdout = sys.stderr  # whatever is printed is no answer
     try:
         arrays = [np.load(path, mmap_mode="r") for path in sorted(Path(sys.argv[1]).iterdir())]
-        data = pickle.loads(pickle.load(sys.stdin.buffer), buffers=arrays)  # from our parent alone
+        data = pickle.loads(pickle.load(questions), buffers=arrays)  # from our parent alone
     except (OSError, ValueError, MemoryError, pickle.UnpicklingError) as error:
         _send(answers, f"the images could not be read ({error}); give the same command to go on")
         return
-    _send(answers, "")  # ready
-    threading.Thread(target=_listen, args=(inbox,), daemon=True).start()
 
     def report(*epoch: float) -> bool:
         _send(answers, epoch)
-        return inbox.get()
+        return pickle.load(questions)
 
-    while True:
-        _send(answers, train_trial(data, *inbox.get(), report))
-
-
-def _listen(inbox: queue.SimpleQueue) -> None:
-    """Pass on what the search says, and end with it at once, even in the midst of an epoch."""
-    with suppress(Exception):
+    with suppress(*DIED):  # the search has ended
+        _send(answers, "")  # ready
         while True:
-            inbox.put(pickle.load(sys.stdin.buffer))
-    os._exit(0)
+            _send(answers, train_trial(data, *pickle.load(questions), report))
 
 
 def _send(stream: Any, what: Any) -> None:
