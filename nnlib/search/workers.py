@@ -23,7 +23,7 @@ import numpy as np
 
 from nnlib.config import TrainConfig
 from nnlib.data import Dataset
-from nnlib.files import make_folder
+from nnlib.files import make_folder, writing
 from nnlib.runs import RunFolder
 from nnlib.training import make_trainer, save_run, save_settings, steps
 
@@ -123,12 +123,10 @@ class LocalCrew:
         )
         arrays: list[pickle.PickleBuffer] = []
         self.data = pickle.dumps(data, 5, buffer_callback=arrays.append)
-        try:
+        with writing(folder, "the images into"):
             for number, array in enumerate(arrays):
                 file = Path(self.images.name, f"{number:03d}.npy")
                 np.save(file, np.frombuffer(array, np.uint8))
-        except OSError as error:
-            raise OSError(f"cannot write the images into {folder}: {error}") from error
 
     def places(self) -> int:
         """Return how many trials may run at the same time."""
