@@ -145,9 +145,6 @@ def _database(url: str) -> BaseStorage:
     storage = partial(RDBStorage, url, {"connect_args": timeout, "pool_pre_ping": True})
     try:
         return storage()
-    except (
-        exc.ProgrammingError,
-        exc.IntegrityError,
-    ):  # another search was making the tables meanwhile
+    except (exc.ProgrammingError, exc.IntegrityError):  # another search makes the tables just now
         time.sleep(1.0)
         return storage()
