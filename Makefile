@@ -24,7 +24,8 @@ export PIP_REQUIRE_HASHES := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # .venv/.locked is written last, and holds where .venv stands and which Python made it. A .venv that
-# was cut short, moved, lost its Python, or came from another than PYTHON now names is made anew.
+# was cut short, moved, lost its Python, or came from another than PYTHON now names is made anew; a
+# link to an environment elsewhere is let go of, for to clear it would empty that one.
 STALE := $(shell { read -r folder && read -r python; } 2>/dev/null <.venv/.locked && [ -x $(PY) ] \
 	&& [ "$$folder" = "$$(pwd -P)" ] && [ "$$python" = "$(or $(PYTHON),$$python)" ] || echo stale)
 
@@ -70,7 +71,7 @@ env: .venv/.installed  ## .venv with the project and its locked dependencies
 	    "Ubuntu), then run make again" >&2; exit 1; \
 	fi; \
 	echo "Making .venv from requirements.lock with $$version; this takes half a minute." >&2; \
-	"$$python" -m venv --clear .venv || exit 1; \
+	[ ! -L .venv ] || rm .venv; "$$python" -m venv --clear .venv || exit 1; \
 	reason=$$({ $(WITH_UV); } 2>&1) || { \
 	  echo "uv cannot be used here, so pip goes on, in some minutes:" $$reason >&2; \
 	  $(INSTALL) $(LOCKED); \

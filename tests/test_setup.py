@@ -228,7 +228,7 @@ PATH=/usr/bin:/bin
 case "$*" in
   -V) echo Python 3.12.1 ;;
   -c*) ;;
-  "-m venv --clear .venv") rm -rf .venv; mkdir -p .venv/bin
+  "-m venv --clear .venv") rm -rf .venv/* .venv/.[!.]*; mkdir -p .venv/bin
     for name in python lint-imports; do cp "$0" .venv/bin/$name; done ;;
   *config*) printf '%s\\n' "$PIP_SAYS" ;;
 esac
@@ -430,6 +430,17 @@ def test_moved_folder_lost_python_or_another_python_make_it_anew(made):
     assert made.calls == LOCKED + INSTALLED
     made("env")
     assert made.calls == []
+
+
+def test_an_environment_elsewhere_that_venv_leads_to_is_not_emptied(made):
+    shared = (made.folder / ".venv").rename(made.folder.with_name("shared"))
+    (made.folder / ".venv").symlink_to(shared)
+    before = sorted(shared.rglob("*"))
+    made.touch("requirements.lock")
+    assert made("env").returncode == 0
+    assert made.calls == LOCKED + INSTALLED
+    assert sorted(shared.rglob("*")) == before
+    assert not (made.folder / ".venv").is_symlink()
 
 
 def test_what_the_shell_holds_for_other_projects_stays_out(make):
