@@ -127,7 +127,7 @@ def library() -> dict[str, list[str]]:
             found.setdefault(text, []).append(path.relative_to(folder).as_posix())
     verdicts = folder / "exercises" / "verdicts.py"
     found |= {text: [verdicts.name] for text in sentences(verdicts)}
-    for name in ("TITLE", "SUBTITLE", "BANNER", "LACKING"):
+    for name in ("TITLE", "SUBTITLE", "LACKING"):
         found |= {text: ["report"] for text in constants(folder / "report" / "book.py", name)}
     return found | {text: ["ALT"] for text in constants(folder / "widgets" / "canvas.py", "ALT")}
 

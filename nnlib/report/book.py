@@ -37,16 +37,12 @@ SUBTITLE = (
     "Every number that we call ours was measured: on these pages, or in longer runs stored with "
     "them."
 )
-BANNER = (
-    "Fashion-MNIST was neither at hand nor reachable when this report was computed: "
-    "everything here was computed on the 1,797 small handwritten digits of scikit-learn instead."
+LACKING = (
+    "{} was neither at hand nor reachable: everything here was computed on the 1,797 small "
+    "handwritten digits of scikit-learn instead."
 )
 ABOVE = '<h2 id="contents-of-the-report">'  # stands the link to the edition in the other language
 EDITIONS = {"en": "English edition", "zh": "中文版"}
-LACKING = (
-    "{} was neither at hand nor reachable when this chapter was computed: everything in it was "
-    "computed on the 1,797 small handwritten digits of scikit-learn instead."
-)
 MANIFEST = ".nnlib-report.json"  # lists the files of a report: only those may ever be replaced
 MARK = "nnlib-report-in-work"  # ends the name of the folder in which a report is being made
 CLUTTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # what file managers leave behind
@@ -134,7 +130,7 @@ def _available(
     if dataset not in (None, "fashion-mnist"):
         load_dataset(dataset)
     elif not _at_hand("fashion-mnist", "going on"):
-        return "digits", gettext(BANNER), {}
+        return "digits", gettext(LACKING.format("Fashion-MNIST")), {}
     meant = {} if dataset else {name: own_dataset(nb) for name, nb in notebooks.items()}
     others = {name: own for name, own in meant.items() if own != "fashion-mnist"}
     return dataset, "", {n: own for n, own in others.items() if not _at_hand(own, f"{n} goes on")}
