@@ -83,8 +83,8 @@ class Document(Exporter):
             (held if "solution" in tags_of(cell) else ordered).append(cell)
         return ordered[:-1]
 
-    def _prepare(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
-        nb, resources = super()._prepare(nb, resources)
+    def _preprocess(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
+        nb, resources = super()._preprocess(nb, resources)
         _for_paper(self.shown)
         for image in self.shown.find_all("img"):  # typst reads files
             mime, content = content_of(image["src"])

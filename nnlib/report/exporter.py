@@ -97,14 +97,12 @@ class Exporter(TemplateExporter):
             return super().from_notebook_node(nb, resources, **kw)
 
     def _preprocess(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
-        for number, cell in enumerate(nb.cells, 1):  # as its author counts them
-            cell.metadata["nnlib_cell"] = number
-        os.environ.setdefault("PYTHONSTARTUP", str(STARTUP))  # of a kernel that is to execute it
-        return self._prepare(*super()._preprocess(nb, resources))
-
-    def _prepare(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
         """Choose, read and number what is shown; `resources.nnlib` is what the template knows."""
         name = CONTROL.sub("�", resources["metadata"]["name"])  # bytes that are no text, too
+        for number, cell in enumerate(nb.cells, 1):  # as its author counts them
+            cell.metadata["nnlib_cell"] = f"{name}, cell {number}"
+        os.environ.setdefault("PYTHONSTARTUP", str(STARTUP))  # of a kernel that is to execute it
+        nb, resources = super()._preprocess(nb, resources)
         title = title_of(nb)[0] or name
         page = {"name": name, "title": title, "book": [], **(resources.get("nnlib") or {})}
         self.page = resources["nnlib"] = page
@@ -115,8 +113,7 @@ class Exporter(TemplateExporter):
         nb.cells = self._arranged(chosen)
         folder = resources["metadata"].get("path") or "."
         for cell in nb.cells:
-            called = f"{name}, cell {cell.metadata.get('nnlib_cell', 'of solutions')}"
-            cell.metadata["nnlib_cell"] = called
+            called = cell.metadata.setdefault("nnlib_cell", f"{name}, cell of solutions")
             reader = Cell(called, folder, cell.get("attachments", {}), self.live)
             if cell.cell_type == "code":
                 merged = _merged(cell.get("outputs", []))

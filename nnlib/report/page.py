@@ -55,9 +55,9 @@ class Page(Exporter, HTMLExporter):
         page, resources = super().from_notebook_node(nb, resources, **kw)
         return page.replace("</style>", f"{font_face(page)}</style>", 1), resources
 
-    def _prepare(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
+    def _preprocess(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
         self.live = not (self.sanitize_html or (resources.get("nnlib") or {}).get("book"))
-        nb, resources = super()._prepare(nb, resources)
+        nb, resources = super()._preprocess(nb, resources)
         outputs = [output.metadata.nnlib for cell in nb.cells for output in cell.get("outputs", [])]
         self.page["alive"] = any(about.live for about in outputs)
         for about in outputs:
