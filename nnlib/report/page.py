@@ -62,21 +62,14 @@ class Page(Exporter, HTMLExporter):
         self.page["alive"] = any(about.live for about in outputs)
         for about in outputs:
             if about.kind == "table" and about.caption and about.html.table:
-                about.html.table.insert(0, self._caption(about))
+                number = f"<b>{gettext(f'Table {about.number}.')}</b> " if about.number else ""
+                caption = f"<caption>{number}{about.told.decode_contents()}</caption>"
+                about.html.table.insert(0, BeautifulSoup(caption, "html.parser"))
         self._tidy(self.shown)
         return nb, resources
 
     def _set_formula(self, span: Tag, done: str) -> None:
         span.replace_with(*BeautifulSoup(done, "html.parser").contents)
-
-    def _caption(self, about: NotebookNode) -> Tag:
-        """Return the caption of a table, with its number."""
-        caption = self.shown.new_tag("caption")
-        if about.number:
-            number = f"<b>{gettext(f'Table {about.number}.')}</b> "
-            caption.extend(list(BeautifulSoup(number, "html.parser").contents))
-        caption.extend(list(about.told.contents))
-        return caption
 
     def _tidy(self, soup: BeautifulSoup) -> None:
         """Make what is shown accessible, and lead its links to pages."""
