@@ -249,9 +249,8 @@ class Trainer:
         for number, begin in enumerate(range(0, len(y), self.batch_size), start=step):
             rows = slice(begin, begin + self.batch_size)
             watch = number % self.steps_per_epoch % self.every == 0
-            take = self._watched_step if watch else self._step
             shares = None if weights is None else relative(weights[rows]).astype(x.dtype)
-            logits[rows] = take(x[rows], targets[rows], self._lr(number), shares)
+            logits[rows] = self._step(watch, x[rows], targets[rows], self._lr(number), shares)
             if self.average:
                 self.average.update(self.model.state())
         losses = -(targets * log_softmax(logits)).sum(axis=1)  # (n,)
@@ -263,21 +262,17 @@ class Trainer:
         return np.array([weights @ losses, weights @ hits, weights.sum()])
 
     def _step(
-        self, x: np.ndarray, targets: np.ndarray, lr: float, weights: np.ndarray | None
+        self, watch: bool, x: np.ndarray, targets: np.ndarray, lr: float, weights: np.ndarray | None
     ) -> np.ndarray:
-        logits = self.step.propagate(x, targets, lr, weights)
-        self.step.finish(lr, self.clip_norm)
-        return logits
-
-    def _watched_step(
-        self, x: np.ndarray, targets: np.ndarray, lr: float, weights: np.ndarray | None
-    ) -> np.ndarray:
-        """Take a step, and note what goes on inside."""
-        logits = self.open_step.propagate(x, targets, lr, weights)
-        norms = diagnostics.gradient_norms(self.open_step.gradients)
-        before = {name: w.copy() for name, w in self.model.weight_matrices.items()}
-        self.open_step.finish(lr, self.clip_norm)
-        self.history.samples.append(self._sample(norms, before))
+        """Take a step and return its logits; where it is watched, note what goes on inside."""
+        step = self.open_step if watch else self.step
+        logits = step.propagate(x, targets, lr, weights)
+        if watch:
+            norms = diagnostics.gradient_norms(step.gradients)
+            before = {name: w.copy() for name, w in self.model.weight_matrices.items()}
+        step.finish(lr, self.clip_norm)
+        if watch:
+            self.history.samples.append(self._sample(norms, before))
         return logits
 
     def _sample(self, norms: dict[str, float], before: Arrays) -> dict:
