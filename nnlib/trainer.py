@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -47,11 +46,6 @@ def _generator(name: str, state: Any) -> Any:
     return state
 
 
-VALUES: dict[str, Callable] = {  # what a checkpoint holds beside arrays, and the check of each
-    "epochs": partial(checks.count, least=1),
-    "dropout_rng": _generator,
-    "lr_factor": checks.not_negative,
-}
 NOT_NEGATIVE = ("square.", "variance")  # words in the names of arrays that are so
 
 
@@ -372,7 +366,10 @@ class Trainer:
         for name, array in arrays.items():
             if any(word in name for word in NOT_NEGATIVE) and array.min() < 0:
                 raise InputError(f"array {name} holds values below 0")
-        epochs, dropout, factor = (VALUES[n](n, values.get(n)) for n in VALUES)
+        epochs = checks.count("epochs", values.get("epochs"), least=1)
+        dropout = _generator("dropout_rng", values.get("dropout_rng"))
+        factor: Any = values.get("lr_factor")
+        factor = checks.not_negative("lr_factor", factor)
         self.history = self._load_history(folder, epochs)
         for name, array in own.items():
             array[...] = arrays[name]
