@@ -69,6 +69,7 @@ class Progress:
 class History:
     """The table of a run: `rows`, one an epoch, and `samples`, a few an epoch.
 
+    A sample holds epoch, step, gradient norms, relative changes and fractions of dead units.
     Losses leave the L2 penalty out; train figures are means over the epoch's batches as it
     learned; `gradient_norm` is the mean over the epoch's samples; `lr` is the last step's.
     """
@@ -83,13 +84,6 @@ class History:
         import pandas as pd
 
         return pd.DataFrame(self.rows)
-
-    @property
-    def diagnostics(self) -> Any:
-        """The samples as a pandas DataFrame: step, gradient norms, relative changes, dead units."""
-        import pandas as pd
-
-        return pd.DataFrame(self.samples)
 
     @property
     def best(self) -> dict:
