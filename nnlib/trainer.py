@@ -145,8 +145,7 @@ class Trainer:
         self.chunk_rows = CHUNK_ROWS  # images between two yields
         turns = AHEAD + 1 if self.aside else 1  # one buffer stays in cache
         self.inputs = [np.empty((0, model.sizes[0]), model.dtype)] * turns
-        pixels = np.empty((0, *train.images.shape[1:]), train.images.dtype)
-        self.pixels = [pixels] * turns
+        self.pixels = [train.images[:0]] * turns
         self.probe = model.inputs(train.images[:PROBE_ROWS]).copy()
 
     def _check_batches(self) -> None:
