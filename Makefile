@@ -99,8 +99,8 @@ lab: env  ## open the notebooks in JupyterLab, its figures with a font for Chine
 	PYTHONSTARTUP="$${PYTHONSTARTUP:-$$PWD/nnlib/notebook/fonts.py}" $(PY) -m jupyterlab --FileContentsManager.preferred_dir=notebooks $(ARGS)
 
 notebooks: env  ## execute the committed notebooks in place: notebooks/, figures/
-	$(PY) -m nnlib report --in-place
-	$(PY) -m nnlib report --in-place --language zh
+	$(PY) -m experiments.refresh
+	$(PY) -m experiments.refresh --language zh
 
 bench: env  ## the benchmark table
 	$(PY) -m nnlib bench $(ARGS)

@@ -352,16 +352,13 @@ def print_trial(row: dict[str, Any], result: Any) -> None:
 
 
 def run_report(options: argparse.Namespace) -> None:
-    """Execute the notebooks and publish the report, or refresh what is committed."""
-    from nnlib.report import book as report
+    """Execute the notebooks and publish the report."""
+    from nnlib.report.book import publish
 
     parameters = {name: _literal(value) for name, value in options.parameters or ()}
     more = options.dataset, options.out, parameters, options.solutions
     with speaking(options.language):
-        if options.in_place:
-            report.refresh(options.profile)
-        else:
-            print(report.publish(options.profile, *more))
+        print(publish(options.profile, *more))
 
 
 def run_bench(options: argparse.Namespace) -> None:

@@ -367,8 +367,7 @@ class Trainer:
                 raise InputError(f"array {name} holds values below 0")
         epochs = checks.count("epochs", values.get("epochs"), least=1)
         dropout = _generator("dropout_rng", values.get("dropout_rng"))
-        factor: Any = values.get("lr_factor")
-        factor = checks.not_negative("lr_factor", factor)
+        factor = checks.not_negative("lr_factor", values.get("lr_factor", math.nan))
         self.history = self._load_history(folder, epochs)
         for name, array in own.items():
             array[...] = arrays[name]

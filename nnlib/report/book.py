@@ -4,11 +4,9 @@ A report is built beside the old one and takes its place in one step, so that wh
 sees a whole report: the old one until all of the new one is there.
 """
 
-import json
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,7 +46,7 @@ MARK = "nnlib-report-in-work"  # ends the name of the folder in which a report i
 CLUTTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # what file managers leave behind
 
 
-def _notebooks() -> dict[str, NotebookNode]:
+def project_notebooks() -> dict[str, NotebookNode]:
     """Return the project's notebooks by name, in reading order, in the language spoken."""
     folder = project_root() / "notebooks"
     paths = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
@@ -73,7 +71,7 @@ def publish(
     Raises InputError for an unknown profile or parameter and for a folder that is not a report's,
     ReportError for a cell that fails.
     """
-    notebooks, out = _notebooks(), Path(os.path.expanduser(out), _folder()).resolve()
+    notebooks, out = project_notebooks(), Path(os.path.expanduser(out), _folder()).resolve()
     wanted = {"profile": profile, "dataset": dataset, **(parameters or {})}
     check_parameters(wanted, notebooks)
     _check_out(out)
@@ -249,47 +247,3 @@ def _front(notebooks: dict[str, NotebookNode]) -> NotebookNode:
     cells = [cell for nb in notebooks.values() for cell in nb.cells]
     chosen = [c for tag in ("abstract", "cover", "headline") for c in cells if tag in tags_of(c)]
     return nbformat.v4.new_notebook(cells=chosen)
-
-
-def refresh(profile: str = "standard") -> None:
-    """Execute the notebooks and put them and their figures back where they are committed.
-
-    In another language than English that is a folder of its own in notebooks/, without figures.
-    Nothing is written before all of them have run. Raises as `publish` does.
-    """
-    notebooks = _notebooks()
-    check_parameters({"profile": profile}, notebooks)
-    root = project_root()
-    with tempfile.TemporaryDirectory() as temporary:
-        figures = Path(temporary, "figures")
-        given = {} if profile == "standard" else {"profile": profile}
-        done = execute_all(notebooks, given, Path(temporary), figures)
-        for name, nb in done.items():
-            text = nbformat.writes(_committed(nb, profile)) + "\n"
-            write_atomic(make_folder(root / "notebooks" / _folder()) / f"{name}.ipynb", text)
-        for file in sorted(figures.glob("*")) if not _folder() else ():
-            write_atomic(make_folder(root / "figures") / file.name, file.read_bytes())
-
-
-def source_sha256(nb: NotebookNode) -> str:
-    """Return the hash of a notebook's code: outputs of other code are out of date."""
-    sources = [cell.source for cell in nb.cells if cell.cell_type == "code"]
-    return files.sha256(json.dumps(sources).encode())
-
-
-def _committed(nb: NotebookNode, profile: str) -> NotebookNode:
-    """Return the executed notebook without what differs between two runs or was injected.
-
-    Its metadata say which code made its outputs, with which profile.
-    """
-    nb.cells = [cell for cell in nb.cells if "injected-parameters" not in tags_of(cell)]
-    code = [cell for cell in nb.cells if cell.cell_type == "code" and cell.execution_count]
-    for count, cell in enumerate(code, 1):
-        cell.execution_count = count
-    for part in (nb, *nb.cells):
-        part.metadata.pop("papermill", None)
-        part.metadata.pop("execution", None)
-    nb.metadata["language_info"] = {"name": "python"}
-    made = {"profile": profile, "source_sha256": source_sha256(nb)}
-    nb.metadata["nnlib"] = made | ({"language": language()} if _folder() else {})
-    return nb

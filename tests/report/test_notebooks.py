@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from nbformat import NotebookNode
 
-from nnlib.report.book import source_sha256
+from experiments.refresh import source_sha256
 from nnlib.report.exporter import IMAGES, tags_of, title_of
 
 ROOT = Path(__file__).parents[2]

@@ -3,7 +3,6 @@
 import base64
 import errno
 import io
-import json
 import os
 import re
 import shutil
@@ -519,34 +518,6 @@ def test_without_solutions_none_is_left(tmp_path: Path, monkeypatch: pytest.Monk
         assert "secret_solution" not in page.read_text(encoding="utf-8")
         assert not soup(page).select("details.solution")
     assert "secret_solution" not in pdf_text(root / "out" / "nnlib-report.pdf")
-
-
-# --- refreshing what is committed
-
-
-def test_refresh_executes_in_place_and_leaves_no_trace_of_the_run(project: Path):
-    (project / "notebooks" / "02_network.ipynb").unlink()
-    put(project, "01_data", text("# One"), code("profile = 'standard'", "parameters"),
-        code("import os, pathlib\nfolder = pathlib.Path(os.environ['NNLIB_FIGURES'])\n"
-             "folder.mkdir()\n(folder / 'a.svg').write_text('<svg/>')\nprofile"))  # fmt: skip
-    book.refresh("quick")
-    nb = nbformat.read(project / "notebooks" / "01_data.ipynb", as_version=4)
-    assert [cell.cell_type for cell in nb.cells] == ["markdown", "code", "code"]
-    assert [cell.execution_count for cell in nb.cells[1:]] == [1, 2]
-    assert nb.cells[2].outputs[0].data["text/plain"] == "'quick'"
-    assert "papermill" not in json.dumps(nb)
-    assert (project / "figures" / "a.svg").read_text() == "<svg/>"
-    first = snapshot(project)
-    book.refresh("quick")
-    assert snapshot(project) == first
-
-
-def test_refresh_writes_nothing_if_a_cell_fails(project: Path):
-    put(project, "02_network", code("1 / 0"))
-    before = snapshot(project)
-    with pytest.raises(ReportError, match=r"02_network, cell 1 \(1 / 0\): ZeroDivision"):
-        book.refresh()
-    assert snapshot(project) == before
 
 
 # --- the exporters by themselves
