@@ -16,8 +16,8 @@ import nbformat
 from nbformat import NotebookNode
 
 from nnlib.files import make_folder, project_root, sha256, write_atomic
-from nnlib.language import LANGUAGES, language, speaking
-from nnlib.report.book import project_notebooks
+from nnlib.language import LANGUAGES, speaking
+from nnlib.report.book import edition_folder, project_notebooks
 from nnlib.report.execute import check_parameters, execute_all
 from nnlib.report.exporter import tags_of
 
@@ -29,7 +29,7 @@ def refresh(profile: str = "standard") -> None:
     """
     notebooks = project_notebooks()
     check_parameters({"profile": profile}, notebooks)
-    other = "" if language() == "en" else language()
+    other = edition_folder()  # "" for English
     place = project_root() / "notebooks" / other
     with tempfile.TemporaryDirectory() as temporary:
         figures = Path(temporary, "figures")

@@ -71,7 +71,7 @@ def publish(
     Raises InputError for an unknown profile or parameter and for a folder that is not a report's,
     ReportError for a cell that fails.
     """
-    notebooks, out = project_notebooks(), Path(os.path.expanduser(out), _folder()).resolve()
+    notebooks, out = project_notebooks(), Path(os.path.expanduser(out), edition_folder()).resolve()
     wanted = {"profile": profile, "dataset": dataset, **(parameters or {})}
     check_parameters(wanted, notebooks)
     _check_out(out)
@@ -171,7 +171,7 @@ def _leaves(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in inside} - {"."}
 
 
-def _folder() -> str:
+def edition_folder() -> str:
     """Return the folder of the edition in the language spoken; English is at the top."""
     return "" if language() == "en" else language()
 
@@ -179,7 +179,7 @@ def _folder() -> str:
 def _link_editions(out: Path, new: Path) -> None:
     """Keep what other editions the report has, and let front pages lead from one to the other."""
     links = []  # of a folder's front page to that of another one
-    if (own := _folder()) and (out.parent / MANIFEST).exists():
+    if (own := edition_folder()) and (out.parent / MANIFEST).exists():
         links = [(out.parent, own, own), (new, "..", "en")]
     for name in LANGUAGES if not own else ():
         if (out / name / MANIFEST).exists():
